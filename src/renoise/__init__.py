@@ -1,0 +1,72 @@
+"""Invert real pictures into diffusion models and edit them with a prompt, after ReNoise (Garibi et al., ECCV 2024).
+
+    editor = renoise.Editor.from_pretrained("mini")
+    inversion = editor.invert("cat.png", prompt="a cat, noto style, on a white background")
+    edited = editor.edit(inversion, prompt="a dog, noto style, on a white background")
+
+Names are imported when they are first used, so that `import renoise` is instant and loads neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from renoise.config import InversionConfig, Renoising, presets
+    from renoise.editor import Editor, Progress
+    from renoise.errors import (
+        ConfigError,
+        ImageError,
+        ModelError,
+        NumericalError,
+        RenoiseError,
+        SchedulerError,
+        StorageError,
+    )
+    from renoise.inversion import Inversion
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Editor": "renoise.editor",
+    "Progress": "renoise.editor",
+    "Inversion": "renoise.inversion",
+    "InversionConfig": "renoise.config",
+    "Renoising": "renoise.config",
+    "presets": "renoise.config",
+    "RenoiseError": "renoise.errors",
+    "ConfigError": "renoise.errors",
+    "ImageError": "renoise.errors",
+    "ModelError": "renoise.errors",
+    "NumericalError": "renoise.errors",
+    "SchedulerError": "renoise.errors",
+    "StorageError": "renoise.errors",
+}
+
+__all__ = [
+    "ConfigError",
+    "Editor",
+    "ImageError",
+    "Inversion",
+    "InversionConfig",
+    "ModelError",
+    "NumericalError",
+    "Progress",
+    "RenoiseError",
+    "Renoising",
+    "SchedulerError",
+    "StorageError",
+    "__version__",
+    "presets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'renoise' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,33 @@
+"""Model families: one file each, found by the pipeline's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from renoise.backbones.base import Backbone, Condition, Embeddings
+from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
+from renoise.errors import ModelError
+
+__all__ = ["FAMILIES", "Backbone", "Condition", "Embeddings", "backbone_for"]
+
+FAMILIES: dict[str, type[StableDiffusionBackbone]] = {
+    "StableDiffusionPipeline": StableDiffusionBackbone,
+    "StableDiffusionImg2ImgPipeline": StableDiffusionBackbone,
+    "LatentConsistencyModelPipeline": StableDiffusionBackbone,
+    "StableDiffusionXLPipeline": StableDiffusionXLBackbone,
+    "StableDiffusionXLImg2ImgPipeline": StableDiffusionXLBackbone,
+}
+
+
+def backbone_for(pipe: Any) -> Backbone:
+    """The adapter for a loaded diffusers pipeline.
+
+    Raises:
+        ModelError: if its family is not supported.
+    """
+    for cls in type(pipe).__mro__:
+        if cls.__name__ in FAMILIES:
+            return FAMILIES[cls.__name__](pipe)
+    raise ModelError(
+        f"{type(pipe).__name__} is not supported; expected a diffusers pipeline out of {', '.join(FAMILIES)}"
+    )

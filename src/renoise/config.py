@@ -1,0 +1,218 @@
+"""The settings of an inversion: frozen values, checked when they are made.
+
+The presets are the paper's settings (Garibi et al., 2024, arXiv 2403.14602, Table 3) as data. Nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from renoise.errors import ConfigError
+
+
+def _require_whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def _require_number(value: Any, name: str, least: float, most: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
+    if not least <= value <= most:
+        raise ConfigError(
+            f"{name} must be {f'in [{least:g}, {most:g}]' if most < math.inf else f'at least {least:g}'}, not {value!r}"
+        )
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Renoising:
+    """How often the network is rerun within one inverted step, and which estimates are averaged.
+
+    Attributes:
+        iterations: K >= 0, the renoising iterations; the network runs K + 1 times. 0 is plain sampler reversing.
+        average: the half-open, 0-based range of predictions that are averaged with equal weights: (7, 10) with K = 9
+            averages the last three of ten.
+        weights: K + 1 numbers >= 0 in place of a range; they are normalised to sum to one.
+
+    With neither `average` nor `weights` the last prediction alone is used.
+
+    Raises:
+        ConfigError: if both are given, or they do not fit the iterations.
+
+    Example:
+        >>> Renoising(iterations=2, average=(1, 3)).resolved_weights()
+        (0.0, 0.5, 0.5)
+    """
+
+    iterations: int
+    average: tuple[int, int] | None = None
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _require_whole(self.iterations, "iterations", 0)
+        if self.average is not None and self.weights is not None:
+            raise ConfigError("Renoising takes either average or weights, not both; leave one of them out")
+        if self.average is not None:
+            object.__setattr__(self, "average", self._checked_average(self.average))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", self._checked_weights(self.weights))
+
+    def _checked_average(self, average: Any) -> tuple[int, int]:
+        if not isinstance(average, (tuple, list)) or len(average) != 2:
+            raise ConfigError(f"average must be a pair (first, end) of prediction indices, not {average!r}")
+        first, end = (_require_whole(x, "average", 0) for x in average)
+        if not first < end <= self.passes:
+            raise ConfigError(
+                f"average=({first}, {end}) does not fit {self.iterations} iterations, which make the predictions 0 to "
+                f"{self.iterations}; use a range within (0, {self.passes}) or at least {end - 1} iterations"
+            )
+        return first, end
+
+    def _checked_weights(self, weights: Any) -> tuple[float, ...]:
+        if not isinstance(weights, (tuple, list)) or len(weights) != self.passes:
+            raise ConfigError(
+                f"weights must be {self.passes} numbers, one for each of the {self.iterations} + 1 predictions, "
+                f"not {weights!r}"
+            )
+        numbers = tuple(_require_number(w, "weights", 0.0) for w in weights)
+        if sum(numbers) <= 0.0:
+            raise ConfigError("weights must not all be zero; give weight to at least one prediction")
+        return numbers
+
+    @property
+    def passes(self) -> int:
+        """How often the network runs in one step, K + 1."""
+        return self.iterations + 1
+
+    def resolved_weights(self) -> tuple[float, ...]:
+        """w_1 .. w_{K+1}, summing to one."""
+        if self.weights is not None:
+            return tuple(w / sum(self.weights) for w in self.weights)
+        first, end = self.average if self.average is not None else (self.passes - 1, self.passes)
+        return tuple(1.0 / (end - first) if first <= k < end else 0.0 for k in range(self.passes))
+
+    def with_iterations(self, iterations: int) -> Renoising:
+        """The same with another K: the weights where they fit it, the last prediction alone where they do not."""
+        if self.average is not None and self.average[1] <= iterations + 1:
+            return Renoising(iterations, average=self.average)
+        if self.weights is not None and len(self.weights) == iterations + 1:
+            return Renoising(iterations, weights=self.weights)
+        return Renoising(iterations)
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Everything that decides an inversion but the picture, the prompt and the model.
+
+    Attributes:
+        num_steps: length of the sampler's schedule.
+        strength: the share of the schedule that is inverted, in (0, 1]; below 1 the noisiest steps are left out and
+            the edit stays nearer to the picture.
+        guidance_scale: classifier-free guidance during inversion; 1 (or less) is none.
+        seed: of the sampler's noises; every picture of a batch draws from a generator of its own with this seed.
+        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3.
+        renoising: the iterations and weights of every step.
+        renoising_low_noise: what replaces `renoising` at timesteps below `low_noise_below`; None is the same.
+        low_noise_below: that timestep, of 1000.
+        edit_losses: reserved for edit enhancement; must be None in this version.
+        noise_correction: reserved for noise correction; must be None in this version.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+
+    Example:
+        >>> InversionConfig(num_steps=50, renoising=Renoising(1)).passes_at(500)
+        2
+    """
+
+    num_steps: int = 4
+    strength: float = 1.0
+    guidance_scale: float = 1.0
+    seed: int = 0
+    eta: float | None = None
+    renoising: Renoising = Renoising(iterations=9, average=(7, 10))
+    renoising_low_noise: Renoising | None = None
+    low_noise_below: float = 250
+    edit_losses: None = None
+    noise_correction: None = None
+
+    def __post_init__(self) -> None:
+        _require_whole(self.num_steps, "num_steps", 1)
+        _require_whole(self.seed, "seed", 0)
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed must be below 2**63, not {self.seed}")
+        _require_number(self.strength, "strength", 0.0, 1.0)
+        if self.strength == 0.0:
+            raise ConfigError("strength must be above 0 and at most 1, not 0")
+        _require_number(self.guidance_scale, "guidance_scale", 0.0)
+        if self.eta is not None:
+            _require_number(self.eta, "eta", 0.0, 1.0)
+        _require_number(self.low_noise_below, "low_noise_below", 0.0)
+        if not isinstance(self.renoising, Renoising):
+            raise ConfigError(f"renoising must be a Renoising, not {self.renoising!r}")
+        if self.renoising_low_noise is not None and not isinstance(self.renoising_low_noise, Renoising):
+            raise ConfigError(f"renoising_low_noise must be a Renoising or None, not {self.renoising_low_noise!r}")
+        for name in ("edit_losses", "noise_correction"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} is not part of this version of renoise; leave {name}=None")
+
+    def renoising_at(self, timestep: float) -> Renoising:
+        """The renoising that serves a timestep."""
+        low = self.renoising_low_noise is not None and timestep < self.low_noise_below
+        return self.renoising_low_noise if low and self.renoising_low_noise is not None else self.renoising
+
+    def passes_at(self, timestep: float) -> int:
+        """How often the network runs in the step at `timestep`, guidance not counted."""
+        return self.renoising_at(timestep).passes
+
+    def with_iterations(self, iterations: int) -> InversionConfig:
+        """The same with another number of renoising iterations at every timestep (see `Renoising.with_iterations`)."""
+        low = self.renoising_low_noise
+        return replace(
+            self,
+            renoising=self.renoising.with_iterations(iterations),
+            renoising_low_noise=None if low is None else low.with_iterations(iterations),
+        )
+
+    @classmethod
+    def for_pipeline(cls, pipe: Any) -> InversionConfig:
+        """The preset for a diffusers pipeline, chosen from its class and its scheduler's configuration.
+
+        LCM and TCD schedulers take the "lcm" preset, Euler-type ones with trailing spacing (how SDXL Turbo and SD Turbo
+        are shipped) "sdxl-turbo", every other SDXL pipeline "sdxl", and the rest "sd".
+        """
+        scheduler = type(pipe.scheduler).__name__
+        if scheduler in ("LCMScheduler", "TCDScheduler"):
+            return presets["lcm"]
+        if scheduler.startswith("Euler") and pipe.scheduler.config.get("timestep_spacing") == "trailing":
+            return presets["sdxl-turbo"]
+        return presets["sdxl" if "XL" in type(pipe).__name__ else "sd"]
+
+
+# Passes after the last one with a weight change nothing, so the presets leave them out: the paper's w1..w4 of ten
+# passes at low noise are four passes.
+_DDIM_50 = InversionConfig(num_steps=50, renoising=Renoising(1), renoising_low_noise=Renoising(1, average=(0, 2)))
+
+presets: Mapping[str, InversionConfig] = MappingProxyType(
+    {
+        "sd": _DDIM_50,
+        "sdxl": _DDIM_50,
+        "sdxl-turbo": InversionConfig(
+            num_steps=4,
+            renoising=Renoising(9, average=(7, 10)),
+            renoising_low_noise=Renoising(3, average=(0, 4)),
+        ),
+        "lcm": InversionConfig(
+            num_steps=4,
+            renoising=Renoising(7, average=(5, 8)),
+            renoising_low_noise=Renoising(3, average=(0, 4)),
+        ),
+    }
+)

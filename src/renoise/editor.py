@@ -1,0 +1,402 @@
+"""The user's object: a diffusers pipeline that can invert, reconstruct and edit pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renoise import images
+from renoise.backbones import backbone_for
+from renoise.backbones.base import Condition
+from renoise.backbones.fingerprint import fingerprint, same_model
+from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
+from renoise.config import InversionConfig
+from renoise.denoising import denoise_steps
+from renoise.errors import ConfigError, ModelError, NumericalError
+from renoise.images import Fit
+from renoise.inversion import Inversion, PredictAt, draw_noise, invert_steps
+from renoise.prompts import Prompt, arrange_targets, one_each
+from renoise.schedulers import describe, restore, steps_for
+from renoise.steps import Step
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a `progress` callable is told after each sampler step.
+
+    Attributes:
+        stage: "invert" or "edit".
+        done: network passes so far, for each picture.
+        total: network passes in all, for each picture.
+        timestep: of the step that was just finished.
+    """
+
+    stage: str
+    done: int
+    total: int
+    timestep: float
+
+
+class Editor:
+    """Inverts real pictures into the noise of a text-to-image model and edits them with a prompt.
+
+    Made from a loaded diffusers pipeline, whose components are shared, never copied and never changed: its scheduler,
+    adapters, device and memory switches stay as they are.
+
+    Args:
+        pipe: a diffusers pipeline of a supported family (see `renoise.backbones`).
+
+    Raises:
+        ModelError: if the pipeline's family is not supported.
+
+    Example:
+        >>> editor = Editor.from_pretrained("mini")                                             # doctest: +SKIP
+        >>> inversion = editor.invert("cat.png", prompt="a cat, noto style, on a white background")  # doctest: +SKIP
+        >>> editor.edit(inversion, "a dog, noto style, on a white background").save("dog.png")  # doctest: +SKIP
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self._backbone = backbone_for(pipe)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        **options: Any,
+    ) -> Editor:
+        """Load a model by name.
+
+        Args:
+            name: "mini" (the bundled model, offline), a pipeline directory, a .safetensors checkpoint, or a hub name.
+            dtype: of the networks; None is float16 on a GPU, float32 on a CPU.
+            device: None is the best one here.
+            options: passed on to diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
+
+        Raises:
+            ModelError: if the model cannot be found or loaded.
+            ConfigError: if device or dtype is unknown or not available.
+        """
+        target = resolve_device(device)
+        return cls(load_pipeline(name, target, resolve_dtype(dtype, target), **options))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels to which pictures are fitted."""
+        return self._backbone.resolution
+
+    def fit(self, image: Any) -> Any:
+        """The picture as the model sees it: cropped and resampled to `size`; a list for a list."""
+        pictures, batched = images.load_all(image)
+        fitted = [images.crop_to(p, self.size) for p in pictures]
+        return fitted if batched else fitted[0]
+
+    @torch.no_grad()
+    def encode(self, image: Any) -> Tensor:
+        """Latents z_0 of one picture or many, float32 (B, C, h, w).
+
+        Raises:
+            ImageError: if a picture cannot be read.
+            NumericalError: if the autoencoder overflows.
+        """
+        pictures, _ = images.load_all(self.fit(image))
+        latents = self._backbone.encode(images.to_tensor(pictures))
+        self._require_finite(latents, "the autoencoder's latents")
+        self._backbone.release()
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
+        """Pictures of latents (B, C, h, w).
+
+        Args:
+            latents: in the autoencoder's standardised scale, as `encode` returns them.
+            output_type: "pil" for a list of pictures, "np" for an array (B, H, W, 3) and "pt" for a tensor (B, 3, H, W)
+                with values in [0, 1], "latent" for the latents themselves.
+
+        Raises:
+            NumericalError: if the autoencoder overflows.
+        """
+        _require_output_type(output_type)
+        if output_type == "latent":
+            return latents
+        pixels = self._backbone.decode(latents.to(self._backbone.device, torch.float32))
+        self._require_finite(pixels, "the decoded picture")
+        self._backbone.release()
+        if output_type == "pt":
+            return pixels
+        return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
+
+    @torch.no_grad()
+    def invert(
+        self,
+        image: Any = None,
+        prompt: Prompt = "",
+        *,
+        config: InversionConfig | None = None,
+        negative_prompt: Prompt | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        noise: Tensor | None = None,
+        keep_trajectory: bool = False,
+        keep_residual_history: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Inversion:
+        """Find the noise from which the model draws this picture.
+
+        Args:
+            image: a path, PIL picture, array or tensor, or a list of them (a batch).
+            prompt: what the picture shows: one for all, or a list with one for each picture.
+            config: None takes the preset for the pipeline, `InversionConfig.for_pipeline`.
+            negative_prompt: used with guidance; None is the pipeline's own default.
+            generator: draws the sampler's noises instead of generators with `config.seed`: one, or a list with one for
+                each picture.
+            latents: encoded pictures z_0 (B, C, h, w) in place of `image`.
+            noise: the sampler's noises (num_steps, B, C, h, w) in sampling order, in place of drawn ones. Deterministic
+                samplers have no use for them.
+            keep_trajectory: keep z_0 .. z_T.
+            keep_residual_history: keep the residual of every pass.
+            progress: called after each sampler step.
+
+        Raises:
+            ConfigError: for arguments that do not fit each other.
+            ImageError: if a picture cannot be read.
+            SchedulerError: if the pipeline's sampler cannot be inverted.
+            NumericalError: if the iteration diverges to NaN or infinity.
+        """
+        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
+        if not isinstance(config, InversionConfig):
+            raise ConfigError(f"config must be an InversionConfig, not {type(config).__name__}")
+        steps = steps_for(self.pipe.scheduler, config.num_steps, eta=config.eta, strength=config.strength)
+        z_0, fits, batched = self._start(image, latents)
+        count = z_0.shape[0]
+        prompts = one_each(prompt, count, "prompt")
+        negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
+        stochastic = any(step.stochastic for step in steps)
+        noises: Tensor | None = None
+        if noise is not None:
+            noises = self._given_noise(noise, steps, z_0.shape)
+        elif stochastic:
+            noises = draw_noise(len(steps), z_0.shape, _generators(generator, config.seed, count), z_0.device)
+
+        height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
+        condition = self._backbone.condition(prompts, negatives, config.guidance_scale, (height, width))
+        total = sum(config.passes_at(step.timestep) for step in steps) * condition.passes
+        done, trajectory = 0, [z_0]
+        residuals: list[Tensor] = []
+        for walked in invert_steps(steps, self._predict_with(condition), z_0, noises, config):
+            done += len(walked.residuals) * condition.passes
+            residuals.insert(0, walked.residuals)
+            if keep_trajectory:
+                trajectory.append(walked.latents)
+            if progress is not None:
+                progress(Progress("invert", done, total, walked.step.timestep))
+        self._require_finite(walked.latents, "the inverted latent")
+        self._backbone.release()
+        return Inversion(
+            latents=walked.latents,
+            noise=noises if stochastic else None,
+            residuals=torch.stack([r[-1] for r in residuals]),
+            residual_history=_padded(residuals) if keep_residual_history else None,
+            trajectory=torch.stack(trajectory) if keep_trajectory else None,
+            network_passes=done,
+            config=config,
+            prompt=prompt if isinstance(prompt, str) else list(prompt),
+            negative_prompt=negative_prompt,
+            seed=config.seed if generator is None and noise is None else None,
+            size=(height, width),
+            fits=fits,
+            batched=batched,
+            scheduler=describe(self.pipe.scheduler),
+            fingerprint=fingerprint(self.pipe),
+        )
+
+    def reconstruct(
+        self,
+        inversion: Inversion,
+        output_type: str = "pil",
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        force: bool = False,
+    ) -> Any:
+        """Draw the picture again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
+        prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        target: Any = prompts if inversion.batched else prompts[0]
+        return self.edit(inversion, target, output_type=output_type, progress=progress, force=force)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        inversion: Inversion,
+        prompt: str | Sequence[Any],
+        *,
+        guidance_scale: float | None = None,
+        negative_prompt: Prompt | None = None,
+        num_steps: int | None = None,
+        output_type: str = "pil",
+        progress: Callable[[Progress], None] | None = None,
+        force: bool = False,
+    ) -> Any:
+        """Draw the inverted picture with another prompt.
+
+        Args:
+            inversion: from `invert` or `Inversion.load`.
+            prompt: for one picture a string, or a list of targets; for a batch a string for all, a list with one for
+                each picture, or a list of lists of targets for each.
+            guidance_scale: of the edit; None is the inversion's. Above 1 the edit is stronger and keeps less.
+            negative_prompt: one for all or one for each picture; None is the inversion's.
+            num_steps: of the schedule; None is the inversion's. Only deterministic samplers can change it.
+            output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
+                over pictures and targets.
+            progress: called after each sampler step.
+            force: edit with a model other than the one that inverted.
+
+        Returns:
+            For "pil": one picture, or lists shaped as the prompts are.
+
+        Raises:
+            ConfigError: for arguments that do not fit the inversion.
+            ModelError: if another model made the inversion, unless forced.
+            NumericalError: if sampling ends in NaN or infinity.
+        """
+        _require_output_type(output_type)
+        self._require_same_model(inversion, force)
+        targets, shape = arrange_targets(prompt, inversion.batch_size, inversion.batched)
+        owners = [i for i, own in enumerate(targets) for _ in own]
+        scale = inversion.config.guidance_scale if guidance_scale is None else guidance_scale
+        config = _edit_config(inversion, scale, num_steps)
+        steps = self._forward_steps(inversion, config)
+        negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
+        negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
+
+        device = self._backbone.device
+        index = torch.tensor(owners)
+        latents = inversion.latents.cpu()[index].to(device, torch.float32)
+        noise = None if inversion.noise is None else inversion.noise.cpu()[:, index].to(device, torch.float32)
+        condition = self._backbone.condition(
+            [p for own in targets for p in own],
+            None if negatives is None else [negatives[i] for i in owners],
+            config.guidance_scale,
+            inversion.size,
+        )
+        for walked in denoise_steps(steps, self._predict_with(condition), latents, noise):
+            latents = walked.latents
+            if progress is not None:
+                done, total = (walked.index + 1) * condition.passes, len(steps) * condition.passes
+                progress(Progress("edit", done, total, walked.step.timestep))
+        self._require_finite(latents, "the edited latent")
+        self._backbone.release()
+        pictures = self.decode(latents, output_type)
+        return shape(pictures) if output_type == "pil" else pictures
+
+    def _start(self, image: Any, latents: Tensor | None) -> tuple[Tensor, tuple[Fit, ...], bool]:
+        """z_0 on the network's device, how the pictures were fitted, and whether they are a batch."""
+        if (image is None) == (latents is None):
+            raise ConfigError("invert takes either a picture or latents: give exactly one of them")
+        if latents is None:
+            pictures, batched = images.load_all(image)
+            z_0 = self.encode(pictures)
+            return z_0, tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
+        channels = self._backbone.latent_channels
+        if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
+            found = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+            raise ConfigError(f"latents must be a tensor (B, {channels}, h, w), not {found}")
+        z_0 = latents.detach().to(self._backbone.device, torch.float32)
+        self._require_finite(z_0, "the given latents")
+        height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
+        return z_0, (Fit("latents", (height, width)),) * len(z_0), len(z_0) > 1
+
+    def _given_noise(self, noise: Tensor, steps: Sequence[Step], shape: torch.Size) -> Tensor:
+        expected = (len(steps), *shape)
+        if not isinstance(noise, Tensor) or tuple(noise.shape) != expected:
+            found = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+            raise ConfigError(f"noise must be a tensor (num_steps, B, C, h, w) = {expected}, not {found}")
+        given = noise.detach().to(self._backbone.device, torch.float32)
+        self._require_finite(given, "the given noise")
+        return given
+
+    def _predict_with(self, condition: Condition) -> PredictAt:
+        def predict(latents: Tensor, step: Step) -> Tensor:
+            prediction = self._backbone.predict(latents, step, condition)
+            self._require_finite(prediction, f"the network's prediction at timestep {step.timestep:g}")
+            return prediction
+
+        return predict
+
+    def _forward_steps(self, inversion: Inversion, config: InversionConfig) -> tuple[Step, ...]:
+        scheduler = restore(inversion.scheduler)
+        steps = steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength)
+        stochastic = any(step.stochastic for step in steps)
+        if stochastic and (inversion.noise is None or len(inversion.noise) != len(steps)):
+            raise ConfigError(
+                f"{inversion.scheduler['class']} adds noise in every step, and the inversion holds the noises of "
+                f"{inversion.num_steps} steps, not {len(steps)}; leave num_steps as in the inversion"
+            )
+        return steps
+
+    def _require_same_model(self, inversion: Inversion, force: bool) -> None:
+        if not isinstance(inversion, Inversion):
+            raise ConfigError(
+                f"expected an Inversion, not {type(inversion).__name__}; make one with editor.invert(...)"
+            )
+        if inversion.latents.shape[1] != self._backbone.latent_channels:
+            raise ModelError(
+                f"the inversion's latents have {inversion.latents.shape[1]} channels, this model's "
+                f"{self._backbone.latent_channels}: load the model that made the inversion"
+            )
+        if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
+            raise ModelError(
+                "the inversion was made with another model (or other adapters) than the one loaded; load that model, "
+                "or pass force=True to edit with this one all the same"
+            )
+
+    def _require_finite(self, tensor: Tensor, what: str) -> None:
+        if not bool(torch.isfinite(tensor).all()):
+            dtype = str(self._backbone.dtype).removeprefix("torch.")
+            remedy = (
+                "load the model with dtype float32 or bfloat16"
+                if dtype == "float16"
+                else ("use more steps, fewer renoising iterations or a lower guidance scale")
+            )
+            raise NumericalError(f"NaN or infinity in {what} (network in {dtype}); {remedy}")
+
+
+def _require_output_type(output_type: str) -> None:
+    if output_type not in OUTPUT_TYPES:
+        raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+
+
+def _generators(
+    generator: torch.Generator | Sequence[torch.Generator] | None, seed: int, count: int
+) -> list[torch.Generator]:
+    if generator is None:
+        return [torch.Generator().manual_seed(seed) for _ in range(count)]
+    if isinstance(generator, torch.Generator):
+        return [generator]
+    if len(generator) != count:
+        raise ConfigError(f"there are {count} pictures but {len(generator)} generators; give one, or one for each")
+    return list(generator)
+
+
+def _padded(residuals: Sequence[Tensor]) -> Tensor:
+    """Residuals of unequal numbers of passes as one tensor (num_steps, max K + 1, B), padded with NaN."""
+    padded = residuals[0].new_full((len(residuals), max(map(len, residuals)), residuals[0].shape[1]), float("nan"))
+    for row, r in zip(padded, residuals, strict=True):
+        row[: len(r)] = r
+    return padded
+
+
+def _edit_config(inversion: Inversion, guidance_scale: float, num_steps: int | None) -> InversionConfig:
+    """The inversion's settings with those of the edit, checked by the same rules."""
+    steps = inversion.config.num_steps if num_steps is None else num_steps
+    return replace(inversion.config, guidance_scale=guidance_scale, num_steps=steps)

@@ -1,0 +1,35 @@
+"""The errors that a user of renoise can meet.
+
+Every message says three things: what was expected, what came, and what to do about it. Code that wants to react to one
+kind of failure catches the child; code that wants to report any of them catches `RenoiseError`.
+"""
+
+from __future__ import annotations
+
+
+class RenoiseError(Exception):
+    """Base of all errors that renoise raises on purpose."""
+
+
+class ConfigError(RenoiseError, ValueError):
+    """A setting, prompt or argument that cannot be used as given."""
+
+
+class ImageError(RenoiseError):
+    """A picture that cannot be read, understood or written."""
+
+
+class ModelError(RenoiseError):
+    """A model that cannot be found, loaded or served."""
+
+
+class SchedulerError(RenoiseError):
+    """A scheduler, or a setting of one, whose steps are not affine or cannot be inverted."""
+
+
+class StorageError(RenoiseError):
+    """An inversion file that cannot be read, written or used with the model at hand."""
+
+
+class NumericalError(RenoiseError):
+    """NaN or infinity where a latent should be."""

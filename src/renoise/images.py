@@ -1,0 +1,232 @@
+"""Pictures in and out: read, check, fit to the model, write.
+
+Inside renoise a picture is a float32 tensor (B, 3, H, W) with values in [0, 1]. Anything that a user may hold as a
+picture is turned into that here, with one error class for whatever cannot be.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from renoise.errors import ImageError
+from renoise.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Larger than any camera's picture; beyond it a file is more likely a decompression bomb than a photograph.
+MAX_PIXELS = 200_000_000
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture was brought to the model's size.
+
+    Attributes:
+        mode: "crop" (the largest centred part with the model's aspect ratio) or "latents" (no picture, latents came).
+        original_size: (height, width) of the picture before.
+    """
+
+    mode: str
+    original_size: tuple[int, int]
+
+
+def load(picture: Any) -> Image.Image:
+    """One picture of any kind as a PIL picture in mode RGB.
+
+    Args:
+        picture: a path; a PIL picture; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or
+            (1, H, W). uint8 in [0, 255] or floating point in [0, 1]. EXIF orientation is applied, transparency is laid
+            over white, of an animation the first frame is taken.
+
+    Raises:
+        ImageError: if it cannot be read or understood.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        return _rgb(_open(Path(picture)), str(picture))
+    if isinstance(picture, Image.Image):
+        return _rgb(picture, "the picture")
+    if isinstance(picture, Tensor):
+        return _from_array(_channels_last(picture))
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    raise ImageError(f"a picture must be a path, a PIL picture, an array or a tensor, not {type(picture).__name__}")
+
+
+def load_all(pictures: Any) -> tuple[list[Image.Image], bool]:
+    """One picture or many, and whether it was many: a list, or an array or tensor with a leading batch dimension."""
+    if isinstance(pictures, (list, tuple)):
+        if not pictures:
+            raise ImageError("the list of pictures is empty; give at least one")
+        return [load(p) for p in pictures], True
+    if isinstance(pictures, (Tensor, np.ndarray)) and pictures.ndim == 4:
+        if len(pictures) == 0:
+            raise ImageError("the batch of pictures is empty; give at least one")
+        return [load(p) for p in pictures], True
+    return [load(pictures)], False
+
+
+def crop_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest centred part of `picture` with the aspect ratio of `size` (height, width), resampled to that size."""
+    height, width = size
+    if picture.size == (width, height):
+        return picture
+    return ImageOps.fit(picture, (width, height), method=Image.Resampling.LANCZOS)
+
+
+def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
+    """RGB pictures of one size as float32 (B, 3, H, W) in [0, 1]."""
+    arrays = np.stack([np.asarray(p.convert("RGB"), dtype=np.float32) for p in pictures])
+    return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous() / 255.0
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [0, 1] as PIL pictures, rounded to 8 bits."""
+    array = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures (B, 3, H, W) in [0, 1], shape (B,); infinite for equal pictures."""
+    error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
+    return -10.0 * torch.log10(error)
+
+
+def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> None:
+    """Raise an `ImageError` if a picture cannot be written to `path`, before any work is done for it."""
+    if path.suffix.lower() not in suffixes:
+        raise ImageError(f"cannot tell the format of {path}: use one of the extensions {', '.join(suffixes)}")
+    if path.is_dir():
+        raise ImageError(f"{path} is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise ImageError(f"the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
+
+
+def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture whole or not at all.
+
+    Raises:
+        ImageError: if the extension is unknown or the file cannot be written.
+    """
+    target = Path(path)
+    check_writable(target)
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"quality": 95} if FORMATS[target.suffix.lower()] in ("JPEG", "WEBP") else {}
+    picture.save(buffer, format=FORMATS[target.suffix.lower()], **options)
+    try:
+        write_atomically(target, buffer.getvalue())
+    except OSError as error:
+        raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _open(path: Path) -> Image.Image:
+    if path.is_dir():
+        raise ImageError(f"{path} is a directory; name a picture file")
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path} is empty; give a picture file such as PNG or JPEG")
+        with warnings.catch_warnings():
+            # The limit below is the one that counts; PIL's warning would only repeat it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                _check_area(picture, str(path))
+                picture.load()
+                return picture
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {path}; check the path") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not a picture that can be read; give a PNG, JPEG, WebP, BMP, GIF or TIFF"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large: more than {MAX_PIXELS:,} pixels; scale it down first") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{path} cannot be read as a picture: {error}; it may be damaged or cut short") from error
+
+
+def _check_area(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}; scale it down first")
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width} x {height})")
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    _check_area(picture, name)
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I") or picture.mode == "F":
+            return _from_array(_sixteen_bit(picture))
+        if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+            picture = Image.alpha_composite(white, picture)
+        return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read as a picture: {error}; it may be damaged or cut short") from error
+
+
+def _sixteen_bit(picture: Image.Image) -> npt.NDArray[Any]:
+    """Grey of 16 bits (or wider, or floating point) in [0, 1]; PIL's own conversion clips it at 255."""
+    values = np.asarray(picture, dtype=np.float32)
+    top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max(initial=1.0)))
+    scaled: npt.NDArray[Any] = np.clip(values / top, 0.0, 1.0)
+    return scaled
+
+
+def _channels_last(tensor: Tensor) -> npt.NDArray[Any]:
+    if tensor.ndim == 2:
+        tensor = tensor[None]
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
+        raise ImageError(f"a picture tensor must be (3, H, W) or (B, 3, H, W), not {tuple(tensor.shape)}")
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    return tensor.permute(1, 2, 0).numpy()
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ImageError(f"a picture array must be (H, W, 3), or (B, H, W, 3) for a batch, not {array.shape}")
+    if array.dtype == np.uint8:
+        pixels = array
+    elif np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ImageError("the picture holds NaN or infinity; give finite values in [0, 1]")
+        if low < -1e-3 or high > 1.0 + 1e-3:
+            raise ImageError(
+                f"floating-point pictures must lie in [0, 1], not [{low:.3g}, {high:.3g}]; rescale the values"
+            )
+        pixels = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
+    else:
+        raise ImageError(f"a picture must be uint8 in [0, 255] or floating point in [0, 1], not {array.dtype}")
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return _rgb(Image.fromarray(pixels), "the picture")

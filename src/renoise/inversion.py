@@ -1,0 +1,213 @@
+"""From the clean latent z_0 up to the noise z_T, one inverted sampler step after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from renoise import storage
+from renoise.config import InversionConfig, Renoising
+from renoise.errors import ConfigError, StorageError
+from renoise.fixed_point import renoise
+from renoise.images import Fit
+from renoise.prompts import Prompt
+from renoise.steps import Step
+
+
+class PredictAt(Protocol):
+    """The network: from a latent (B, C, h, w) and the step it stands at to the raw output of the same shape."""
+
+    def __call__(self, latents: Tensor, step: Step) -> Tensor: ...  # noqa: D102 - the class says it
+
+
+@dataclass(frozen=True)
+class InvertedStep:
+    """What the walk yields after each step: where it stands and what it found there.
+
+    Attributes:
+        index: the step's place in sampling order (0 = the noisiest).
+        step: its coefficients.
+        latents: z_t, (B, C, h, w).
+        residuals: of each pass, (K + 1, B).
+    """
+
+    index: int
+    step: Step
+    latents: Tensor
+    residuals: Tensor
+
+
+def invert_steps(
+    steps: Sequence[Step], predict: PredictAt, latents: Tensor, noise: Tensor | None, config: InversionConfig
+) -> Iterator[InvertedStep]:
+    """Walk the sampler backwards, from the cleanest step to the noisiest.
+
+    Args:
+        steps: the sampler's steps in sampling order.
+        predict: the network, from a latent and a step to its raw output.
+        latents: z_0, float32 (B, C, h, w).
+        noise: (len(steps), B, C, h, w) in sampling order, or None for a deterministic sampler.
+        config: decides the renoising of each step.
+
+    Raises:
+        SchedulerError: before the first pass, if any of the steps cannot be inverted.
+    """
+    for step in steps:
+        step.require_invertible()
+    z = latents
+    for index in reversed(range(len(steps))):
+        step = steps[index]
+        solution = renoise(
+            step,
+            partial(predict, step=step),
+            z,
+            noise[index] if noise is not None else None,
+            config.renoising_at(step.timestep).resolved_weights(),
+        )
+        z = solution.value
+        yield InvertedStep(index, step, z, solution.residuals)
+
+
+def draw_noise(
+    num_steps: int, shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device
+) -> Tensor:
+    """The noises of a stochastic sampler, float32 (num_steps, B, C, h, w) in sampling order.
+
+    Args:
+        num_steps: the number of sampler steps.
+        shape: (B, C, h, w).
+        generators: one for each picture, or a single one that serves the pictures in turn. Noise is drawn on the
+            generator's device, so a CPU generator gives every device the same numbers.
+        device: where the result is put.
+    """
+    pictures = [
+        torch.randn((num_steps, *shape[1:]), generator=g, device=g.device, dtype=torch.float32).to(device)
+        for g in (generators if len(generators) > 1 else list(generators) * shape[0])
+    ]
+    return torch.stack(pictures, dim=1)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A picture as noise: all that is needed to draw it again or to edit it.
+
+    Per-step tensors are in sampling order (index 0 = the noisiest step), but for the trajectory, which starts at z_0.
+    Latents are in the sampler's own scale: for Euler-type samplers in sigma units.
+
+    Attributes:
+        latents: z_T, float32 (B, C, h, w).
+        noise: the sampler's noises (num_steps, B, C, h, w), or None for a deterministic sampler.
+        residuals: (num_steps, B): |phi| ||z^(K+1) - z^(K)|| / ||z_{t-1}||, how far the forward step from z^(K) misses
+            z_{t-1}. Small is good; above about 0.1 the fixed point was not found.
+        residual_history: the same for every pass, (num_steps, max K + 1, B), padded with NaN; None unless asked for.
+        trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for.
+        network_passes: network passes for each picture; a guided pass counts as 2.
+        config: the settings.
+        prompt: the source prompt, or a list with one for each picture.
+        negative_prompt: likewise; None is the pipeline's own default.
+        seed: the seed of the noises; None if generators were handed in.
+        size: (height, width) of the picture that the model saw, in pixels.
+        fits: how each picture was brought to that size.
+        batched: whether a list of pictures came in, so that a list goes out.
+        scheduler: the scheduler's class and configuration.
+        fingerprint: of the model's networks (see `renoise.backbones.fingerprint`).
+
+    Example:
+        >>> inversion.save("cat.safetensors")                         # doctest: +SKIP
+        >>> inversion = Inversion.load("cat.safetensors")             # doctest: +SKIP
+    """
+
+    latents: Tensor
+    noise: Tensor | None
+    residuals: Tensor
+    network_passes: int
+    config: InversionConfig
+    prompt: Prompt
+    negative_prompt: Prompt | None
+    seed: int | None
+    size: tuple[int, int]
+    fits: tuple[Fit, ...]
+    batched: bool
+    scheduler: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
+    residual_history: Tensor | None = field(default=None)
+    trajectory: Tensor | None = field(default=None)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of pictures, B."""
+        return self.latents.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps that were inverted (with strength below 1, fewer than `config.num_steps`)."""
+        return self.residuals.shape[0]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the inversion to one safetensors file, whole or not at all.
+
+        Raises:
+            StorageError: if the file cannot be written.
+        """
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        record = {name: getattr(self, name) for name in _RECORDED}
+        record["config"] = asdict(self.config)
+        record["fits"] = [asdict(fit) for fit in self.fits]
+        storage.write(path, {name: t for name, t in tensors.items() if t is not None}, record)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Inversion:
+        """Read an inversion that `save` wrote; its tensors are on the CPU.
+
+        Raises:
+            StorageError: if the file is missing, damaged, cut short, or not an inversion.
+        """
+        tensors, record = storage.read(path)
+        try:
+            values: dict[str, Any] = {name: record[name] for name in _RECORDED}
+            values["config"] = _config_from(record["config"])
+            values["fits"] = tuple(Fit(f["mode"], tuple(f["original_size"])) for f in record["fits"])
+            values["size"] = tuple(record["size"])
+            contents: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS} | values
+            inversion = cls(**contents)
+            inversion._check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(
+                f"{path} is an inversion with missing or wrong contents ({error}); invert the picture again"
+            ) from error
+        return inversion
+
+    def _check(self) -> None:
+        if self.latents is None or self.latents.ndim != 4 or self.residuals is None or self.residuals.ndim != 2:
+            raise ConfigError("latents or residuals are missing")
+        if self.noise is not None and self.noise.shape != (self.num_steps, *self.latents.shape):
+            raise ConfigError(f"noise has the shape {tuple(self.noise.shape)}")
+        if not torch.isfinite(self.latents).all():
+            raise ConfigError("the latents hold NaN or infinity")
+
+
+_TENSORS = ("latents", "noise", "residuals", "residual_history", "trajectory")
+_RECORDED = (
+    "network_passes",
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "size",
+    "batched",
+    "scheduler",
+    "fingerprint",
+)
+
+
+def _config_from(record: Mapping[str, Any]) -> InversionConfig:
+    values = dict(record)
+    for name in ("renoising", "renoising_low_noise"):
+        if values[name] is not None:
+            values[name] = Renoising(**values[name])
+    return InversionConfig(**values)

@@ -1,0 +1,61 @@
+"""Prompts of a batch: which picture each belongs to, and how the results are arranged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from renoise.errors import ConfigError
+
+Prompt = str | list[str]
+
+
+def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
+    """A string for all, or one for each picture, as a list of `count`.
+
+    Raises:
+        ConfigError: if there are neither one nor `count`, or they are no strings.
+    """
+    if isinstance(text, str):
+        return [text] * count
+    if not isinstance(text, (list, tuple)) or not all(isinstance(t, str) for t in text):
+        raise ConfigError(f"{name} must be a string or a list of strings, not {text!r}")
+    if len(text) != count:
+        raise ConfigError(f"there are {count} pictures but {len(text)} entries in {name}; give one, or one for each")
+    return list(text)
+
+
+def arrange_targets(
+    prompt: str | Sequence[Any], count: int, batched: bool
+) -> tuple[list[list[str]], Callable[[list[Any]], Any]]:
+    """The target prompts of each picture, and the function that shapes the flat results as the prompts were.
+
+    Args:
+        prompt: for one picture a string or a list of targets; for a batch a string for all, a list with one for each
+            picture, or a list of lists of targets for each.
+        count: the number of pictures.
+        batched: whether they are a batch.
+
+    Raises:
+        ConfigError: if the prompts do not fit the pictures.
+    """
+    if isinstance(prompt, str):
+        targets = [[prompt] for _ in range(count)]
+        return targets, (lambda flat: flat) if batched else (lambda flat: flat[0])
+    if not isinstance(prompt, (list, tuple)) or not prompt:
+        raise ConfigError(f"the target prompt must be a string or a list that is not empty, not {prompt!r}")
+    if not batched:
+        return [one_each(prompt, len(prompt), "prompt")], lambda flat: flat
+    if len(prompt) != count:
+        raise ConfigError(f"there are {count} pictures but {len(prompt)} target prompts; give one for each")
+    if all(isinstance(p, str) for p in prompt):
+        return [[p] for p in prompt], lambda flat: flat
+    if not all(isinstance(p, (list, tuple)) and p for p in prompt):
+        raise ConfigError("target prompts of a batch must be strings, or lists of strings, for every picture")
+    targets = [one_each(p, len(p), "prompt") for p in prompt]
+
+    def nested(flat: list[Any]) -> list[list[Any]]:
+        rest = iter(flat)
+        return [[next(rest) for _ in own] for own in targets]
+
+    return targets, nested

@@ -1,0 +1,105 @@
+"""One step of a single-step sampler, as a value.
+
+Every such sampler maps the latent z_t, the raw network output m and, where it is stochastic, a noise n affinely to the
+next, cleaner latent:
+
+    z_{t-1} = phi z_t + psi m + rho n                     (apply)
+    z_t     = (z_{t-1} - psi m - rho n) / phi             (invert)
+    n       = (z_{t-1} - phi z_t - psi m) / rho           (noise_for)
+
+Since m = m(z_t, t, c) depends on z_t, the inverse is implicit: `renoise.fixed_point` solves it. The coefficients come
+from `renoise.schedulers`; this module knows nothing but tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from renoise.errors import SchedulerError
+
+# Below this |phi| the inverse amplifies every error more than a thousandfold: float32 has nothing left to say.
+SMALLEST_INVERTIBLE_PHI = 1e-3
+
+
+@dataclass(frozen=True)
+class Step:
+    """The coefficients of one sampler step.
+
+    Attributes:
+        phi: factor of the latent z_t.
+        psi: factor of the raw network output m (epsilon, v, x0 or a flow velocity).
+        rho: factor of the noise n; 0 for a deterministic step.
+        timestep: the timestep that the network is told, in the scheduler's own units.
+        input_scale: factor of the latent at the network's input; 1 / sqrt(sigma^2 + 1) for Euler-type samplers, else 1.
+
+    Example:
+        >>> import torch
+        >>> step = Step(phi=2.0, psi=-1.0, rho=0.0, timestep=500.0)
+        >>> z = step.apply(torch.ones(1), torch.ones(1))
+        >>> step.invert(z, torch.ones(1))
+        tensor([1.])
+    """
+
+    phi: float
+    psi: float
+    rho: float
+    timestep: float
+    input_scale: float = 1.0
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the step adds noise."""
+        return self.rho > 0.0
+
+    @property
+    def invertible(self) -> bool:
+        """Whether z_t can be recovered from z_{t-1}: phi is far enough from 0."""
+        return abs(self.phi) >= SMALLEST_INVERTIBLE_PHI
+
+    def apply(self, z: Tensor, prediction: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The sampler's step: z_{t-1} from z_t.
+
+        Args:
+            z: the latent z_t, any shape.
+            prediction: the network's raw output at z_t, of the same shape.
+            noise: standard normal noise of the same shape; needed only by a stochastic step.
+        """
+        return self.phi * z + self._drift(prediction, noise)
+
+    def invert(self, z_prev: Tensor, prediction: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The step undone: z_t from z_{t-1}, taking `prediction` for the network's output at z_t.
+
+        Raises:
+            SchedulerError: if phi is (nearly) 0, so that z_{t-1} says nothing about z_t.
+        """
+        self.require_invertible()
+        return (z_prev - self._drift(prediction, noise)) / self.phi
+
+    def noise_for(self, z_prev: Tensor, z: Tensor, prediction: Tensor) -> Tensor:
+        """The noise with which the step leads from z_t to z_{t-1} exactly.
+
+        Raises:
+            SchedulerError: if the step is deterministic.
+        """
+        if not self.stochastic:
+            raise SchedulerError(f"the step at timestep {self.timestep:g} adds no noise, so none can be solved for")
+        return (z_prev - self.phi * z - self.psi * prediction) / self.rho
+
+    def require_invertible(self) -> None:
+        """Raise a `SchedulerError` if the step cannot be inverted."""
+        if not self.invertible:
+            raise SchedulerError(
+                f"the sampler step at timestep {self.timestep:g} cannot be inverted: it multiplies the latent by "
+                f"{self.phi:.2g}, so the cleaner latent says nothing about the noisier one. "
+                "Use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False"
+            )
+
+    def _drift(self, prediction: Tensor, noise: Tensor | None) -> Tensor:
+        drift = self.psi * prediction
+        if not self.stochastic:
+            return drift
+        if noise is None:
+            raise SchedulerError(f"the step at timestep {self.timestep:g} is stochastic and needs a noise tensor")
+        return drift + self.rho * noise

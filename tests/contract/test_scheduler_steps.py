@@ -1,0 +1,219 @@
+"""What diffusers promises us: our table of steps equals `scheduler.step`, wherever it can be asked."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from renoise import ConfigError, SchedulerError
+from renoise.schedulers import steps_for
+from renoise.steps import Step
+
+SPACINGS = ("leading", "trailing", "linspace")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+LENGTHS = range(1, 51)
+TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SAMPLERS: list[tuple[str, dict[str, Any], float | None]] = [
+    ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}, None),
+    ("DDIMScheduler", {"clip_sample": False}, 0.7),
+    ("DDIMScheduler", {"clip_sample": False}, 1.0),
+    ("DDPMScheduler", {"clip_sample": False}, None),
+    ("DDPMScheduler", {"clip_sample": False, "variance_type": "fixed_large"}, None),
+    ("EulerDiscreteScheduler", {}, None),
+    ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}, None),
+    ("EulerAncestralDiscreteScheduler", {"steps_offset": 1}, None),
+    ("LCMScheduler", {}, None),
+    ("TCDScheduler", {}, None),
+    ("TCDScheduler", {}, 0.0),
+    ("TCDScheduler", {}, 0.5),
+    ("TCDScheduler", {}, 1.0),
+]
+
+
+def theirs(scheduler: Any, index: int, prediction: torch.Tensor, z: torch.Tensor, eta: float | None) -> torch.Tensor:
+    """`scheduler.step` at the `index`-th timestep, with noise from a generator with seed 0."""
+    known = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": torch.Generator().manual_seed(0)}
+    if "eta" in known and eta is not None:
+        options["eta"] = eta
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler._step_index = None
+        scheduler.set_begin_index(index)
+        scheduler.scale_model_input(z, scheduler.timesteps[index]) if hasattr(scheduler, "scale_model_input") else None
+    step: torch.Tensor = scheduler.step(prediction, scheduler.timesteps[index], z, **options).prev_sample
+    return step
+
+
+def noise_like(z: torch.Tensor) -> torch.Tensor:
+    return torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+
+
+def assert_same_steps(scheduler: Any, steps: tuple[Step, ...], eta: float | None) -> None:
+    generator = torch.Generator().manual_seed(1)
+    assert len(steps) == len(scheduler.timesteps)
+    for index, step in enumerate(steps):
+        # sigma-scaled samplers carry latents of that size
+        size = 1.0 / step.input_scale
+        z, prediction = size * torch.randn(1, 2, 3, 3, generator=generator), torch.randn(1, 2, 3, 3, generator=generator)
+        expected = theirs(scheduler, index, prediction, z, eta)
+        ours = step.apply(z, prediction, noise_like(z))
+        assert step.timestep == float(scheduler.timesteps[index])
+        # float32 tables on their side, where differences of nearly equal coefficients lose digits
+        scale = abs(step.phi) * size + abs(step.psi) + step.rho + 1e-3
+        assert float((ours - expected).abs().max()) < 4e-5 * scale, (index, step)
+
+
+# LCM and TCD have a spacing of their own; Euler ancestral does not implement sample prediction.
+CASES = [
+    pytest.param(name, config, eta, prediction, spacing, id=f"{name}-{i}-{prediction}-{spacing}")
+    for i, (name, config, eta) in enumerate(SAMPLERS)
+    for prediction in PREDICTIONS
+    for spacing in SPACINGS
+    if not (name in ("LCMScheduler", "TCDScheduler") and spacing != "leading")
+    and not (name == "EulerAncestralDiscreteScheduler" and prediction == "sample")
+]
+
+
+@pytest.mark.parametrize(("name", "config", "eta", "prediction", "spacing"), CASES)
+def test_our_steps_are_theirs(
+    name: str, config: dict[str, Any], eta: float | None, prediction: str, spacing: str
+) -> None:
+    cls = getattr(diffusers, name)
+    known = inspect.signature(cls.__init__).parameters
+    settings = {**TABLE, **config, "prediction_type": prediction, "timestep_spacing": spacing}
+    scheduler = cls(**{k: v for k, v in settings.items() if k in known})
+    for num_steps in LENGTHS:
+        scheduler.set_timesteps(num_steps)
+        assert_same_steps(scheduler, steps_for(scheduler, num_steps, eta=eta), eta)
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_matching(stochastic: bool, shift: float) -> None:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift, stochastic_sampling=stochastic)
+    for num_steps in LENGTHS:
+        scheduler.set_timesteps(num_steps)
+        assert_same_steps(scheduler, steps_for(scheduler, num_steps), None)
+
+
+def test_flow_matching_with_dynamic_shifting() -> None:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(7, mu=0.8)
+    assert_same_steps(scheduler, steps_for(scheduler, 7, mu=0.8), None)
+
+
+def test_a_shift_set_by_hand_is_kept() -> None:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_shift(5.0)
+    scheduler.set_timesteps(6)
+    assert_same_steps(scheduler, steps_for(scheduler, 6), None)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler"])
+def test_zero_terminal_snr_with_v_prediction(name: str) -> None:
+    config = {**TABLE, "prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+    if name != "EulerDiscreteScheduler":
+        config["clip_sample"] = False
+    scheduler = getattr(diffusers, name)(**config)
+    scheduler.set_timesteps(20)
+    assert_same_steps(scheduler, steps_for(scheduler, 20), None)
+
+
+def test_zero_terminal_snr_with_epsilon_prediction_is_refused() -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(SchedulerError, match="zero terminal SNR"):
+        steps_for(scheduler, 10)
+
+
+def test_trailing_spacing_has_no_surplus_timestep() -> None:
+    # diffusers appends a timestep -1 at this length
+    scheduler = diffusers.EulerDiscreteScheduler(**TABLE, timestep_spacing="trailing")
+    steps = steps_for(scheduler, 61)
+    assert len(steps) == 61
+    assert steps[-1].timestep >= 0
+    z, m = torch.randn(2, 1, 1, 2, 2)
+    # the last step ends at sigma 0, where the latent is x0 itself: z - sigma m with sigma^2 = 1 / input_scale^2 - 1
+    sigma = (1.0 / steps[-1].input_scale**2 - 1.0) ** 0.5
+    torch.testing.assert_close(steps[-1].apply(z, m), z - sigma * m)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
+@pytest.mark.parametrize("setting", ["clip_sample", "thresholding"])
+def test_clipping_is_refused_with_the_remedy(name: str, setting: str) -> None:
+    scheduler = getattr(diffusers, name)(**{"clip_sample": False, setting: True})
+    with pytest.raises(SchedulerError, match=rf"{name}\.from_config\(pipe\.scheduler\.config, {setting}=False\)"):
+        steps_for(scheduler, 10)
+
+
+def test_samplers_of_several_steps_are_refused_with_the_remedy() -> None:
+    with pytest.raises(SchedulerError, match=r"PNDMScheduler is not supported.*DDIMScheduler\.from_config"):
+        steps_for(diffusers.PNDMScheduler(), 10)
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range", "fixed_large_log"])
+def test_learned_variances_are_refused(variance: str) -> None:
+    with pytest.raises(SchedulerError, match="variance_type"):
+        steps_for(diffusers.DDPMScheduler(clip_sample=False, variance_type=variance), 10)
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 1001, 2.5, True])
+def test_impossible_lengths_are_refused(num_steps: Any) -> None:
+    with pytest.raises(ConfigError, match="num_steps"):
+        steps_for(diffusers.DDIMScheduler(clip_sample=False), num_steps)
+
+
+def test_a_timestep_outside_the_table_is_refused() -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)
+    with pytest.raises(SchedulerError, match="timestep 1000"):
+        steps_for(scheduler, 1000)
+
+
+def test_sample_prediction_is_refused_where_diffusers_has_none() -> None:
+    scheduler = diffusers.EulerAncestralDiscreteScheduler(**TABLE, prediction_type="sample")
+    with pytest.raises(SchedulerError, match="does not implement sample prediction"):
+        steps_for(scheduler, 4)
+
+
+@pytest.mark.parametrize("name", ["LCMScheduler", "TCDScheduler"])
+def test_more_steps_than_the_distillation_had_are_refused(name: str) -> None:
+    with pytest.raises(SchedulerError, match="no schedule of 51 steps"):
+        steps_for(getattr(diffusers, name)(), 51)
+
+
+def test_eta_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ConfigError, match="eta"):
+        steps_for(diffusers.EulerDiscreteScheduler(), 10, eta=0.5)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1])
+def test_eta_out_of_range_is_refused(eta: float) -> None:
+    with pytest.raises(ConfigError, match="eta"):
+        steps_for(diffusers.DDIMScheduler(clip_sample=False), 10, eta=eta)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler", "LCMScheduler"])
+def test_sample_prediction_cannot_invert_its_last_step(name: str) -> None:
+    cls = getattr(diffusers, name)
+    settings = {"prediction_type": "sample", "clip_sample": False}
+    known = inspect.signature(cls.__init__).parameters
+    steps = steps_for(cls(**{k: v for k, v in settings.items() if k in known}), 10)
+    assert not steps[-1].invertible
+    with pytest.raises(SchedulerError, match="cannot be inverted"):
+        steps[-1].invert(torch.zeros(1), torch.zeros(1))
+
+
+def test_the_users_scheduler_is_left_alone() -> None:
+    scheduler = diffusers.EulerDiscreteScheduler(**TABLE)
+    scheduler.set_timesteps(7)
+    scheduler.set_begin_index(3)
+    before = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in vars(scheduler).items()}
+    steps_for(scheduler, 20)
+    after = vars(scheduler)
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        same = torch.equal(value, after[key]) if isinstance(value, torch.Tensor) else value == after[key]
+        assert same, key
