@@ -230,6 +230,7 @@ class Editor:
         force: bool = False,
     ) -> Any:
         """Draw the picture again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
+        self._require_same_model(inversion, force)
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
         target: Any = prompts if inversion.batched else prompts[0]
         return self.edit(inversion, target, output_type=output_type, progress=progress, force=force)

@@ -58,7 +58,10 @@ def assert_same_steps(scheduler: Any, steps: tuple[Step, ...], eta: float | None
     for index, step in enumerate(steps):
         # sigma-scaled samplers carry latents of that size
         size = 1.0 / step.input_scale
-        z, prediction = size * torch.randn(1, 2, 3, 3, generator=generator), torch.randn(1, 2, 3, 3, generator=generator)
+        z, prediction = (
+            size * torch.randn(1, 2, 3, 3, generator=generator),
+            torch.randn(1, 2, 3, 3, generator=generator),
+        )
         expected = theirs(scheduler, index, prediction, z, eta)
         ours = step.apply(z, prediction, noise_like(z))
         assert step.timestep == float(scheduler.timesteps[index])
@@ -115,7 +118,12 @@ def test_a_shift_set_by_hand_is_kept() -> None:
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler"])
 def test_zero_terminal_snr_with_v_prediction(name: str) -> None:
-    config = {**TABLE, "prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+    config = {
+        **TABLE,
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "rescale_betas_zero_snr": True,
+    }
     if name != "EulerDiscreteScheduler":
         config["clip_sample"] = False
     scheduler = getattr(diffusers, name)(**config)
@@ -137,7 +145,7 @@ def test_trailing_spacing_has_no_surplus_timestep() -> None:
     assert steps[-1].timestep >= 0
     z, m = torch.randn(2, 1, 1, 2, 2)
     # the last step ends at sigma 0, where the latent is x0 itself: z - sigma m with sigma^2 = 1 / input_scale^2 - 1
-    sigma = (1.0 / steps[-1].input_scale**2 - 1.0) ** 0.5
+    sigma = (1.0 / steps[-1].input_scale ** 2 - 1.0) ** 0.5
     torch.testing.assert_close(steps[-1].apply(z, m), z - sigma * m)
 
 

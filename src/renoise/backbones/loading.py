@@ -86,7 +86,7 @@ def _locate(name: str) -> Path | str:
             ) from error
         return Path(renoise_mini.path(name))
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         if not (path / "model_index.json").is_file():
             raise ModelError(f"{name} has no model_index.json: it is not a diffusers pipeline directory")
         return path

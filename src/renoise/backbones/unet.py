@@ -67,9 +67,8 @@ class StableDiffusionBackbone:
         """See `Backbone.decode`."""
         mean, deviation = self._latent_statistics(latents)
         with self._vae() as vae:
-            pixels: Tensor = vae.decode((latents * deviation + mean).to(self.device, vae.dtype), return_dict=False)[
-                0
-            ].float()
+            z = (latents * deviation + mean).to(self.device, vae.dtype)
+            pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
         return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
 
     def condition(

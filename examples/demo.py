@@ -1,0 +1,58 @@
+"""The main job in one go: a real picture inverted, reconstructed and edited, with the bundled model and no network.
+
+    python examples/demo.py --out demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import renoise_mini
+from renoise import Editor, images
+from renoise.comparison import comparison
+
+# Which of the held-out pictures: any will do (--picture 0 to 95).
+PICTURE = 0
+GUIDANCE = 3.0
+
+
+def main() -> None:
+    """Invert one held-out picture, draw it again, edit it three ways, and name the pictures that were written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
+    parser.add_argument("--picture", type=int, default=PICTURE, help="which held-out picture")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    held_out = renoise_mini.path("heldout")
+    entry = json.loads((held_out / "captions.jsonl").read_text().splitlines()[options.picture])
+    print(f"picture: {held_out / entry['file']}\ncaption: {entry['caption']}\nloading the bundled model ...", flush=True)
+    editor = Editor.from_pretrained("mini")
+
+    begun = time.perf_counter()
+    print("inverting, reconstructing and editing ...", flush=True)
+    source = editor.fit(held_out / entry["file"])
+    inversion = editor.invert(source, entry["caption"])
+    reconstruction = editor.reconstruct(inversion)
+    edits = editor.edit(inversion, entry["edits"], guidance_scale=GUIDANCE)
+    seconds = time.perf_counter() - begun
+
+    written = {"source.png": source, "reconstruction.png": reconstruction}
+    written |= {f"edit-{i}.png": edit for i, edit in enumerate(edits, start=1)}
+    labels = ["source", "reconstruction", *entry["edits"]]
+    written["comparison.png"] = comparison(list(written.values()), labels)
+    for name, picture in written.items():
+        images.save(picture, options.out / name)
+
+    quality = float(images.psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
+    print(f"{inversion.network_passes} network passes to invert; the reconstruction is {quality:.1f} dB from the picture")
+    for i, target in enumerate(entry["edits"], start=1):
+        print(f"edit {i}: {target}")
+    print(f"{seconds:.0f} s after loading; wrote {', '.join(str(options.out / name) for name in written)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Our network call is the pipeline's own: the same latents come out of the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from renoise import Editor, InversionConfig, ModelError, Renoising
+from renoise.backbones import backbone_for
+from renoise.backbones.fingerprint import fingerprint, same_model
+from renoise.denoising import denoise_steps
+from renoise.schedulers import steps_for
+
+MakeEditor = Callable[..., Editor]
+
+
+def denoise(
+    editor: Editor, latents: torch.Tensor, prompts: Sequence[str], negative: str | None, scale: float
+) -> torch.Tensor:
+    backbone = backbone_for(editor.pipe)
+    steps = steps_for(editor.pipe.scheduler, 5)
+    size = tuple(side * backbone.latent_scale for side in latents.shape[-2:])
+    with torch.no_grad():
+        condition = backbone.condition(
+            prompts, None if negative is None else [negative] * len(prompts), scale, (size[0], size[1])
+        )
+        for walked in denoise_steps(steps, lambda z, step: backbone.predict(z, step, condition), latents, None):
+            result = walked.latents
+    return result
+
+
+@pytest.mark.parametrize("model", ["tiny-sd", "tiny-sdxl"])
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize(("scale", "negative"), [(1.0, None), (4.0, None), (4.0, "blurry")])
+@pytest.mark.parametrize("count", [1, 3])
+def test_denoising_is_the_pipelines_own(
+    make_editor: MakeEditor, model: str, scheduler: str, scale: float, negative: str | None, count: int
+) -> None:
+    editor = make_editor(model, scheduler)
+    side = editor.pipe.unet.config.sample_size
+    latents = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(0))
+    prompts = ["a lion in the field", "a cat", ""][:count]
+    theirs = editor.pipe(
+        prompts,
+        negative_prompt=None if negative is None else [negative] * count,
+        guidance_scale=scale,
+        num_inference_steps=5,
+        latents=latents.clone(),
+        output_type="latent",
+    ).images
+    scheduler_copy = type(editor.pipe.scheduler).from_config(editor.pipe.scheduler.config)
+    scheduler_copy.set_timesteps(5)
+    ours = denoise(editor, latents * scheduler_copy.init_noise_sigma, prompts, negative, scale)
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("model", ["tiny-sd", "tiny-sdxl"])
+def test_encoding_takes_the_mode_and_decoding_is_the_pipelines(
+    make_editor: MakeEditor, picture: Image.Image, model: str
+) -> None:
+    editor = make_editor(model)
+    vae = editor.pipe.vae
+    pixels = editor.pipe.image_processor.preprocess(editor.fit(picture))
+    with torch.no_grad():
+        expected = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+        torch.testing.assert_close(editor.encode(picture), expected)
+        decoded = vae.decode(expected / vae.config.scaling_factor).sample
+    torch.testing.assert_close(editor.decode(expected, "pt"), (decoded / 2 + 0.5).clamp(0, 1))
+
+
+def test_latent_statistics_are_honoured(make_editor: MakeEditor, picture: Image.Image) -> None:
+    editor = make_editor("tiny-sdxl")
+    plain = editor.encode(picture)
+    mean, deviation = [0.1, -0.2, 0.3, 0.0], [2.0, 1.0, 0.5, 3.0]
+    editor.pipe.vae.register_to_config(latents_mean=mean, latents_std=deviation)
+    scale = editor.pipe.vae.config.scaling_factor
+    m, d = (torch.tensor(x).view(1, 4, 1, 1) for x in (mean, deviation))
+    standardised = editor.encode(picture)
+    torch.testing.assert_close(standardised, (plain / scale - m) * scale / d)
+    plain_again = editor.decode(standardised, "pt")
+    editor.pipe.vae.register_to_config(latents_mean=None, latents_std=None)
+    torch.testing.assert_close(plain_again, editor.decode(plain, "pt"))
+
+
+def test_a_float16_autoencoder_that_overflows_runs_in_float32(data: Path, picture: Image.Image) -> None:
+    half = Editor.from_pretrained(data / "tiny-sdxl", device="cpu", dtype="float16")
+    half.pipe.vae.register_to_config(force_upcast=True)
+    seen: list[torch.dtype] = []
+    half.pipe.vae.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+    latents = half.encode(picture)
+    assert seen == [torch.float32]
+    assert half.pipe.vae.dtype == torch.float16
+    assert latents.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 0.01), ("bfloat16", 0.1)])
+def test_half_precision_networks_keep_float32_latents(data: Path, dtype: str, error: float) -> None:
+    editor = Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype=dtype)
+    full = Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype="float32")
+    config = InversionConfig(num_steps=8, strength=0.5, renoising=Renoising(2))
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    inversion = editor.invert(latents=latents, prompt="a lion", config=config)
+    expected = full.invert(latents=latents, prompt="a lion", config=config)
+    assert inversion.latents.dtype == torch.float32
+    assert float((inversion.latents - expected.latents).norm() / expected.latents.norm()) < error
+
+
+def test_inpainting_networks_are_refused(make_editor: MakeEditor) -> None:
+    editor = make_editor()
+    editor.pipe.unet.register_to_config(in_channels=9)
+    with pytest.raises(ModelError, match="inpainting"):
+        Editor(editor.pipe)
+
+
+def test_a_missing_component_is_named(make_editor: MakeEditor) -> None:
+    editor = make_editor()
+    editor.pipe.text_encoder = None
+    with pytest.raises(ModelError, match="no text_encoder"):
+        Editor(editor.pipe)
+
+
+def test_fingerprints_tell_models_apart(make_editor: MakeEditor) -> None:
+    one, same, other = make_editor(), make_editor(), make_editor("tiny-sdxl")
+    assert same_model(fingerprint(one.pipe), fingerprint(same.pipe))
+    assert not same_model(fingerprint(one.pipe), fingerprint(other.pipe))
+    with torch.no_grad():
+        same.pipe.unet.mid_block.resnets[0].conv1.weight.add_(0.01)
+        for p in same.pipe.text_encoder.parameters():
+            p.add_(0.01)
+    assert not same_model(fingerprint(one.pipe), fingerprint(same.pipe))
+
+
+def test_a_lora_adapter_makes_another_model(make_editor: MakeEditor) -> None:
+    from peft import LoraConfig
+
+    one, adapted = make_editor(), make_editor()
+    adapted.pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
+    assert not same_model(fingerprint(one.pipe), fingerprint(adapted.pipe))

@@ -1,0 +1,135 @@
+"""Settings: what they mean, and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from renoise import ConfigError, InversionConfig, Renoising, presets
+
+
+@pytest.mark.parametrize(
+    ("renoising", "weights"),
+    [
+        (Renoising(0), (1.0,)),
+        (Renoising(2), (0.0, 0.0, 1.0)),
+        (Renoising(2, average=(1, 3)), (0.0, 0.5, 0.5)),
+        (Renoising(1, average=(0, 2)), (0.5, 0.5)),
+        (Renoising(1, weights=(1, 3)), (0.25, 0.75)),
+    ],
+)
+def test_weights(renoising: Renoising, weights: tuple[float, ...]) -> None:
+    assert renoising.resolved_weights() == weights
+    assert renoising.passes == len(weights)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"iterations": -1}, "iterations"),
+        ({"iterations": 1.5}, "iterations"),
+        ({"iterations": True}, "iterations"),
+        ({"iterations": 3, "average": (0, 2), "weights": (1, 0, 0, 0)}, "not both"),
+        ({"iterations": 3, "average": (2, 5)}, "does not fit 3 iterations"),
+        ({"iterations": 3, "average": (2, 2)}, "does not fit"),
+        ({"iterations": 3, "average": (-1, 2)}, "average"),
+        ({"iterations": 3, "average": 2}, "pair"),
+        ({"iterations": 3, "weights": (1, 1)}, "4 numbers"),
+        ({"iterations": 1, "weights": (0, 0)}, "not all be zero"),
+        ({"iterations": 1, "weights": (1, -1)}, "weights"),
+        ({"iterations": 1, "weights": (1, float("nan"))}, "finite"),
+    ],
+)
+def test_impossible_renoisings_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Renoising(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_steps", 0),
+        ("num_steps", 2.0),
+        ("strength", 0.0),
+        ("strength", 1.5),
+        ("strength", float("nan")),
+        ("guidance_scale", -1.0),
+        ("guidance_scale", float("inf")),
+        ("guidance_scale", "high"),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("eta", 2.0),
+        ("low_noise_below", -1),
+        ("renoising", 9),
+        ("renoising_low_noise", 9),
+        ("edit_losses", object()),
+        ("noise_correction", object()),
+    ],
+)
+def test_impossible_settings_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name):
+        InversionConfig(**{name: value})
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        InversionConfig().num_steps = 5  # type: ignore[misc]
+
+
+def test_low_noise_has_its_own_renoising() -> None:
+    config = InversionConfig(renoising=Renoising(4), renoising_low_noise=Renoising(1), low_noise_below=250)
+    assert config.renoising_at(250) == Renoising(4)
+    assert config.renoising_at(249) == Renoising(1)
+    assert (config.passes_at(999), config.passes_at(1)) == (5, 2)
+    assert InversionConfig(renoising=Renoising(4)).renoising_at(1) == Renoising(4)
+
+
+def test_another_number_of_iterations_keeps_the_weights_that_fit() -> None:
+    config = InversionConfig(renoising=Renoising(9, average=(7, 10)), renoising_low_noise=Renoising(3, average=(0, 4)))
+    assert config.with_iterations(5).renoising == Renoising(5)
+    assert config.with_iterations(5).renoising_low_noise == Renoising(5, average=(0, 4))
+    assert config.with_iterations(12).renoising == Renoising(12, average=(7, 10))
+    assert config.with_iterations(0) == InversionConfig(renoising=Renoising(0), renoising_low_noise=Renoising(0))
+    assert Renoising(1, weights=(1, 2)).with_iterations(1) == Renoising(1, weights=(1, 2))
+    assert Renoising(1, weights=(1, 2)).with_iterations(2) == Renoising(2)
+
+
+def test_the_papers_settings() -> None:
+    for name in ("sd", "sdxl"):
+        assert presets[name].num_steps == 50
+        assert presets[name].renoising_at(250).resolved_weights() == (0.0, 1.0)
+        assert presets[name].renoising_at(249).resolved_weights() == (0.5, 0.5)
+    turbo = presets["sdxl-turbo"]
+    assert turbo.num_steps == 4
+    assert turbo.renoising_at(500).resolved_weights() == (0.0,) * 7 + (1 / 3,) * 3
+    assert turbo.renoising_at(100).resolved_weights() == (0.25,) * 4
+    assert presets["lcm"].renoising_at(500).resolved_weights() == (0.0,) * 5 + (1 / 3,) * 3
+
+
+class _Scheduler:
+    def __init__(self, **config: Any) -> None:
+        self.config = config
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "scheduler", "config", "preset"),
+    [
+        ("StableDiffusionPipeline", "DDIMScheduler", {}, "sd"),
+        ("StableDiffusionPipeline", "DDIMScheduler", {"timestep_spacing": "trailing"}, "sd"),
+        ("StableDiffusionPipeline", "LCMScheduler", {}, "lcm"),
+        ("StableDiffusionXLPipeline", "EulerDiscreteScheduler", {"timestep_spacing": "leading"}, "sdxl"),
+        (
+            "StableDiffusionXLPipeline",
+            "EulerAncestralDiscreteScheduler",
+            {"timestep_spacing": "trailing"},
+            "sdxl-turbo",
+        ),
+        ("StableDiffusionPipeline", "EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, "sdxl-turbo"),
+        ("StableDiffusionXLPipeline", "TCDScheduler", {}, "lcm"),
+    ],
+)
+def test_the_preset_comes_from_the_pipeline(pipeline: str, scheduler: str, config: dict[str, Any], preset: str) -> None:
+    pipe = type(pipeline, (), {"scheduler": type(scheduler, (_Scheduler,), {})(**config)})()
+    assert InversionConfig.for_pipeline(pipe) is presets[preset]

@@ -1,0 +1,201 @@
+"""Pictures of every kind come in right, and what is no picture is refused in one line."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from renoise import ImageError, images
+
+RED = (255, 0, 0)
+
+
+def corners(picture: Image.Image) -> list[Any]:
+    width, height = picture.size
+    return [picture.getpixel(xy) for xy in ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1))]
+
+
+@pytest.fixture
+def quarters() -> Image.Image:
+    """40 x 20: red and green above, blue and white below."""
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[:10, :20], pixels[:10, 20:], pixels[10:, :20], pixels[10:, 20:] = RED, (0, 255, 0), (0, 0, 255), 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp", ".jpg"])
+def test_saved_pictures_come_back(quarters: Image.Image, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"q{suffix}"
+    images.save(quarters, path)
+    loaded = images.load(path)
+    assert loaded.mode == "RGB"
+    difference = np.abs(np.asarray(loaded, dtype=int)[2:8, 2:18] - np.asarray(quarters, dtype=int)[2:8, 2:18])
+    assert difference.max() <= (0 if suffix in (".png", ".bmp", ".tiff") else 12)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_arrays_and_tensors_are_the_same_picture(quarters: Image.Image) -> None:
+    array = np.asarray(quarters)
+    forms: list[Any] = [
+        quarters,
+        array,
+        array.astype(np.float32) / 255,
+        torch.from_numpy(array.copy()).permute(2, 0, 1),
+        torch.from_numpy(array.copy()).permute(2, 0, 1) / 255,
+        torch.from_numpy(array.copy()).permute(2, 0, 1).to(torch.bfloat16) / 255,
+    ]
+    for form in forms:
+        assert np.array_equal(np.asarray(images.load(form)), array)
+
+
+def test_batches_are_told_from_pictures(quarters: Image.Image) -> None:
+    array = np.asarray(quarters)
+    assert images.load_all(quarters)[1] is False
+    assert images.load_all([quarters])[1] is True
+    for batch in (np.stack([array, array]), torch.zeros(2, 3, 8, 8)):
+        pictures, batched = images.load_all(batch)
+        assert batched
+        assert len(pictures) == 2
+
+
+def test_exif_orientation_is_applied(quarters: Image.Image, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    quarters.save(tmp_path / "turned.png", exif=exif)
+    loaded = images.load(tmp_path / "turned.png")
+    assert loaded.size == (20, 40)
+    assert corners(loaded)[1] == RED
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_is_laid_over_white(mode: str, tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0)).convert(mode)
+    assert images.load(clear).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path: Path) -> None:
+    picture = Image.new("P", (4, 4), 0)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.putpixel((1, 1), 1)
+    picture.save(tmp_path / "p.png", transparency=0)
+    loaded = images.load(tmp_path / "p.png")
+    assert loaded.getpixel((0, 0)) == (255, 255, 255)
+    assert loaded.getpixel((1, 1)) == RED
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "HSV"])
+def test_other_modes_become_rgb(quarters: Image.Image, mode: str) -> None:
+    loaded = images.load(quarters.convert(mode))
+    assert loaded.mode == "RGB"
+    assert loaded.size == quarters.size
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    loaded = np.asarray(images.load(tmp_path / "deep.png"))[..., 0]
+    assert np.abs(loaded.astype(int) - np.arange(256).reshape(16, 16)).max() <= 1
+
+
+def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, (0, 0, 255))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert images.load(tmp_path / "a.gif").getpixel((4, 4)) == RED
+
+
+def test_cropping_keeps_the_middle(quarters: Image.Image) -> None:
+    square = images.crop_to(quarters, (20, 20))
+    assert square.size == (20, 20)
+    assert np.array_equal(np.asarray(square), np.asarray(quarters)[:, 10:30])
+    assert images.crop_to(quarters, (8, 12)).size == (12, 8)
+
+
+def test_tensors_and_pictures_are_inverse(quarters: Image.Image) -> None:
+    pixels = images.to_tensor([quarters, quarters])
+    assert pixels.shape == (2, 3, 20, 40)
+    assert (float(pixels.min()), float(pixels.max())) == (0.0, 1.0)
+    assert np.array_equal(np.asarray(images.to_pictures(pixels)[1]), np.asarray(quarters))
+
+
+def test_psnr() -> None:
+    a = torch.zeros(2, 3, 4, 4)
+    b = torch.stack([a[0], a[0] + 0.1])
+    values = images.psnr(a, b)
+    assert torch.isinf(values[0])
+    assert float(values[1]) == pytest.approx(20.0, abs=1e-4)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG that claims to be of that size and holds next to nothing."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_files_that_are_no_pictures_are_refused(quarters: Image.Image, tmp_path: Path) -> None:
+    images.save(quarters, tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    bad = {
+        "empty.png": (b"", "is empty"),
+        "text.png": (b"not a picture", "not a picture"),
+        "cut.png": (whole[: len(whole) // 2], "damaged or cut short"),
+        "bomb.png": (png_of_size(50_000, 50_000), "too large"),
+        "big.png": (png_of_size(16_000, 16_000), "too large"),
+    }
+    for name, (content, message) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageError, match=message) as caught:
+            images.load(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ImageError, match="no file"):
+        images.load(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match="directory"):
+        images.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "must be a path"),
+        (7, "must be a path"),
+        (np.zeros((4, 4, 2)), r"must be \(H, W, 3\)"),
+        (np.zeros((0, 4, 3)), "must be"),
+        (np.full((4, 4, 3), np.nan), "NaN"),
+        (np.full((4, 4, 3), 255.0), r"\[0, 1\]"),
+        (np.full((4, 4, 3), -0.5), r"\[0, 1\]"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "uint8"),
+        (torch.zeros(5, 5, 3), r"\(3, H, W\)"),
+    ],
+)
+def test_values_that_are_no_pictures_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        images.load(value)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4, 4, 3)), torch.zeros(0, 3, 4, 4)])
+def test_empty_batches_are_refused(empty: Any) -> None:
+    with pytest.raises(ImageError, match="empty"):
+        images.load_all(empty)
+
+
+def test_unwritable_targets_are_refused_beforehand(quarters: Image.Image, tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for target, message in [
+        (tmp_path / "q.xyz", "extension"),
+        (tmp_path / "q", "extension"),
+        (tmp_path / "none" / "q.png", "does not exist"),
+        (tmp_path / "folder.png", "is a directory"),
+    ]:
+        with pytest.raises(ImageError, match=message):
+            images.save(quarters, target)
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]

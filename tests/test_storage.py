@@ -1,0 +1,153 @@
+"""Inversions on disk: whole, portable, and refused when they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from renoise import Editor, Inversion, InversionConfig, ModelError, Renoising, StorageError, storage
+
+CONFIG = InversionConfig(num_steps=3, renoising=Renoising(2, weights=(0.0, 1.0, 1.0)), renoising_low_noise=Renoising(1))
+MakeEditor = Callable[..., Editor]
+
+
+@pytest.fixture
+def inversion(make_editor: MakeEditor, picture: Image.Image) -> Inversion:
+    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
+    return editor.invert([picture, picture], ["a lion", "a cat"], config=CONFIG, keep_trajectory=True)
+
+
+def test_everything_comes_back(inversion: Inversion, tmp_path: Path) -> None:
+    inversion.save(tmp_path / "i.safetensors")
+    loaded = Inversion.load(tmp_path / "i.safetensors")
+    for name in ("latents", "noise", "residuals", "trajectory"):
+        assert torch.equal(getattr(loaded, name), getattr(inversion, name)), name
+    assert loaded.residual_history is None
+    for name in ("config", "prompt", "negative_prompt", "seed", "size", "fits", "batched", "network_passes"):
+        assert getattr(loaded, name) == getattr(inversion, name), name
+    assert loaded.fingerprint == inversion.fingerprint
+
+
+def test_a_loaded_inversion_reconstructs_the_same(
+    inversion: Inversion, make_editor: MakeEditor, tmp_path: Path
+) -> None:
+    inversion.save(tmp_path / "i.safetensors")
+    loaded = Inversion.load(tmp_path / "i.safetensors")
+    # a pipeline loaded afresh, with another scheduler: the file knows its own
+    elsewhere = make_editor(scheduler="DDIMScheduler")
+    expected = make_editor(scheduler="EulerAncestralDiscreteScheduler").reconstruct(inversion, "latent")
+    assert torch.equal(elsewhere.reconstruct(loaded, "latent"), expected)
+
+
+def test_equal_inversions_are_equal_bytes(make_editor: MakeEditor, picture: Image.Image, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
+        editor.invert(picture, "a lion", config=CONFIG).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    other = InversionConfig(num_steps=3, renoising=Renoising(2), seed=1)
+    make_editor(scheduler="EulerAncestralDiscreteScheduler").invert(picture, "a lion", config=other).save(
+        tmp_path / "c"
+    )
+    assert not torch.equal(load_file(tmp_path / "a")["noise"], load_file(tmp_path / "c")["noise"])
+
+
+def test_another_model_is_refused_unless_forced(inversion: Inversion, make_editor: MakeEditor) -> None:
+    other = make_editor()
+    with torch.no_grad():
+        for parameter in other.pipe.unet.parameters():
+            parameter.mul_(1.1)
+    with pytest.raises(ModelError, match="another model"):
+        other.reconstruct(inversion)
+    assert len(other.reconstruct(inversion, force=True)) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_same_model_in_another_precision_is_accepted(inversion: Inversion, data: Path, dtype: str) -> None:
+    editor = Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype=dtype)
+    assert len(editor.reconstruct(inversion)) == 2
+
+
+def test_damaged_and_foreign_files_are_refused(inversion: Inversion, tmp_path: Path) -> None:
+    inversion.save(tmp_path / "good.safetensors")
+    whole = (tmp_path / "good.safetensors").read_bytes()
+    bad = {
+        "empty": b"",
+        "garbage": b"\x00garbage" * 100,
+        "cut": whole[: len(whole) - 100],
+        "header": whole[:50],
+        "flipped": whole[:8] + bytes([whole[8] ^ 0xFF]) + whole[9:],
+        "picture": b"\x89PNG\r\n\x1a\n" + b"0" * 64,
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(StorageError) as caught:
+            Inversion.load(tmp_path / name)
+        assert "\n" not in str(caught.value), name
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(StorageError, match="not an inversion"):
+        Inversion.load(tmp_path / "foreign")
+    with pytest.raises(StorageError, match="no file"):
+        Inversion.load(tmp_path / "missing")
+    with pytest.raises(StorageError, match="directory"):
+        Inversion.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"config": None},
+        {"config": {"num_steps": 0}},
+        {"size": None},
+        {"fits": [1]},
+    ],
+)
+def test_records_that_make_no_sense_are_refused(
+    inversion: Inversion, tmp_path: Path, change: dict[str, object]
+) -> None:
+    inversion.save(tmp_path / "good")
+    tensors, record = storage.read(tmp_path / "good")
+    metadata = {"renoise.inversion": json.dumps({**record, **change})}
+    save_file(tensors, tmp_path / "bad", metadata=metadata)
+    with pytest.raises(StorageError):
+        Inversion.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("missing", ["latents", "residuals"])
+def test_missing_tensors_are_refused(inversion: Inversion, tmp_path: Path, missing: str) -> None:
+    inversion.save(tmp_path / "good")
+    tensors, record = storage.read(tmp_path / "good")
+    del tensors[missing]
+    save_file(tensors, tmp_path / "bad", metadata={"renoise.inversion": json.dumps(record)})
+    with pytest.raises(StorageError):
+        Inversion.load(tmp_path / "bad")
+
+
+def test_a_failed_write_leaves_the_old_file(
+    inversion: Inversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "i.safetensors"
+    target.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(StorageError, match="No space left"):
+        inversion.save(target)
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["i.safetensors"]
+
+
+def test_unwritable_targets_are_refused(inversion: Inversion, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        inversion.save(tmp_path / "none" / "i.safetensors")
+    with pytest.raises(StorageError, match="directory"):
+        inversion.save(tmp_path)
