@@ -1,0 +1,38 @@
+"""The examples in docstrings are true, and the rooms in docs/architecture.md are those of the code."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+
+import renoise
+
+MODULES = [m.name for m in walk_packages(renoise.__path__, "renoise.") if not m.name.endswith("__main__")]
+ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+def test_there_are_examples_to_test() -> None:
+    examples = [name for name in MODULES if ">>> " in (import_module(name).__doc__ or "") or _has_examples(name)]
+    assert {"renoise.steps", "renoise.fixed_point", "renoise.config", "renoise.schedulers"} <= set(examples)
+
+
+def _has_examples(name: str) -> bool:
+    return any(test.examples for test in doctest.DocTestFinder().find(import_module(name)))
+
+
+@pytest.mark.skipif(not ARCHITECTURE.exists(), reason="the sources' documents are not beside the tests")
+def test_every_top_level_room_is_on_the_map() -> None:
+    text = ARCHITECTURE.read_text()
+    for name in MODULES:
+        if name.count(".") == 1:
+            module = name.removeprefix("renoise.")
+            assert f"{module}.py" in text or f"{module}/" in text, name
