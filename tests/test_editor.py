@@ -247,13 +247,25 @@ def test_deterministic_samplers_can_denoise_in_another_number_of_steps(editor: E
     assert relative(editor.reconstruct(inversion, "latent"), z_0) < relative(fewer, z_0) < 0.3
 
 
-def test_stochastic_samplers_say_that_their_noises_belong_to_the_steps(
-    make_editor: MakeEditor, picture: Image.Image
+@pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "LCMScheduler", "DDPMScheduler"])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 8])
+def test_stochastic_samplers_draw_the_noises_that_are_missing(
+    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str, num_steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
-    inversion = editor.invert(picture, "a lion", config=FEW)
-    with pytest.raises(ConfigError, match="holds the noises of 3 steps, not 5"):
-        editor.edit(inversion, "a cat", num_steps=5)
+    editor = make_editor(scheduler=scheduler)
+    inversion = editor.invert(latents=z_0, prompt="a lion", config=InversionConfig(num_steps=4, renoising=Renoising(1)))
+    result = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
+    assert torch.isfinite(result).all()
+    assert ("drawn from the inversion's seed" in caplog.text) == (num_steps > 2)
+    assert torch.equal(result, editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent"))
+
+
+def test_equal_steps_draw_nothing(make_editor: MakeEditor, z_0: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    editor = make_editor(scheduler="LCMScheduler")
+    inversion = editor.invert(latents=z_0, config=InversionConfig(num_steps=4, renoising=Renoising(1)))
+    same = editor.edit(inversion, "", num_steps=4, output_type="latent")
+    assert torch.equal(same, editor.reconstruct(inversion, "latent"))
+    assert caplog.text == ""
 
 
 def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, picture: Image.Image) -> None:

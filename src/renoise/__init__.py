@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renoise.config import InversionConfig, Renoising, presets
+    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
     from renoise.editor import Editor, Progress
     from renoise.errors import (
         ConfigError,
@@ -34,6 +34,8 @@ _HOMES = {
     "Inversion": "renoise.inversion",
     "InversionConfig": "renoise.config",
     "Renoising": "renoise.config",
+    "EditLosses": "renoise.config",
+    "NoiseCorrection": "renoise.config",
     "presets": "renoise.config",
     "RenoiseError": "renoise.errors",
     "ConfigError": "renoise.errors",
@@ -46,11 +48,13 @@ _HOMES = {
 
 __all__ = [
     "ConfigError",
+    "EditLosses",
     "Editor",
     "ImageError",
     "Inversion",
     "InversionConfig",
     "ModelError",
+    "NoiseCorrection",
     "NumericalError",
     "Progress",
     "RenoiseError",

@@ -108,6 +108,85 @@ class Renoising:
 
 
 @dataclass(frozen=True)
+class EditLosses:
+    """Edit enhancement: gradient steps that keep each averaged prediction looking like noise (`renoise.editability`).
+
+    Attributes:
+        pair: weight lambda of the pair-correlation loss, at a latent of 64 x 64; scaled so that it means the same at
+            every size.
+        patch_kl: weight lambda of the patch divergence from the prediction at the noised clean latent.
+        steps: gradient steps on each prediction.
+        shifts: random shifts of the pair loss in each of them.
+        released_procedure: do as the published code does instead of the paper: regularise every prediction from the
+            averaging window's start on, average the unregularised ones, regularise that average once more, clip the
+            divergence's gradient and leave the pair loss unscaled.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+
+    Example:
+        >>> EditLosses.released().pair
+        20.0
+    """
+
+    pair: float = 10.0
+    patch_kl: float = 0.055
+    steps: int = 4
+    shifts: int = 5
+    released_procedure: bool = False
+
+    def __post_init__(self) -> None:
+        _require_number(self.pair, "pair", 0.0)
+        _require_number(self.patch_kl, "patch_kl", 0.0)
+        _require_whole(self.steps, "steps", 1)
+        _require_whole(self.shifts, "shifts", 1)
+
+    @classmethod
+    def released(cls) -> EditLosses:
+        """The settings and the procedure of the published code for SDXL Turbo."""
+        return cls(pair=20.0, patch_kl=0.065, released_procedure=True)
+
+
+@dataclass(frozen=True)
+class NoiseCorrection:
+    """How far the noise of a stochastic step moves towards the one with which the step is exact.
+
+    Attributes:
+        amount: the share of the way, in [0, 1].
+        limit: the largest move, in root mean square for each element; None is no limit.
+        moves: make so many moves of a fixed length instead, as the published code does.
+        move_length: the L2 length of each of them.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+
+    Example:
+        >>> NoiseCorrection.released().moves
+        10
+    """
+
+    amount: float = 1.0
+    limit: float | None = None
+    moves: int | None = None
+    move_length: float = 1.8
+
+    def __post_init__(self) -> None:
+        _require_number(self.amount, "amount", 0.0, 1.0)
+        if self.limit is not None and _require_number(self.limit, "limit", 0.0) == 0.0:
+            raise ConfigError("limit must be above 0, or None for no limit; amount=0 moves nothing")
+        if self.moves is not None:
+            _require_whole(self.moves, "moves", 1)
+            if self.amount != 1.0 or self.limit is not None:
+                raise ConfigError("moves of a fixed length take neither amount nor limit; leave them out")
+        _require_number(self.move_length, "move_length", 0.0)
+
+    @classmethod
+    def released(cls) -> NoiseCorrection:
+        """The published code's ten moves of L2 length 1.8, whatever the latent's size."""
+        return cls(moves=10)
+
+
+@dataclass(frozen=True)
 class InversionConfig:
     """Everything that decides an inversion but the picture, the prompt and the model.
 
@@ -121,8 +200,8 @@ class InversionConfig:
         renoising: the iterations and weights of every step.
         renoising_low_noise: what replaces `renoising` at timesteps below `low_noise_below`; None is the same.
         low_noise_below: that timestep, of 1000.
-        edit_losses: reserved for edit enhancement; must be None in this version.
-        noise_correction: reserved for noise correction; must be None in this version.
+        edit_losses: edit enhancement, or None for none.
+        noise_correction: correct the noises of stochastic steps, or None to keep them as drawn.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -140,8 +219,8 @@ class InversionConfig:
     renoising: Renoising = Renoising(iterations=9, average=(7, 10))
     renoising_low_noise: Renoising | None = None
     low_noise_below: float = 250
-    edit_losses: None = None
-    noise_correction: None = None
+    edit_losses: EditLosses | None = None
+    noise_correction: NoiseCorrection | None = None
 
     def __post_init__(self) -> None:
         _require_whole(self.num_steps, "num_steps", 1)
@@ -159,18 +238,21 @@ class InversionConfig:
             raise ConfigError(f"renoising must be a Renoising, not {self.renoising!r}")
         if self.renoising_low_noise is not None and not isinstance(self.renoising_low_noise, Renoising):
             raise ConfigError(f"renoising_low_noise must be a Renoising or None, not {self.renoising_low_noise!r}")
-        for name in ("edit_losses", "noise_correction"):
-            if getattr(self, name) is not None:
-                raise ConfigError(f"{name} is not part of this version of renoise; leave {name}=None")
+        if self.edit_losses is not None and not isinstance(self.edit_losses, EditLosses):
+            raise ConfigError(f"edit_losses must be an EditLosses or None, not {self.edit_losses!r}")
+        if self.noise_correction is not None and not isinstance(self.noise_correction, NoiseCorrection):
+            raise ConfigError(f"noise_correction must be a NoiseCorrection or None, not {self.noise_correction!r}")
 
     def renoising_at(self, timestep: float) -> Renoising:
         """The renoising that serves a timestep."""
         low = self.renoising_low_noise is not None and timestep < self.low_noise_below
         return self.renoising_low_noise if low and self.renoising_low_noise is not None else self.renoising
 
-    def passes_at(self, timestep: float) -> int:
+    def passes_at(self, timestep: float, *, stochastic: bool = False) -> int:
         """How often the network runs in the step at `timestep`, guidance not counted."""
-        return self.renoising_at(timestep).passes
+        reference = self.edit_losses is not None and self.edit_losses.patch_kl > 0.0
+        correction = self.noise_correction is not None and stochastic
+        return self.renoising_at(timestep).passes + int(reference) + int(correction)
 
     def with_iterations(self, iterations: int) -> InversionConfig:
         """The same with another number of renoising iterations at every timestep (see `Renoising.with_iterations`)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from renoise.inversion import PredictAt
+from renoise.inversion import Inversion, PredictAt, draw_noise
 from renoise.steps import Step
 
 
@@ -41,3 +42,26 @@ def denoise_steps(
     for index, step in enumerate(steps):
         z = step.apply(z, predict(z, step), noise[index] if noise is not None else None)
         yield DenoisedStep(index, step, z)
+
+
+def noise_for_steps(steps: Sequence[Step], inverted: Sequence[Step], inversion: Inversion) -> tuple[Tensor, int]:
+    """The noises that `steps` take, (len(steps), B, C, h, w) on the CPU, and how many of them had to be drawn.
+
+    A noise belongs to a timestep. Steps at timesteps that the inversion went through take its noises; the others draw
+    theirs from its seed, beyond the draws of the inversion itself, so that no noise is used twice.
+
+    Args:
+        steps: the steps to run, in sampling order.
+        inverted: the steps that were inverted, in sampling order.
+        inversion: holds their noises.
+    """
+    shape = inversion.latents.shape
+    held = () if inversion.noise is None else inversion.noise.cpu()
+    known = {step.timestep: noise for step, noise in zip(inverted, held, strict=False)}
+    missing = [step for step in steps if step.stochastic and step.timestep not in known]
+    if missing:
+        generators = [torch.Generator().manual_seed(inversion.config.seed) for _ in range(shape[0])]
+        drawn = draw_noise(len(inverted) + len(missing), shape, generators, torch.device("cpu"))[len(inverted) :]
+        known |= {step.timestep: noise for step, noise in zip(missing, drawn, strict=True)}
+    unused = torch.zeros(shape)
+    return torch.stack([known.get(step.timestep, unused) for step in steps]), len(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,15 @@ from renoise.backbones.base import Condition
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
 from renoise.config import InversionConfig
-from renoise.denoising import denoise_steps
+from renoise.denoising import denoise_steps, noise_for_steps
 from renoise.errors import ConfigError, ModelError, NumericalError
 from renoise.images import Fit
-from renoise.inversion import Inversion, PredictAt, draw_noise, invert_steps
+from renoise.inversion import Enhancement, Inversion, PredictAt, draw_noise, generators_for, invert_steps, padded
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.schedulers import describe, restore, steps_for
 from renoise.steps import Step
+
+log = logging.getLogger("renoise")
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -182,20 +185,27 @@ class Editor:
         count = z_0.shape[0]
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
+        generators = generators_for(generator, config.seed, count)
         stochastic = any(step.stochastic for step in steps)
         noises: Tensor | None = None
         if noise is not None:
             noises = self._given_noise(noise, steps, z_0.shape)
         elif stochastic:
-            noises = draw_noise(len(steps), z_0.shape, _generators(generator, config.seed, count), z_0.device)
+            noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
 
         height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
         condition = self._backbone.condition(prompts, negatives, config.guidance_scale, (height, width))
-        total = sum(config.passes_at(step.timestep) for step in steps) * condition.passes
+        total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
+        predict, enhancement = self._predict_with(condition), None
+        if config.edit_losses is not None:
+            enhancement = Enhancement(config.edit_losses, z_0, predict, generators)
+        corrected: list[Tensor] = []
         done, trajectory = 0, [z_0]
         residuals: list[Tensor] = []
-        for walked in invert_steps(steps, self._predict_with(condition), z_0, noises, config):
-            done += len(walked.residuals) * condition.passes
+        for walked in invert_steps(steps, predict, z_0, noises, config, enhancement):
+            done += walked.passes * condition.passes
+            if walked.noise is not None:
+                corrected.insert(0, walked.noise)
             residuals.insert(0, walked.residuals)
             if keep_trajectory:
                 trajectory.append(walked.latents)
@@ -205,9 +215,9 @@ class Editor:
         self._backbone.release()
         return Inversion(
             latents=walked.latents,
-            noise=noises if stochastic else None,
+            noise=torch.stack(corrected) if stochastic else None,
             residuals=torch.stack([r[-1] for r in residuals]),
-            residual_history=_padded(residuals) if keep_residual_history else None,
+            residual_history=padded(residuals) if keep_residual_history else None,
             trajectory=torch.stack(trajectory) if keep_trajectory else None,
             network_passes=done,
             config=config,
@@ -256,7 +266,9 @@ class Editor:
                 each picture, or a list of lists of targets for each.
             guidance_scale: of the edit; None is the inversion's. Above 1 the edit is stronger and keeps less.
             negative_prompt: one for all or one for each picture; None is the inversion's.
-            num_steps: of the schedule; None is the inversion's. Only deterministic samplers can change it.
+            num_steps: of the schedule; None is the inversion's. Noises belong to timesteps: in another number of steps
+                a stochastic sampler keeps those of the timesteps that both have, the others are drawn from the
+                inversion's seed, and a warning is logged.
             output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
                 over pictures and targets.
             progress: called after each sampler step.
@@ -276,14 +288,14 @@ class Editor:
         owners = [i for i, own in enumerate(targets) for _ in own]
         scale = inversion.config.guidance_scale if guidance_scale is None else guidance_scale
         config = _edit_config(inversion, scale, num_steps)
-        steps = self._forward_steps(inversion, config)
+        steps, noises = self._forward(inversion, config)
         negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
 
         device = self._backbone.device
         index = torch.tensor(owners)
         latents = inversion.latents.cpu()[index].to(device, torch.float32)
-        noise = None if inversion.noise is None else inversion.noise.cpu()[:, index].to(device, torch.float32)
+        noise = None if noises is None else noises[:, index].to(device, torch.float32)
         condition = self._backbone.condition(
             [p for own in targets for p in own],
             None if negatives is None else [negatives[i] for i in owners],
@@ -334,16 +346,23 @@ class Editor:
 
         return predict
 
-    def _forward_steps(self, inversion: Inversion, config: InversionConfig) -> tuple[Step, ...]:
+    def _forward(self, inversion: Inversion, config: InversionConfig) -> tuple[tuple[Step, ...], Tensor | None]:
+        """The sampler's steps, and the noises (len(steps), B, C, h, w) on the CPU that they take."""
         scheduler = restore(inversion.scheduler)
         steps = steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength)
-        stochastic = any(step.stochastic for step in steps)
-        if stochastic and (inversion.noise is None or len(inversion.noise) != len(steps)):
-            raise ConfigError(
-                f"{inversion.scheduler['class']} adds noise in every step, and the inversion holds the noises of "
-                f"{inversion.num_steps} steps, not {len(steps)}; leave num_steps as in the inversion"
+        if not any(step.stochastic for step in steps):
+            return steps, None
+        inverted = steps_for(scheduler, inversion.config.num_steps, eta=config.eta, strength=config.strength)
+        noise, missing = noise_for_steps(steps, inverted, inversion)
+        if missing:
+            log.warning(
+                "%s adds noise in its steps, and the inversion does not hold that of %d of the %d steps asked for: it "
+                "is drawn from the inversion's seed, and the source prompt no longer reconstructs the picture",
+                inversion.scheduler["class"],
+                missing,
+                len(steps),
             )
-        return steps
+        return steps, noise
 
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
         if not isinstance(inversion, Inversion):
@@ -375,26 +394,6 @@ class Editor:
 def _require_output_type(output_type: str) -> None:
     if output_type not in OUTPUT_TYPES:
         raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
-
-
-def _generators(
-    generator: torch.Generator | Sequence[torch.Generator] | None, seed: int, count: int
-) -> list[torch.Generator]:
-    if generator is None:
-        return [torch.Generator().manual_seed(seed) for _ in range(count)]
-    if isinstance(generator, torch.Generator):
-        return [generator]
-    if len(generator) != count:
-        raise ConfigError(f"there are {count} pictures but {len(generator)} generators; give one, or one for each")
-    return list(generator)
-
-
-def _padded(residuals: Sequence[Tensor]) -> Tensor:
-    """Residuals of unequal numbers of passes as one tensor (num_steps, max K + 1, B), padded with NaN."""
-    padded = residuals[0].new_full((len(residuals), max(map(len, residuals)), residuals[0].shape[1]), float("nan"))
-    for row, r in zip(padded, residuals, strict=True):
-        row[: len(r)] = r
-    return padded
 
 
 def _edit_config(inversion: Inversion, guidance_scale: float, num_steps: int | None) -> InversionConfig:

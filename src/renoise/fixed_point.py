@@ -25,6 +25,8 @@ from torch import Tensor
 from renoise.steps import Step
 
 Predict = Callable[[Tensor], Tensor]
+# From a latent and the prediction at it to a better prediction.
+Refine = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,16 @@ class Solution:
     residuals: Tensor
 
 
-def renoise(step: Step, predict: Predict, z_prev: Tensor, noise: Tensor | None, weights: Sequence[float]) -> Solution:
+def renoise(
+    step: Step,
+    predict: Predict,
+    z_prev: Tensor,
+    noise: Tensor | None,
+    weights: Sequence[float],
+    refine: Refine | None = None,
+    *,
+    refine_as_released: bool = False,
+) -> Solution:
     """Solve one inverted step by the paper's iteration with weighted averaging.
 
     Args:
@@ -50,6 +61,10 @@ def renoise(step: Step, predict: Predict, z_prev: Tensor, noise: Tensor | None, 
         z_prev: the cleaner latent z_{t-1}, float32 (B, C, h, w).
         noise: the step's noise, of the same shape, or None for a deterministic step.
         weights: w_1 .. w_{K+1}, summing to one; the network runs once for each.
+        refine: edit enhancement of a prediction; the paper's way is to refine those that have a weight.
+        refine_as_released: do as the published code does instead: refine every prediction from the first one with a
+            weight on (from the second where the last alone has one), average the predictions as they were before, and
+            refine their average.
 
     Raises:
         SchedulerError: if the step cannot be inverted.
@@ -62,13 +77,22 @@ def renoise(step: Step, predict: Predict, z_prev: Tensor, noise: Tensor | None, 
     """
     step.require_invertible()
     length = _norm(z_prev).clamp_min(torch.finfo(z_prev.dtype).tiny)
-    z, value, residuals = z_prev, torch.zeros_like(z_prev), []
-    for weight in weights:
-        z_next = step.invert(z_prev, predict(z), noise)
+    weighted = [k for k, weight in enumerate(weights) if weight]
+    refined = set(weighted)
+    if refine_as_released:
+        refined = set(range(weighted[0] if len(weighted) > 1 else 1, len(weights)))
+    z, value, mean, residuals = z_prev, torch.zeros_like(z_prev), torch.zeros_like(z_prev), []
+    for k, weight in enumerate(weights):
+        prediction = predict(z)
+        better = refine(z, prediction) if refine is not None and k in refined else prediction
+        z_next = step.invert(z_prev, better, noise)
         residuals.append(abs(step.phi) * _norm(z_next - z) / length)
         if weight:
             value = value + weight * z_next
+            mean = mean + weight * prediction
         z = z_next
+    if refine is not None and refine_as_released:
+        value = step.invert(z_prev, refine(z, mean), noise)
     return Solution(value, torch.stack(residuals))
 
 

@@ -12,12 +12,18 @@ import torch
 from torch import Tensor
 
 from renoise import storage
-from renoise.config import InversionConfig, Renoising
+from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising
+from renoise.correction import correct
+from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
-from renoise.fixed_point import renoise
+from renoise.fixed_point import Refine, renoise
 from renoise.images import Fit
 from renoise.prompts import Prompt
 from renoise.steps import Step
+
+# A prediction with less than this share of noise in it says nothing about the noise (v prediction at zero SNR, a flow's
+# velocity at s = 1): there is nothing to regularise.
+SMALLEST_EPS_M = 1e-3
 
 
 class PredictAt(Protocol):
@@ -34,17 +40,62 @@ class InvertedStep:
         index: the step's place in sampling order (0 = the noisiest).
         step: its coefficients.
         latents: z_t, (B, C, h, w).
+        noise: the step's noise, corrected if the settings say so, (B, C, h, w); None for a deterministic sampler.
         residuals: of each pass, (K + 1, B).
+        passes: network predictions that the step took, all of them.
     """
 
     index: int
     step: Step
     latents: Tensor
+    noise: Tensor | None
     residuals: Tensor
+    passes: int
+
+
+@dataclass(frozen=True)
+class Enhancement:
+    """Edit enhancement of a whole inversion: makes the refinement of each step's predictions.
+
+    Attributes:
+        losses: the settings.
+        z_0: the clean latents, (B, C, h, w).
+        predict: the network.
+        generators: one for each picture, or a single one: the source of the reference's noise and of the shifts.
+    """
+
+    losses: EditLosses
+    z_0: Tensor
+    predict: PredictAt
+    generators: Sequence[torch.Generator]
+
+    def refinement(self, step: Step) -> Refine:
+        """What refines the predictions at `step`; one network pass if the patch divergence has a weight."""
+        reference: Tensor | None = None
+        if self.losses.patch_kl:
+            noised = step.add_noise(self.z_0, draw_noise(1, self.z_0.shape, self.generators, self.z_0.device)[0])
+            reference = step.implied_noise(noised, self.predict(noised, step))
+        if abs(step.eps_m) < SMALLEST_EPS_M:
+            return lambda z, prediction: prediction
+
+        def refine(z: Tensor, prediction: Tensor) -> Tensor:
+            eps = regularise(step.implied_noise(z, prediction), reference, self.losses, self._shifts)
+            return step.prediction_from(z, eps)
+
+        return refine
+
+    def _shifts(self, highest: int) -> Tensor:
+        sources = self.generators if len(self.generators) > 1 else list(self.generators) * len(self.z_0)
+        return torch.stack([torch.randint(1, highest + 1, (), generator=g, device=g.device).cpu() for g in sources])
 
 
 def invert_steps(
-    steps: Sequence[Step], predict: PredictAt, latents: Tensor, noise: Tensor | None, config: InversionConfig
+    steps: Sequence[Step],
+    predict: PredictAt,
+    latents: Tensor,
+    noise: Tensor | None,
+    config: InversionConfig,
+    enhancement: Enhancement | None = None,
 ) -> Iterator[InvertedStep]:
     """Walk the sampler backwards, from the cleanest step to the noisiest.
 
@@ -53,7 +104,8 @@ def invert_steps(
         predict: the network, from a latent and a step to its raw output.
         latents: z_0, float32 (B, C, h, w).
         noise: (len(steps), B, C, h, w) in sampling order, or None for a deterministic sampler.
-        config: decides the renoising of each step.
+        config: decides the renoising and the noise correction of each step.
+        enhancement: edit enhancement, or None for none.
 
     Raises:
         SchedulerError: before the first pass, if any of the steps cannot be inverted.
@@ -62,16 +114,22 @@ def invert_steps(
         step.require_invertible()
     z = latents
     for index in reversed(range(len(steps))):
-        step = steps[index]
+        step, z_prev = steps[index], z
+        step_noise = noise[index] if noise is not None else None
         solution = renoise(
             step,
             partial(predict, step=step),
-            z,
-            noise[index] if noise is not None else None,
+            z_prev,
+            step_noise,
             config.renoising_at(step.timestep).resolved_weights(),
+            enhancement.refinement(step) if enhancement is not None else None,
+            refine_as_released=enhancement is not None and enhancement.losses.released_procedure,
         )
         z = solution.value
-        yield InvertedStep(index, step, z, solution.residuals)
+        if step_noise is not None and step.stochastic and config.noise_correction is not None:
+            step_noise = correct(step_noise, step.noise_for(z_prev, z, predict(z, step)), config.noise_correction)
+        passes = config.passes_at(step.timestep, stochastic=step.stochastic)
+        yield InvertedStep(index, step, z, step_noise, solution.residuals, passes)
 
 
 def draw_noise(
@@ -91,6 +149,31 @@ def draw_noise(
         for g in (generators if len(generators) > 1 else list(generators) * shape[0])
     ]
     return torch.stack(pictures, dim=1)
+
+
+def generators_for(
+    generator: torch.Generator | Sequence[torch.Generator] | None, seed: int, count: int
+) -> list[torch.Generator]:
+    """The source of each picture's noise: generators of its own with `seed`, or those that were handed in.
+
+    Raises:
+        ConfigError: if there are neither one nor as many generators as pictures.
+    """
+    if generator is None:
+        return [torch.Generator().manual_seed(seed) for _ in range(count)]
+    if isinstance(generator, torch.Generator):
+        return [generator]
+    if len(generator) != count:
+        raise ConfigError(f"there are {count} pictures but {len(generator)} generators; give one, or one for each")
+    return list(generator)
+
+
+def padded(residuals: Sequence[Tensor]) -> Tensor:
+    """Residuals of unequal numbers of passes as one tensor (num_steps, max K + 1, B), padded with NaN."""
+    padded = residuals[0].new_full((len(residuals), max(map(len, residuals)), residuals[0].shape[1]), float("nan"))
+    for row, r in zip(padded, residuals, strict=True):
+        row[: len(r)] = r
+    return padded
 
 
 @dataclass(frozen=True)
@@ -207,7 +290,13 @@ _RECORDED = (
 
 def _config_from(record: Mapping[str, Any]) -> InversionConfig:
     values = dict(record)
-    for name in ("renoising", "renoising_low_noise"):
+    parts = {
+        "renoising": Renoising,
+        "renoising_low_noise": Renoising,
+        "edit_losses": EditLosses,
+        "noise_correction": NoiseCorrection,
+    }
+    for name, part in parts.items():
         if values[name] is not None:
-            values[name] = Renoising(**values[name])
+            values[name] = part(**values[name])
     return InversionConfig(**values)

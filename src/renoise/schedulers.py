@@ -168,6 +168,10 @@ def _discrete(scheduler: Any, timesteps: list[int], row: Callable[[int, float], 
             psi=c_x * x_m + c_e * e_m,
             rho=rho if rho >= SMALLEST_RHO else 0.0,
             timestep=float(t),
+            alpha=math.sqrt(a),
+            sigma=math.sqrt(1.0 - a),
+            eps_z=e_z,
+            eps_m=e_m,
         )
 
 
@@ -261,6 +265,10 @@ def _euler(scheduler: Any, num_steps: int, *, ancestral: bool) -> Iterator[Step]
             rho=s_up,
             timestep=float(t),
             input_scale=1.0 / math.sqrt(s**2 + 1.0),
+            alpha=1.0,
+            sigma=s,
+            eps_z=(1.0 - x_z) / s,
+            eps_m=-x_m / s,
         )
 
 
@@ -277,10 +285,10 @@ def _flow_match_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iter
     sigmas = [float(s) for s in scheduler.sigmas.double()]
     for i, t in enumerate(scheduler.timesteps):
         s, s_next = sigmas[i], sigmas[i + 1]
+        phi, psi, rho = 1.0, s_next - s, 0.0
         if _get(scheduler, "stochastic_sampling", False):
-            yield Step(phi=1.0 - s_next, psi=-(1.0 - s_next) * s, rho=s_next, timestep=float(t))
-        else:
-            yield Step(phi=1.0, psi=s_next - s, rho=0.0, timestep=float(t))
+            phi, psi, rho = 1.0 - s_next, -(1.0 - s_next) * s, s_next
+        yield Step(phi, psi, rho, float(t), alpha=1.0 - s, sigma=s, eps_z=1.0, eps_m=1.0 - s)
 
 
 _TABLES: dict[str, Callable[[Any, int, float | None], Iterator[Step]]] = {

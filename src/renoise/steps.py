@@ -33,6 +33,10 @@ class Step:
         rho: factor of the noise n; 0 for a deterministic step.
         timestep: the timestep that the network is told, in the scheduler's own units.
         input_scale: factor of the latent at the network's input; 1 / sqrt(sigma^2 + 1) for Euler-type samplers, else 1.
+        alpha: factor of the clean latent z_0 in z_t = alpha z_0 + sigma eps, in the sampler's own scale.
+        sigma: factor of the noise eps there.
+        eps_z: factor of the latent in the noise that a prediction implies, eps = eps_z z_t + eps_m m.
+        eps_m: factor of the prediction there.
 
     Example:
         >>> import torch
@@ -47,6 +51,10 @@ class Step:
     rho: float
     timestep: float
     input_scale: float = 1.0
+    alpha: float = 1.0
+    sigma: float = 1.0
+    eps_z: float = 0.0
+    eps_m: float = 1.0
 
     @property
     def stochastic(self) -> bool:
@@ -86,6 +94,18 @@ class Step:
         if not self.stochastic:
             raise SchedulerError(f"the step at timestep {self.timestep:g} adds no noise, so none can be solved for")
         return (z_prev - self.phi * z - self.psi * prediction) / self.rho
+
+    def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
+        """The clean latent noised to this step's level, in the sampler's own scale."""
+        return self.alpha * z_0 + self.sigma * noise
+
+    def implied_noise(self, z: Tensor, prediction: Tensor) -> Tensor:
+        """The noise that a prediction at z_t implies: itself for epsilon prediction, else a mix with the latent."""
+        return self.eps_z * z + self.eps_m * prediction
+
+    def prediction_from(self, z: Tensor, implied: Tensor) -> Tensor:
+        """The prediction at z_t that implies a noise: the inverse of `implied_noise`."""
+        return (implied - self.eps_z * z) / self.eps_m
 
     def require_invertible(self) -> None:
         """Raise a `SchedulerError` if the step cannot be inverted."""
