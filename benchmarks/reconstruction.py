@@ -3,8 +3,9 @@
     python benchmarks/reconstruction.py [--limit 32] [--steps 50 20 4] [--iterations 0 1 2 4]
 
 Every picture is inverted with its caption, without guidance, and drawn again from z_T alone. PSNR is the mean over the
-first held-out pictures, against the picture and against the autoencoder's own round trip: the second tells methods apart
-when the first has reached the autoencoder's bound. K = 0 is plain sampler reversing; every K takes its last prediction.
+first held-out pictures, against the picture and against the autoencoder's own round trip: the second tells methods
+apart when the first has reached the autoencoder's bound. K = 0 is plain sampler reversing; every K takes its last
+prediction alone.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import argparse
 import json
 import time
 
-import renoise_mini
 import torch
+
+import renoise_mini
 from renoise import Editor, InversionConfig, Renoising, images
 
 
@@ -39,7 +41,7 @@ def main() -> None:
         encoded.append((z_0, editor.decode(z_0, "pt").cpu(), images.to_tensor(editor.fit(files))))
     bound = torch.cat([images.psnr(round_trip, picture) for _, round_trip, picture in encoded])
     print(f"{len(entries)} held-out pictures; the autoencoder's round trip: {bound.mean():.1f} dB\n")
-    print("| steps | K | PSNR against the picture | against the round trip | network passes (inversion) | s a picture |")
+    print("| steps | K | PSNR against the picture | against the round trip | passes to invert | s a picture |")
     print("| --- | --- | --- | --- | --- | --- |")
     for num_steps in options.steps:
         for iterations in options.iterations:

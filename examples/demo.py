@@ -1,6 +1,6 @@
 """The main job in one go: a real picture inverted, reconstructed and edited, with the bundled model and no network.
 
-    python examples/demo.py --out demo
+python examples/demo.py --out demo
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import renoise_mini
 from renoise import Editor, images
-from renoise.comparison import comparison
+from renoise.cli.compare import side_by_side
 
 # Which of the held-out pictures: any will do (--picture 0 to 95).
-PICTURE = 0
-GUIDANCE = 3.0
+PICTURE = 4
+# The command's own default (`renoise edit --help`).
+GUIDANCE = 2.0
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
 
     held_out = renoise_mini.path("heldout")
     entry = json.loads((held_out / "captions.jsonl").read_text().splitlines()[options.picture])
-    print(f"picture: {held_out / entry['file']}\ncaption: {entry['caption']}\nloading the bundled model ...", flush=True)
+    print(
+        f"picture: {held_out / entry['file']}\ncaption: {entry['caption']}\nloading the bundled model ...", flush=True
+    )
     editor = Editor.from_pretrained("mini")
 
     begun = time.perf_counter()
@@ -42,13 +45,16 @@ def main() -> None:
 
     written = {"source.png": source, "reconstruction.png": reconstruction}
     written |= {f"edit-{i}.png": edit for i, edit in enumerate(edits, start=1)}
-    labels = ["source", "reconstruction", *entry["edits"]]
-    written["comparison.png"] = comparison(list(written.values()), labels)
+    titles = ["source", "reconstruction", "edit 1", "edit 2", "edit 3"]
+    texts = [entry["caption"], entry["caption"], *entry["edits"]]
+    written["comparison.png"] = side_by_side(list(zip(titles, texts, written.values(), strict=True)))
     for name, picture in written.items():
         images.save(picture, options.out / name)
 
     quality = float(images.psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
-    print(f"{inversion.network_passes} network passes to invert; the reconstruction is {quality:.1f} dB from the picture")
+    print(
+        f"{inversion.network_passes} network passes to invert; the reconstruction is {quality:.1f} dB from the picture"
+    )
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")
     print(f"{seconds:.0f} s after loading; wrote {', '.join(str(options.out / name) for name in written)}")

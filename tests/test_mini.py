@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-import renoise_mini
 import torch
 from PIL import Image
 
+import renoise_mini
 from renoise import Editor, InversionConfig, Renoising, images
 
 HELD_OUT = renoise_mini.path("heldout")

@@ -1,0 +1,89 @@
+"""Draw the edit grid of the README: held-out pictures, their reconstructions, and three edits each.
+
+    python examples/edit_grid.py [--limit 12] [--out docs/images/edit-grid.png]
+
+The pictures are the first of the bundled held-out ones, in their order, failures included; their edits were written
+down with them (`captions.jsonl`): another concept, another background, another style.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+import renoise_mini
+from renoise import Editor, images
+
+# The command's own default (`renoise edit --help`).
+GUIDANCE = 2.0
+SIDE, STRIP, GAP, BLOCK_GAP = 128, 30, 6, 36
+COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "edit: style")
+
+
+def main() -> None:
+    """Invert, reconstruct and edit the pictures, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--limit", type=int, default=12)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/edit-grid.png"))
+    options = parser.parse_args()
+
+    held_out = renoise_mini.path("heldout")
+    entries = [json.loads(line) for line in (held_out / "captions.jsonl").read_text().splitlines()][: options.limit]
+    editor = Editor.from_pretrained(options.model)
+    pictures = editor.fit([held_out / entry["file"] for entry in entries])
+    inversion = editor.invert(pictures, [entry["caption"] for entry in entries])
+    again = editor.reconstruct(inversion)
+    edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=options.guidance)
+    rows = [[p, r, *e] for p, r, e in zip(pictures, again, edited, strict=True)]
+    images.save(page(rows, [row_labels(entry) for entry in entries]), options.out)
+    print(f"wrote {options.out}")
+
+
+def row_labels(entry: dict[str, str]) -> list[str]:
+    """The caption, and of each edit the part that it changes."""
+    parts = entry["caption"].split(", ")
+    changed = [
+        ", ".join(new for old, new in zip(parts, target.split(", "), strict=True) if old != new)
+        for target in entry["edits"]
+    ]
+    return [entry["caption"], "", *changed]
+
+
+def page(rows: list[list[Image.Image]], labels: list[list[str]]) -> Image.Image:
+    """Rows of labelled pictures in two blocks beside each other."""
+    title, small = ImageFont.load_default(13), ImageFont.load_default(10)
+    half = (len(rows) + 1) // 2
+    block = len(COLUMNS) * (SIDE + GAP)
+    sheet = Image.new("RGB", (2 * block + BLOCK_GAP + GAP, 26 + half * (SIDE + STRIP + GAP)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (row, names) in enumerate(zip(rows, labels, strict=True)):
+        left = GAP + (index // half) * (block + BLOCK_GAP)
+        top = 26 + (index % half) * (SIDE + STRIP + GAP)
+        for column, (picture, name) in enumerate(zip(row, names, strict=True)):
+            x = left + column * (SIDE + GAP)
+            if index % half == 0:
+                pen.text((x, 6), COLUMNS[column], fill="#333333", font=title)
+            sheet.paste(picture, (x, top))
+            pen.rectangle((x, top, x + SIDE - 1, top + SIDE - 1), outline="#dddddd")
+            width = 2 * SIDE if column == 0 else SIDE
+            pen.multiline_text((x, top + SIDE + 2), wrapped(name, width // 5), fill="#333333", font=small, spacing=1)
+    return sheet
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` in lines of at most so many characters."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
