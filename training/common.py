@@ -1,0 +1,158 @@
+"""What every training script shares: atomic files, averaged weights, progress by the clock, stopping, sample sheets."""
+
+import io
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import nn
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """A reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+class Average:
+    """Exponential moving average of weights; young averages forget faster, so that the start does not linger."""
+
+    def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
+        self.modules, self.decay, self.updates = modules, decay, 0
+        self.shadow = {n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in modules.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, module in self.modules.items():
+            for key, value in module.state_dict().items():
+                shadow = self.shadow[name][key]
+                if shadow.dtype.is_floating_point:
+                    shadow.lerp_(value, 1 - decay)
+                else:
+                    shadow.copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the modules carry the averaged weights."""
+        raw = {n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in self.modules.items()}
+        for name, module in self.modules.items():
+            module.load_state_dict(self.shadow[name])
+        try:
+            yield
+        finally:
+            for name, module in self.modules.items():
+                module.load_state_dict(raw[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shadow": self.shadow, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.shadow, self.updates = state["shadow"], state["updates"]
+
+
+class Clock:
+    """Progress from 0 to 1 over a budget of minutes, counting only the time spent here and carried over stops.
+
+    Learning rates follow it rather than a step count, so that they are annealed when the time is over however many
+    other processes shared the machine.
+    """
+
+    def __init__(self, minutes: float, spent: float = 0.0) -> None:
+        self.budget, self._before, self._start = 60 * minutes, spent, time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.spent / self.budget)
+
+
+class Every:
+    """True once every so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._last < self.seconds:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
+class StopRequest:
+    """Set by SIGTERM or Ctrl-C: the loop finishes its step, saves and ends."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Per picture, (B, 3, H, W) in [0, 1], `a` clamped."""
+    return -10 * torch.log10((a.clamp(0, 1) - b).square().mean((1, 2, 3)).clamp_min(1e-10))
+
+
+def to_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """(B, H, W, 3) bytes to (B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def to_bytes(pictures: torch.Tensor) -> np.ndarray:
+    """The inverse of `to_tensor`."""
+    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.asarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def sheet(pictures: np.ndarray, columns: int, labels: list[str] | None = None) -> bytes:
+    """A PNG of pictures in rows, each with its label below."""
+    count, side = len(pictures), pictures.shape[1]
+    strip = 34 if labels else 0
+    rows = -(-count // columns)
+    page = Image.new("RGB", (columns * side, rows * (side + strip)), "white")
+    pen = ImageDraw.Draw(page)
+    for i, picture in enumerate(pictures):
+        x, y = i % columns * side, i // columns * (side + strip)
+        page.paste(Image.fromarray(picture), (x, y))
+        if labels:
+            pen.multiline_text(
+                (x + 2, y + side + 1), wrapped(labels[i], side // 6), fill="black", font_size=9, spacing=1
+            )
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def wrapped(text: str, width: int) -> str:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines[:3])

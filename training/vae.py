@@ -1,0 +1,207 @@
+"""Train the autoencoder: 128 x 128 pictures to 16 x 16 x 4 latents and back.
+
+The loss leans on the squared error, which is what PSNR counts, with absolute errors of the pixels and of their
+gradients beside it to keep edges crisp, and a KL term just large enough to keep the latents bounded. Half of the
+batches are 64 px crops (more edges for the time), half whole pictures: the group normalisation sees a whole picture's
+statistics only there.
+
+Run again to continue; `--extend` adds minutes to a finished run, `--decoder-only` freezes the encoder so that latents
+made before stay valid.
+
+    python -m training.vae --work training/work --minutes 60 [--init DIRECTORY]
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+
+from training import common
+from training.augment import Composer
+from training.data import BACKGROUNDS, STYLES, Drawing, Splits, lay, load_drawings, load_splits
+
+CONFIG = dict(
+    down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+    block_out_channels=(16, 32, 64, 128),
+    layers_per_block=1,
+    norm_num_groups=8,
+    latent_channels=4,
+    mid_block_add_attention=False,
+    sample_size=128,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    learning_rate: float = 1.5e-3
+    last_learning_rate: float = 1e-5
+    warm_up: int = 100
+    crops: tuple[int, int] = (16, 64)
+    wholes: tuple[int, int] = (4, 128)
+    squared: float = 8.0
+    gradient: float = 0.25
+    kl: float = 1e-6
+    average: float = 0.998
+    seed: int = 1
+    log_seconds: float = 60
+    measure_seconds: float = 300
+    save_seconds: float = 180
+
+
+def held_out_pictures(work: Path, splits: Splits, every_background: bool = False) -> np.ndarray:
+    """Every held-out concept in every style, on one background each in turn or on all: (N, 128, 128, 3) bytes."""
+    drawings, rows = load_drawings(work)
+    pairs = [(c, s) for c in splits.held_out_concepts for s in STYLES]
+    backgrounds = list(BACKGROUNDS)
+    return np.stack(
+        [
+            lay(drawings[rows[Drawing(concept, style)]], background)
+            for i, (concept, style) in enumerate(pairs)
+            for background in (backgrounds if every_background else [backgrounds[i % len(backgrounds)]])
+        ]
+    )
+
+
+@torch.no_grad()
+def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """PSNR of each picture and the pictures after encoding (the mode) and decoding."""
+    device = next(vae.parameters()).device
+    values, decoded = [], []
+    for start in range(0, len(pictures), batch):
+        picture = common.to_tensor(pictures[start : start + batch]).to(device)
+        result = vae.decode(vae.encode(2 * picture - 1).latent_dist.mode()).sample / 2 + 0.5
+        values.append(common.psnr(result, picture).cpu().numpy())
+        decoded.append(common.to_bytes(result))
+    return np.concatenate(values), np.concatenate(decoded)
+
+
+def loss_of(vae: AutoencoderKL, picture: torch.Tensor, generator: torch.Generator, settings: Settings) -> torch.Tensor:
+    target = 2 * picture - 1
+    posterior = vae.encode(target).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
+    result = vae.decode(posterior.mean + posterior.std * noise).sample
+    error = result - target
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    loss: torch.Tensor = (
+        F.l1_loss(result, target)
+        + settings.squared * error.square().mean()
+        + settings.gradient * (across.abs().mean() + down.abs().mean())
+        + settings.kl * posterior.kl().mean()
+    )
+    return loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--minutes", type=float, default=60, help="time for the whole run, over all its restarts")
+    parser.add_argument("--init", type=Path, help="an autoencoder's directory to start from")
+    parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")
+    parser.add_argument("--decoder-only", action="store_true")
+    parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
+    arguments = parser.parse_args()
+    settings, work = Settings(learning_rate=arguments.learning_rate), arguments.work
+    torch.set_num_threads(2)
+    torch.manual_seed(settings.seed)
+    device = common.device()
+    stop = common.StopRequest()
+
+    vae = AutoencoderKL.from_pretrained(arguments.init) if arguments.init else AutoencoderKL(**CONFIG)
+    vae = vae.float().to(device, memory_format=torch.channels_last).train()
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    average = common.Average({"vae": vae}, settings.average)
+    path, step, clock, total = work / "vae.pt", 0, common.Clock(arguments.minutes), 0.0
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        vae.load_state_dict(state["vae"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"].cpu())
+        step, total = state["step"], state["total_seconds"]
+        clock = common.Clock(state["minutes"], state["spent"])
+        if arguments.extend:
+            vae.load_state_dict(average.shadow["vae"])
+            clock = common.Clock(arguments.extend)
+        print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
+    total -= clock.spent
+    if arguments.decoder_only:
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(False)
+    first_step = step
+
+    def save() -> None:
+        common.save_checkpoint(
+            path,
+            {
+                "vae": vae.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+                "step": step,
+                "minutes": clock.budget / 60,
+                "spent": clock.spent,
+                "total_seconds": total + clock.spent,
+            },
+        )
+
+    splits = load_splits(work)
+    sets = {"concepts": held_out_pictures(work, splits), "style": np.load(work / "held_out_style.npy")}
+    choose = np.random.default_rng(0)
+    probes = {n: p[np.sort(choose.choice(len(p), 64, replace=False))] for n, p in sets.items()}
+
+    def measure() -> None:
+        vae.eval()
+        with average.applied():
+            results = {n: round_trip(vae, p) for n, p in probes.items()}
+        vae.train()
+        means = {n: round(float(r[0].mean()), 3) for n, r in results.items()}
+        with (work / "vae_log.jsonl").open("a") as log:
+            log.write(json.dumps({"step": step, "minutes": round((total + clock.spent) / 60, 1), **means}) + "\n")
+        print(f"step {step}: PSNR on held-out {means}", flush=True)
+        pairs = [q for n, p in probes.items() for i in range(8) for q in (p[i], results[n][1][i])]
+        common.write_atomically(work / "vae_sheet.png", common.sheet(np.stack(pairs), 8))
+
+    corpus = np.load(work / "autoencoder_corpus.npy")
+    composer = Composer(corpus, generator)
+    measure()
+    log, probe, keep = (
+        common.Every(s) for s in (settings.log_seconds, settings.measure_seconds, settings.save_seconds)
+    )
+    running, began = 0.0, time.monotonic()
+    while clock.progress < 1 and not stop.asked:
+        cosine = 0.5 * (1 + math.cos(math.pi * clock.progress))
+        rate = settings.last_learning_rate + (settings.learning_rate - settings.last_learning_rate) * cosine
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step - first_step + 1) / settings.warm_up)
+        picture = composer.batch(*(settings.wholes if step % 2 else settings.crops))
+        picture = picture.to(device, memory_format=torch.channels_last)
+        loss = loss_of(vae, picture, generator, settings)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        step += 1
+        running += (float(loss.detach()) - running) / min(100, step - first_step)
+        if log():
+            pace = (time.monotonic() - began) / (step - first_step)
+            print(f"step {step} {clock.progress:.0%} loss {running:.4f} rate {rate:.2e} {pace:.3f} s/step", flush=True)
+        if probe():
+            measure()
+        if keep():
+            save()
+    measure()
+    save()
+
+
+if __name__ == "__main__":
+    main()
