@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from renoise import Editor, InversionConfig, ModelError, Renoising
+from renoise import Editor, InversionConfig, ModelError, Renoising, images
 from renoise.backbones import backbone_for
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.denoising import denoise_steps
@@ -109,6 +110,59 @@ def test_half_precision_networks_keep_float32_latents(data: Path, dtype: str, er
     assert float((inversion.latents - expected.latents).norm() / expected.latents.norm()) < error
 
 
+def test_one_autoencoder_in_many_threads(data: Path) -> None:
+    half = Editor.from_pretrained(data / "tiny-sdxl", device="cpu", dtype="float16")
+    half.pipe.vae.register_to_config(force_upcast=True)
+    half.pipe.vae.decoder.mid_block.to(torch.float32)
+    dtypes = {name: p.dtype for name, p in half.pipe.vae.named_parameters()}
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = half.decode(latents, "pt")
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: half.decode(latents, "pt"), range(12)))
+    assert all(torch.equal(result, expected) for result in results)
+    assert {name: p.dtype for name, p in half.pipe.vae.named_parameters()} == dtypes
+
+
+def test_a_tiny_autoencoder(make_editor: MakeEditor, picture: Image.Image) -> None:
+    from diffusers import AutoencoderTiny
+
+    editor = make_editor()
+    tiny = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    editor.pipe.vae = tiny.eval()
+    with torch.no_grad():
+        expected = tiny.encode(images.to_tensor([editor.fit(picture)]) * 2 - 1).latents * tiny.config.scaling_factor
+    torch.testing.assert_close(editor.encode(picture), expected)
+    assert editor.decode(expected, "pt").shape[:2] == (1, 3)
+
+
+def test_a_network_that_names_no_size_takes_the_pipelines_default(make_editor: MakeEditor) -> None:
+    for model, side in (("tiny-sd", 64), ("tiny-sdxl", 128)):
+        editor = make_editor(model)
+        editor.pipe.unet.register_to_config(sample_size=None)
+        assert editor.size == (side * editor.pipe.vae_scale_factor,) * 2
+        editor.pipe.unet.register_to_config(sample_size=(16, 24))
+        assert editor.size == (16 * editor.pipe.vae_scale_factor, 24 * editor.pipe.vae_scale_factor)
+
+
+def test_networks_of_different_precision_work_together(make_editor: MakeEditor) -> None:
+    editor = make_editor()
+    editor.pipe.text_encoder.to(torch.bfloat16)
+    config = InversionConfig(num_steps=2, renoising=Renoising(1), guidance_scale=2.0)
+    assert torch.isfinite(editor.invert(latents=torch.randn(1, 4, 8, 8), config=config).latents).all()
+
+
+def test_adapters_of_pictures_are_refused(make_editor: MakeEditor) -> None:
+    editor = make_editor()
+    editor.pipe.unet.register_to_config(encoder_hid_dim_type="ip_image_proj")
+    with pytest.raises(ModelError, match="unload_ip_adapter"):
+        Editor(editor.pipe)
+
+
 def test_inpainting_networks_are_refused(make_editor: MakeEditor) -> None:
     editor = make_editor()
     editor.pipe.unet.register_to_config(in_channels=9)
@@ -116,10 +170,13 @@ def test_inpainting_networks_are_refused(make_editor: MakeEditor) -> None:
         Editor(editor.pipe)
 
 
-def test_a_missing_component_is_named(make_editor: MakeEditor) -> None:
-    editor = make_editor()
-    editor.pipe.text_encoder = None
-    with pytest.raises(ModelError, match="no text_encoder"):
+@pytest.mark.parametrize(
+    ("model", "name"), [("tiny-sd", "text_encoder"), ("tiny-sd", "vae"), ("tiny-sdxl", "text_encoder_2")]
+)
+def test_a_missing_component_is_named(make_editor: MakeEditor, model: str, name: str) -> None:
+    editor = make_editor(model)
+    setattr(editor.pipe, name, None)
+    with pytest.raises(ModelError, match=f"no {name}"):
         Editor(editor.pipe)
 
 
@@ -140,3 +197,6 @@ def test_a_lora_adapter_makes_another_model(make_editor: MakeEditor) -> None:
     one, adapted = make_editor(), make_editor()
     adapted.pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
     assert not same_model(fingerprint(one.pipe), fingerprint(adapted.pipe))
+    active = fingerprint(adapted.pipe)
+    adapted.pipe.unet.disable_adapters()
+    assert not same_model(active, fingerprint(adapted.pipe))

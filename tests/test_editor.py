@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from renoise import (
     ConfigError,
+    EditLosses,
     Editor,
     ImageError,
     InversionConfig,
@@ -247,6 +249,61 @@ def test_deterministic_samplers_can_denoise_in_another_number_of_steps(editor: E
     assert relative(editor.reconstruct(inversion, "latent"), z_0) < relative(fewer, z_0) < 0.3
 
 
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_unequal_steps_start_where_the_inversion_ended(
+    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str
+) -> None:
+    # leading spacing: schedules of different lengths have different noisiest timesteps
+    editor = make_editor(scheduler=scheduler)
+    config = InversionConfig(num_steps=20, strength=0.3, renoising=Renoising(8))
+    inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
+    for num_steps in (7, 13, 33):
+        other = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
+        assert relative(other, z_0) < 0.1, num_steps
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler"])
+@pytest.mark.parametrize(
+    "losses", [EditLosses(), EditLosses.released(), EditLosses(pair=0.0), EditLosses(patch_kl=0.0)]
+)
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_edit_losses_in_a_batch(
+    make_editor: MakeEditor, scheduler: str, losses: EditLosses, guidance_scale: float
+) -> None:
+    editor = make_editor(scheduler=scheduler)
+    z_0 = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    config = InversionConfig(
+        num_steps=4,
+        strength=0.5,
+        renoising=Renoising(2, average=(1, 3)),
+        edit_losses=losses,
+        guidance_scale=guidance_scale,
+    )
+    rows: list[int] = []
+    hook = editor.pipe.unet.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[0]))
+    together = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=config)
+    hook.remove()
+    assert together.network_passes == sum(rows) / 2
+    alone = editor.invert(latents=z_0[1:], prompt="a cat", config=config)
+    assert relative(together.latents[1:], alone.latents) < 1e-3
+    again = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=config, noise=together.noise)
+    assert torch.equal(again.latents, together.latents)
+    other = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=replace(config, edit_losses=None))
+    assert not torch.allclose(other.latents, together.latents, rtol=1e-4)
+
+
+def test_the_reference_of_the_divergence_is_the_noised_picture(make_editor: MakeEditor) -> None:
+    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
+    z_0 = torch.zeros(1, 4, 16, 16)
+    seen: list[float] = []
+    hook = editor.pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(float(args[0].std())))
+    config = InversionConfig(num_steps=4, renoising=Renoising(0), edit_losses=EditLosses())
+    editor.invert(latents=z_0, config=config)
+    hook.remove()
+    # the first pass of a step is the reference: at the noisiest of four it is noise of deviation nearly 1
+    assert seen[-2] == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "LCMScheduler", "DDPMScheduler"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 8])
 def test_stochastic_samplers_draw_the_noises_that_are_missing(
@@ -291,6 +348,9 @@ def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, 
         ({"image": "PICTURE", "config": 4}, ConfigError, "InversionConfig"),
         ({"image": "PICTURE", "noise": torch.zeros(2, 1, 4, 16, 16)}, ConfigError, "noise must be"),
         ({"image": "PICTURE", "generator": []}, ConfigError, "0 generators"),
+        ({"image": "PICTURE", "generator": 5}, ConfigError, "generator must be"),
+        ({"image": "PICTURE", "generator": ["x"]}, ConfigError, "generator must be"),
+        ({"image": "PICTURE", "prompt": "\ud800"}, ConfigError, "surrogate"),
         ({"image": "missing.png"}, ImageError, "no file"),
     ],
 )

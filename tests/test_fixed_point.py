@@ -61,6 +61,46 @@ def test_averaging_estimates_is_averaging_predictions() -> None:
     assert len(predictions) == len(weights)
 
 
+def test_refining_leaves_the_residual_a_measure_of_the_step() -> None:
+    z_prev, noise = torch.randn(2, 1, 3, 2, 2, generator=torch.Generator().manual_seed(4))
+    plain = renoise(STEP, torch.tanh, z_prev, noise, last_of(30))
+    refined = renoise(STEP, torch.tanh, z_prev, noise, last_of(30), lambda z, prediction: prediction + 1.0)
+    assert float(plain.residuals[-1]) < 1e-6
+    torch.testing.assert_close(refined.residuals, plain.residuals)
+    torch.testing.assert_close(refined.value, plain.value - STEP.psi / STEP.phi, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "as_released", "refined"),
+    [
+        ([0.0, 0.0, 1.0], False, [2]),
+        ([0.0, 0.5, 0.5], False, [1, 2]),
+        ([0.5, 0.5, 0.0], False, [0, 1]),
+        ([0.0, 0.0, 1.0], True, [1, 2, "mean"]),
+        ([0.5, 0.5, 0.0], True, [0, 1, 2, "mean"]),
+    ],
+)
+def test_which_predictions_are_refined(weights: list[float], as_released: bool, refined: list[object]) -> None:
+    predictions: list[Tensor] = []
+    seen: list[object] = []
+
+    def network(z: Tensor) -> Tensor:
+        predictions.append(torch.tanh(2 * z))
+        return predictions[-1]
+
+    def refine(z: Tensor, prediction: Tensor) -> Tensor:
+        known = [k for k, p in enumerate(predictions) if p is prediction]
+        seen.append(known[0] if known else "mean")
+        return prediction
+
+    z_prev, noise = torch.randn(2, 1, 3, 2, 2, generator=torch.Generator().manual_seed(5))
+    plain = renoise(STEP, network, z_prev, noise, weights)
+    predictions.clear()
+    solution = renoise(STEP, network, z_prev, noise, weights, refine, refine_as_released=as_released)
+    assert seen == refined
+    torch.testing.assert_close(solution.value, plain.value)
+
+
 def test_pictures_of_a_batch_do_not_see_each_other() -> None:
     z_prev, noise = torch.randn(2, 3, 2, 2, 2, generator=torch.Generator().manual_seed(3))
     together = renoise(STEP, torch.tanh, z_prev, noise, last_of(4))

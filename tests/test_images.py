@@ -104,6 +104,23 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert np.abs(loaded.astype(int) - np.arange(256).reshape(16, 16)).max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_grey_of_other_widths_keeps_its_values(mode: str) -> None:
+    grey = Image.new("L", (4, 4), 100)
+    assert images.load(grey.convert(mode)).getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_grey_beyond_every_scale_is_refused() -> None:
+    for mode, value in (("F", 300.0), ("F", -1.0), ("I", 70_000)):
+        with pytest.raises(ImageError, match="grey values"):
+            images.load(Image.new(mode, (4, 4), value))
+
+
+def test_a_palette_with_transparency_of_its_own_is_laid_over_white() -> None:
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0)).quantize(4)
+    assert images.load(clear).getpixel((4, 4)) == (255, 255, 255)
+
+
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in (RED, (0, 0, 255))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -186,6 +203,22 @@ def test_values_that_are_no_pictures_are_refused(value: Any, message: str) -> No
 def test_empty_batches_are_refused(empty: Any) -> None:
     with pytest.raises(ImageError, match="empty"):
         images.load_all(empty)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "x\0y.png"])
+def test_names_that_no_file_can_have_are_refused(quarters: Image.Image, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError):
+        images.save(quarters, tmp_path / name)
+    with pytest.raises(ImageError):
+        images.load(tmp_path / name)
+
+
+def test_what_a_format_cannot_hold_is_refused(quarters: Image.Image, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="try another format"):
+        images.save(Image.new("RGB", (17_000, 1)), tmp_path / "wide.webp")
+    with pytest.raises(ImageError, match="try another format"):
+        images.save(quarters.convert("RGBA"), tmp_path / "clear.jpg")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_targets_are_refused_beforehand(quarters: Image.Image, tmp_path: Path) -> None:

@@ -32,13 +32,49 @@ def test_a_scheduler_that_cannot_be_inverted_is_exchanged(data: Path, tmp_path: 
     assert editor.pipe.scheduler.config.clip_sample is False
 
 
-@pytest.mark.parametrize("name", ["nonsense", "no/such/folder/here", "./nowhere", "/nowhere/at/all", ""])
+@pytest.mark.parametrize(
+    "name", ["nonsense", "no/such/folder/here", "./nowhere", "/nowhere/at/all", "", "x" * 5000, "~nobody-here/x"]
+)
 def test_unknown_names_are_refused_without_asking_the_network(name: str) -> None:
     with pytest.raises(ModelError, match="not known"):
         Editor.from_pretrained(name, device="cpu")
 
 
-def test_a_hub_name_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [None, b"mini", 7])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(ModelError, match="named by a string"):
+        Editor.from_pretrained(name)
+
+
+def test_clipping_is_switched_off(data: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(data / "tiny-sd", tmp_path / "model")
+    index, config = model / "model_index.json", model / "scheduler" / "scheduler_config.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "DDPMScheduler"))
+    config.write_text(config.read_text().replace('"clip_sample": false', '"clip_sample": true'))
+    editor = Editor.from_pretrained(model, device="cpu")
+    assert type(editor.pipe.scheduler).__name__ == "DDPMScheduler"
+    assert editor.pipe.scheduler.config.clip_sample is False
+
+
+def test_a_pipeline_of_another_kind_is_refused(data: Path, tmp_path: Path) -> None:
+    from diffusers import DDPMPipeline, UNet2DModel
+
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    )
+    from diffusers import DDPMScheduler
+
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match="DDPMPipeline is not supported"):
+        Editor.from_pretrained(tmp_path / "model", device="cpu")
+
+
+def test_a_hub_name_out_of_reach_says_what_to_do() -> None:
     with pytest.raises(ModelError, match=r"model hub or its cache.*or use the bundled model: mini"):
         Editor.from_pretrained("renoise-tests/no-such-model", device="cpu", local_files_only=True)
 
@@ -80,6 +116,8 @@ def test_a_safetensors_file_of_something_else(tmp_path: Path) -> None:
     [
         ({"device": "gpu"}, "device 'gpu'"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
+        ({"device": []}, "device"),
+        ({"device": "meta"}, "device 'meta'"),
         ({"device": "cpu", "dtype": "float8"}, "dtype 'float8'"),
         ({"device": "cpu", "dtype": torch.int64}, "dtype"),
     ],

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from renoise import Editor, Inversion, InversionConfig, ModelError, Renoising, StorageError, storage
+from renoise import Editor, Inversion, InversionConfig, ModelError, RenoiseError, Renoising, StorageError, storage
 
 CONFIG = InversionConfig(num_steps=3, renoising=Renoising(2, weights=(0.0, 1.0, 1.0)), renoising_low_noise=Renoising(1))
 MakeEditor = Callable[..., Editor]
@@ -106,7 +106,24 @@ def test_damaged_and_foreign_files_are_refused(inversion: Inversion, tmp_path: P
         {"config": None},
         {"config": {"num_steps": 0}},
         {"size": None},
+        {"size": [1]},
+        {"size": ["a", "b"]},
         {"fits": [1]},
+        {"fits": []},
+        {"batched": "no"},
+        {"batched": False},
+        {"prompt": 5},
+        {"prompt": ["one"]},
+        {"negative_prompt": 5},
+        {"seed": "0"},
+        {"network_passes": None},
+        {"scheduler": None},
+        {"scheduler": ["x"]},
+        {"scheduler": {"class": ["x"], "config": {}}},
+        {"scheduler": {"class": "DDIMScheduler", "config": None}},
+        {"fingerprint": {}},
+        {"fingerprint": None},
+        {"fingerprint": {"layout": "x", "adapters": "", "weights": ["a"]}},
     ],
 )
 def test_records_that_make_no_sense_are_refused(
@@ -116,6 +133,66 @@ def test_records_that_make_no_sense_are_refused(
     tensors, record = storage.read(tmp_path / "good")
     metadata = {"renoise.inversion": json.dumps({**record, **change})}
     save_file(tensors, tmp_path / "bad", metadata=metadata)
+    with pytest.raises(StorageError):
+        Inversion.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"beta_schedule": "junk"},
+        {"beta_start": "junk"},
+        {"beta_start": 0.0, "beta_end": 0.0},
+        {"num_train_timesteps": "junk"},
+        {"num_train_timesteps": -1},
+        {"trained_betas": "junk"},
+        {"prediction_type": "junk"},
+        {"timestep_spacing": "junk"},
+    ],
+)
+def test_schedulers_that_make_no_sense_are_refused_when_they_are_used(
+    inversion: Inversion, make_editor: MakeEditor, tmp_path: Path, config: dict[str, object]
+) -> None:
+    inversion.save(tmp_path / "good")
+    tensors, record = storage.read(tmp_path / "good")
+    record["scheduler"]["config"] |= config
+    save_file(tensors, tmp_path / "bad", metadata={"renoise.inversion": json.dumps(record)})
+    with pytest.raises(RenoiseError):
+        make_editor().reconstruct(Inversion.load(tmp_path / "bad"))
+
+
+def test_numbers_and_nesting_beyond_reason_are_refused(inversion: Inversion, tmp_path: Path) -> None:
+    inversion.save(tmp_path / "good")
+    tensors, record = storage.read(tmp_path / "good")
+    text = json.dumps(record)
+    huge = text.replace('"strength": 1.0', f'"strength": 1{"0" * 400}')
+    assert huge != text
+    for name, metadata in {"huge": huge, "deep": "[" * 100_000}.items():
+        save_file(tensors, tmp_path / name, metadata={"renoise.inversion": metadata})
+        with pytest.raises(StorageError):
+            Inversion.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("latents", lambda t: t.to(torch.complex64)),
+        ("latents", lambda t: t[:0]),
+        ("latents", lambda t: t[..., :0, :]),
+        ("latents", lambda t: t * torch.nan),
+        ("noise", lambda t: t[:1]),
+        ("noise", lambda t: t * torch.inf),
+        ("residuals", lambda t: t[:, :1]),
+        ("trajectory", lambda t: t[1:]),
+    ],
+)
+def test_tensors_that_make_no_sense_are_refused(
+    inversion: Inversion, tmp_path: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    inversion.save(tmp_path / "good")
+    tensors, record = storage.read(tmp_path / "good")
+    tensors[name] = change(tensors[name]).contiguous()
+    save_file(tensors, tmp_path / "bad", metadata={"renoise.inversion": json.dumps(record)})
     with pytest.raises(StorageError):
         Inversion.load(tmp_path / "bad")
 
@@ -144,6 +221,30 @@ def test_a_failed_write_leaves_the_old_file(
         inversion.save(target)
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["i.safetensors"]
+
+
+def test_links_are_followed_and_names_may_be_long(inversion: Inversion, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.safetensors", tmp_path / ("n" * 245 + ".safetens")
+    link.symlink_to(target)
+    inversion.save(link)
+    assert link.is_symlink()
+    assert torch.equal(Inversion.load(target).latents, inversion.latents)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([link.name, target.name])
+    assert target.stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x\0y"])
+def test_names_that_no_file_can_have_are_refused(inversion: Inversion, tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError):
+        inversion.save(tmp_path / name)
+    with pytest.raises(StorageError):
+        Inversion.load(tmp_path / name)
 
 
 def test_unwritable_targets_are_refused(inversion: Inversion, tmp_path: Path) -> None:

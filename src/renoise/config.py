@@ -9,26 +9,41 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
 from renoise.errors import ConfigError
 
+# No setting means anything beyond; it also keeps sums and products of settings finite.
+LARGEST = 1e12
 
-def _require_whole(value: Any, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+
+def _whole(value: Any, name: str, least: int) -> int:
+    """A whole number, of Python's or numpy's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return value
+    return int(value)
 
 
-def _require_number(value: Any, name: str, least: float, most: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, not {value!r}")
-    if not least <= value <= most:
-        raise ConfigError(
-            f"{name} must be {f'in [{least:g}, {most:g}]' if most < math.inf else f'at least {least:g}'}, not {value!r}"
-        )
-    return float(value)
+def _number(value: Any, name: str, least: float, most: float = LARGEST) -> float:
+    """A finite number, of Python's or numpy's."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigError(f"{name} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not least <= number <= most:
+        bounds = f"in [{least:g}, {most:g}]" if most < LARGEST else f"a finite number of at least {least:g}"
+        raise ConfigError(f"{name} must be {bounds}, not {value!r}")
+    return number
+
+
+def _set(settings: Any, **values: Any) -> None:
+    """Store checked values in a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
 
 
 @dataclass(frozen=True)
@@ -56,18 +71,18 @@ class Renoising:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        _require_whole(self.iterations, "iterations", 0)
+        _set(self, iterations=_whole(self.iterations, "iterations", 0))
         if self.average is not None and self.weights is not None:
             raise ConfigError("Renoising takes either average or weights, not both; leave one of them out")
         if self.average is not None:
-            object.__setattr__(self, "average", self._checked_average(self.average))
+            _set(self, average=self._checked_average(self.average))
         if self.weights is not None:
-            object.__setattr__(self, "weights", self._checked_weights(self.weights))
+            _set(self, weights=self._checked_weights(self.weights))
 
     def _checked_average(self, average: Any) -> tuple[int, int]:
         if not isinstance(average, (tuple, list)) or len(average) != 2:
             raise ConfigError(f"average must be a pair (first, end) of prediction indices, not {average!r}")
-        first, end = (_require_whole(x, "average", 0) for x in average)
+        first, end = (_whole(x, "average", 0) for x in average)
         if not first < end <= self.passes:
             raise ConfigError(
                 f"average=({first}, {end}) does not fit {self.iterations} iterations, which make the predictions 0 to "
@@ -81,7 +96,7 @@ class Renoising:
                 f"weights must be {self.passes} numbers, one for each of the {self.iterations} + 1 predictions, "
                 f"not {weights!r}"
             )
-        numbers = tuple(_require_number(w, "weights", 0.0) for w in weights)
+        numbers = tuple(_number(w, "weights", 0.0) for w in weights)
         if sum(numbers) <= 0.0:
             raise ConfigError("weights must not all be zero; give weight to at least one prediction")
         return numbers
@@ -136,10 +151,13 @@ class EditLosses:
     released_procedure: bool = False
 
     def __post_init__(self) -> None:
-        _require_number(self.pair, "pair", 0.0)
-        _require_number(self.patch_kl, "patch_kl", 0.0)
-        _require_whole(self.steps, "steps", 1)
-        _require_whole(self.shifts, "shifts", 1)
+        _set(
+            self,
+            pair=_number(self.pair, "pair", 0.0),
+            patch_kl=_number(self.patch_kl, "patch_kl", 0.0),
+            steps=_whole(self.steps, "steps", 1),
+            shifts=_whole(self.shifts, "shifts", 1),
+        )
 
     @classmethod
     def released(cls) -> EditLosses:
@@ -154,7 +172,8 @@ class NoiseCorrection:
     Attributes:
         amount: the share of the way, in [0, 1].
         limit: the largest move, in root mean square for each element; None is no limit.
-        moves: make so many moves of a fixed length instead, as the published code does.
+        moves: make so many moves of a fixed length instead, as the published code does; nearer to the exact noise than
+            one of them, they step over it and back.
         move_length: the L2 length of each of them.
 
     Raises:
@@ -171,14 +190,17 @@ class NoiseCorrection:
     move_length: float = 1.8
 
     def __post_init__(self) -> None:
-        _require_number(self.amount, "amount", 0.0, 1.0)
-        if self.limit is not None and _require_number(self.limit, "limit", 0.0) == 0.0:
+        _set(
+            self,
+            amount=_number(self.amount, "amount", 0.0, 1.0),
+            limit=None if self.limit is None else _number(self.limit, "limit", 0.0),
+            moves=None if self.moves is None else _whole(self.moves, "moves", 1),
+            move_length=_number(self.move_length, "move_length", 0.0),
+        )
+        if self.limit == 0.0:
             raise ConfigError("limit must be above 0, or None for no limit; amount=0 moves nothing")
-        if self.moves is not None:
-            _require_whole(self.moves, "moves", 1)
-            if self.amount != 1.0 or self.limit is not None:
-                raise ConfigError("moves of a fixed length take neither amount nor limit; leave them out")
-        _require_number(self.move_length, "move_length", 0.0)
+        if self.moves is not None and (self.amount != 1.0 or self.limit is not None):
+            raise ConfigError("moves of a fixed length take neither amount nor limit; leave them out")
 
     @classmethod
     def released(cls) -> NoiseCorrection:
@@ -223,17 +245,19 @@ class InversionConfig:
     noise_correction: NoiseCorrection | None = None
 
     def __post_init__(self) -> None:
-        _require_whole(self.num_steps, "num_steps", 1)
-        _require_whole(self.seed, "seed", 0)
+        _set(
+            self,
+            num_steps=_whole(self.num_steps, "num_steps", 1),
+            strength=_number(self.strength, "strength", 0.0, 1.0),
+            guidance_scale=_number(self.guidance_scale, "guidance_scale", 0.0),
+            seed=_whole(self.seed, "seed", 0),
+            eta=None if self.eta is None else _number(self.eta, "eta", 0.0, 1.0),
+            low_noise_below=_number(self.low_noise_below, "low_noise_below", 0.0),
+        )
         if self.seed >= 2**63:
             raise ConfigError(f"seed must be below 2**63, not {self.seed}")
-        _require_number(self.strength, "strength", 0.0, 1.0)
         if self.strength == 0.0:
             raise ConfigError("strength must be above 0 and at most 1, not 0")
-        _require_number(self.guidance_scale, "guidance_scale", 0.0)
-        if self.eta is not None:
-            _require_number(self.eta, "eta", 0.0, 1.0)
-        _require_number(self.low_noise_below, "low_noise_below", 0.0)
         if not isinstance(self.renoising, Renoising):
             raise ConfigError(f"renoising must be a Renoising, not {self.renoising!r}")
         if self.renoising_low_noise is not None and not isinstance(self.renoising_low_noise, Renoising):
@@ -251,7 +275,7 @@ class InversionConfig:
     def passes_at(self, timestep: float, *, stochastic: bool = False) -> int:
         """How often the network runs in the step at `timestep`, guidance not counted."""
         reference = self.edit_losses is not None and self.edit_losses.patch_kl > 0.0
-        correction = self.noise_correction is not None and stochastic
+        correction = self.noise_correction is not None and self.noise_correction.amount > 0.0 and stochastic
         return self.renoising_at(timestep).passes + int(reference) + int(correction)
 
     def with_iterations(self, iterations: int) -> InversionConfig:

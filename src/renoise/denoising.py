@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,31 @@ def denoise_steps(
     for index, step in enumerate(steps):
         z = step.apply(z, predict(z, step), noise[index] if noise is not None else None)
         yield DenoisedStep(index, step, z)
+
+
+def joined(steps: Sequence[Step], top: Step) -> tuple[Step, ...]:
+    """`steps`, made to start at the noise level of `top`, where the inversion ended.
+
+    Another number of steps has other noise levels, and a latent must not be taken for noisier or cleaner than it is. A
+    deterministic sampler starts with one step from the inversion's level to where the first of its own steps that leads
+    below it arrives; a stochastic one comes down to its first level below without noise, which is one step more.
+
+    Args:
+        steps: the steps of the schedule asked for, in sampling order.
+        top: the noisiest step that was inverted.
+    """
+    if math.isclose(steps[0].noise_level, top.noise_level, rel_tol=1e-6):
+        return tuple(steps)
+    if not any(step.stochastic for step in steps):
+        below = [step for step in steps if _level(step.arrival) < top.noise_level] or [steps[-1]]
+        return (top.towards(*below[0].arrival), *below[1:])
+    below = [step for step in steps if step.noise_level < top.noise_level]
+    return (top.towards(below[0].alpha, below[0].sigma), *below) if below else (top.towards(*steps[-1].arrival),)
+
+
+def _level(arrival: tuple[float, float]) -> float:
+    alpha, sigma = arrival
+    return sigma / alpha if alpha else math.inf
 
 
 def noise_for_steps(steps: Sequence[Step], inverted: Sequence[Step], inversion: Inversion) -> tuple[Tensor, int]:

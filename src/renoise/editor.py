@@ -17,7 +17,7 @@ from renoise.backbones.base import Condition
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
 from renoise.config import InversionConfig
-from renoise.denoising import denoise_steps, noise_for_steps
+from renoise.denoising import denoise_steps, joined, noise_for_steps
 from renoise.errors import ConfigError, ModelError, NumericalError
 from renoise.images import Fit
 from renoise.inversion import Enhancement, Inversion, PredictAt, draw_noise, generators_for, invert_steps, padded
@@ -131,6 +131,7 @@ class Editor:
             NumericalError: if the autoencoder overflows.
         """
         _require_output_type(output_type)
+        self._require_latents(latents)
         if output_type == "latent":
             return latents
         pixels = self._backbone.decode(latents.to(self._backbone.device, torch.float32))
@@ -222,7 +223,9 @@ class Editor:
             network_passes=done,
             config=config,
             prompt=prompt if isinstance(prompt, str) else list(prompt),
-            negative_prompt=negative_prompt,
+            negative_prompt=negative_prompt
+            if negative_prompt is None or isinstance(negative_prompt, str)
+            else negatives,
             seed=config.seed if generator is None and noise is None else None,
             size=(height, width),
             fits=fits,
@@ -266,9 +269,9 @@ class Editor:
                 each picture, or a list of lists of targets for each.
             guidance_scale: of the edit; None is the inversion's. Above 1 the edit is stronger and keeps less.
             negative_prompt: one for all or one for each picture; None is the inversion's.
-            num_steps: of the schedule; None is the inversion's. Noises belong to timesteps: in another number of steps
-                a stochastic sampler keeps those of the timesteps that both have, the others are drawn from the
-                inversion's seed, and a warning is logged.
+            num_steps: of the schedule; None is the inversion's. Another number starts at the noise level where the
+                inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps that both
+                have, the others are drawn from the inversion's seed, and a warning is logged.
             output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
                 over pictures and targets.
             progress: called after each sampler step.
@@ -320,10 +323,7 @@ class Editor:
             pictures, batched = images.load_all(image)
             z_0 = self.encode(pictures)
             return z_0, tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
-        channels = self._backbone.latent_channels
-        if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
-            found = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-            raise ConfigError(f"latents must be a tensor (B, {channels}, h, w), not {found}")
+        self._require_latents(latents)
         z_0 = latents.detach().to(self._backbone.device, torch.float32)
         self._require_finite(z_0, "the given latents")
         height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
@@ -349,10 +349,14 @@ class Editor:
     def _forward(self, inversion: Inversion, config: InversionConfig) -> tuple[tuple[Step, ...], Tensor | None]:
         """The sampler's steps, and the noises (len(steps), B, C, h, w) on the CPU that they take."""
         scheduler = restore(inversion.scheduler)
-        steps = steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength)
+        inverted = steps_for(scheduler, inversion.config.num_steps, eta=config.eta, strength=config.strength)
+        if config.num_steps == inversion.config.num_steps:
+            steps = inverted
+        else:
+            wanted = steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength)
+            steps = joined(wanted, inverted[0])
         if not any(step.stochastic for step in steps):
             return steps, None
-        inverted = steps_for(scheduler, inversion.config.num_steps, eta=config.eta, strength=config.strength)
         noise, missing = noise_for_steps(steps, inverted, inversion)
         if missing:
             log.warning(
@@ -379,6 +383,12 @@ class Editor:
                 "the inversion was made with another model (or other adapters) than the one loaded; load that model, "
                 "or pass force=True to edit with this one all the same"
             )
+
+    def _require_latents(self, latents: Any) -> None:
+        channels = self._backbone.latent_channels
+        if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
+            found = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+            raise ConfigError(f"latents must be a tensor (B, {channels}, h, w), not {found}")
 
     def _require_finite(self, tensor: Tensor, what: str) -> None:
         if not bool(torch.isfinite(tensor).all()):

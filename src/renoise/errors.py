@@ -20,7 +20,7 @@ class ImageError(RenoiseError):
 
 
 class ModelError(RenoiseError):
-    """A model that cannot be found, loaded or served."""
+    """A model that cannot be found, loaded or served, or that did not make the inversion at hand."""
 
 
 class SchedulerError(RenoiseError):
@@ -28,7 +28,7 @@ class SchedulerError(RenoiseError):
 
 
 class StorageError(RenoiseError):
-    """An inversion file that cannot be read, written or used with the model at hand."""
+    """An inversion file that cannot be read or written."""
 
 
 class NumericalError(RenoiseError):

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` next to `path` and move it into place, so that no reader ever meets half a file.
+    """Write `data` beside `path` and move it into place, so that no reader ever meets half a file.
+
+    A symbolic link stays one: what it points to is replaced.
 
     Raises:
         OSError: if the folder cannot be written to; `path` is then as it was.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    # Opened by hand: the usual temporary files are private, and a result should have ordinary permissions.
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        os.replace(part, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    # mkstemp makes private files; results should have the permissions that any other program would give them.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -35,8 +35,8 @@ class Solution:
 
     Attributes:
         value: the estimate of z_t, shape (B, C, h, w).
-        residuals: |phi| ||z^(k) - z^(k-1)|| / ||z_{t-1}|| for k = 1 .. K + 1, shape (K + 1, B): how far the forward
-            step from z^(k-1) misses z_{t-1}, relative to its length.
+        residuals: |phi| ||g(z^(k-1)) - z^(k-1)|| / ||z_{t-1}|| for k = 1 .. K + 1, shape (K + 1, B): how far the
+            forward step from z^(k-1) misses z_{t-1}, relative to its length.
     """
 
     value: Tensor
@@ -84,9 +84,10 @@ def renoise(
     z, value, mean, residuals = z_prev, torch.zeros_like(z_prev), torch.zeros_like(z_prev), []
     for k, weight in enumerate(weights):
         prediction = predict(z)
-        better = refine(z, prediction) if refine is not None and k in refined else prediction
-        z_next = step.invert(z_prev, better, noise)
+        z_next = step.invert(z_prev, prediction, noise)
         residuals.append(abs(step.phi) * _norm(z_next - z) / length)
+        if refine is not None and k in refined:
+            z_next = step.invert(z_prev, refine(z, prediction), noise)
         if weight:
             value = value + weight * z_next
             mean = mean + weight * prediction

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 # Larger than any camera's picture; beyond it a file is more likely a decompression bomb than a photograph.
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 150_000_000
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -117,12 +117,16 @@ def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> N
     """Raise an `ImageError` if a picture cannot be written to `path`, before any work is done for it."""
     if path.suffix.lower() not in suffixes:
         raise ImageError(f"cannot tell the format of {path}: use one of the extensions {', '.join(suffixes)}")
-    if path.is_dir():
-        raise ImageError(f"{path} is a directory; name a file in it")
-    if not path.parent.is_dir():
-        raise ImageError(f"the folder {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a directory; name a file in it")
+        if not path.parent.is_dir():
+            problem = "is a file" if path.parent.exists() else "does not exist; create it first"
+            raise ImageError(f"the folder {path.parent} {problem}")
+        if not os.access(path.parent, os.W_OK):
+            raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{str(path)[:80]!r} is no usable file name ({_reason(error)}); choose another") from error
 
 
 def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -133,19 +137,20 @@ def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     check_writable(target)
+    kind = FORMATS[target.suffix.lower()]
+    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": 95} if FORMATS[target.suffix.lower()] in ("JPEG", "WEBP") else {}
-    picture.save(buffer, format=FORMATS[target.suffix.lower()], **options)
     try:
+        picture.save(buffer, format=kind, **options)
         write_atomically(target, buffer.getvalue())
-    except OSError as error:
-        raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot write {target}: {_reason(error)}; try another format or folder") from error
 
 
 def _open(path: Path) -> Image.Image:
-    if path.is_dir():
-        raise ImageError(f"{path} is a directory; name a picture file")
     try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a directory; name a picture file")
         if path.stat().st_size == 0:
             raise ImageError(f"{path} is empty; give a picture file such as PNG or JPEG")
         with warnings.catch_warnings():
@@ -164,7 +169,15 @@ def _open(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} is too large: more than {MAX_PIXELS:,} pixels; scale it down first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{path} cannot be read as a picture: {error}; it may be damaged or cut short") from error
+        name = str(path) if len(str(path)) <= 255 else f"{str(path)[:80]}..."
+        raise ImageError(
+            f"{name} cannot be read as a picture: {_reason(error)}; it may be damaged or cut short"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path that an `OSError` repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _check_area(picture: Image.Image, name: str) -> None:
@@ -180,8 +193,8 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
     try:
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I") or picture.mode == "F":
-            return _from_array(_sixteen_bit(picture))
-        if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+            return _from_array(_deep_grey(picture, name))
+        if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
             picture = Image.alpha_composite(white, picture)
@@ -190,11 +203,18 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be read as a picture: {error}; it may be damaged or cut short") from error
 
 
-def _sixteen_bit(picture: Image.Image) -> npt.NDArray[Any]:
-    """Grey of 16 bits (or wider, or floating point) in [0, 1]; PIL's own conversion clips it at 255."""
+def _deep_grey(picture: Image.Image, name: str) -> npt.NDArray[Any]:
+    """Grey of more than 8 bits in [0, 1]; PIL's own conversion clips it at 255."""
     values = np.asarray(picture, dtype=np.float32)
-    top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max(initial=1.0)))
-    scaled: npt.NDArray[Any] = np.clip(values / top, 0.0, 1.0)
+    low, high = float(values.min()), float(values.max())
+    tops = (65535.0,) if picture.mode.startswith("I;16") else (255.0, 65535.0) if picture.mode == "I" else (1.0, 255.0)
+    top = next((t for t in tops if high <= t), None)
+    if low < 0.0 or top is None:
+        raise ImageError(
+            f"{name} holds grey values in [{low:.6g}, {high:.6g}], expected [0, {tops[-1]:g}]; "
+            "convert it to 8 or 16 bits"
+        )
+    scaled: npt.NDArray[Any] = values / np.float32(top)
     return scaled
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -18,12 +18,14 @@ from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
 from renoise.fixed_point import Refine, renoise
 from renoise.images import Fit
-from renoise.prompts import Prompt
+from renoise.prompts import Prompt, one_each
 from renoise.steps import Step
 
 # A prediction with less than this share of noise in it says nothing about the noise (v prediction at zero SNR, a flow's
 # velocity at s = 1): there is nothing to regularise.
 SMALLEST_EPS_M = 1e-3
+# Any odd number far from 0 will do: neighbouring seeds must not share streams.
+SEED_OFFSET = 0x9E3779B97F4A7C15
 
 
 class PredictAt(Protocol):
@@ -61,7 +63,8 @@ class Enhancement:
         losses: the settings.
         z_0: the clean latents, (B, C, h, w).
         predict: the network.
-        generators: one for each picture, or a single one: the source of the reference's noise and of the shifts.
+        generators: those of the sampler's noises. The reference's noise and the shifts come from streams of their own
+            with the same seeds, so that noises handed in and noises drawn lead to the same inversion.
     """
 
     losses: EditLosses
@@ -73,7 +76,7 @@ class Enhancement:
         """What refines the predictions at `step`; one network pass if the patch divergence has a weight."""
         reference: Tensor | None = None
         if self.losses.patch_kl:
-            noised = step.add_noise(self.z_0, draw_noise(1, self.z_0.shape, self.generators, self.z_0.device)[0])
+            noised = step.add_noise(self.z_0, draw_noise(1, self.z_0.shape, self._streams, self.z_0.device)[0])
             reference = step.implied_noise(noised, self.predict(noised, step))
         if abs(step.eps_m) < SMALLEST_EPS_M:
             return lambda z, prediction: prediction
@@ -84,9 +87,13 @@ class Enhancement:
 
         return refine
 
-    def _shifts(self, highest: int) -> Tensor:
+    @cached_property
+    def _streams(self) -> list[torch.Generator]:
         sources = self.generators if len(self.generators) > 1 else list(self.generators) * len(self.z_0)
-        return torch.stack([torch.randint(1, highest + 1, (), generator=g, device=g.device).cpu() for g in sources])
+        return [torch.Generator().manual_seed((g.initial_seed() + SEED_OFFSET) % 2**63) for g in sources]
+
+    def _shifts(self, highest: int) -> Tensor:
+        return torch.stack([torch.randint(1, highest + 1, (), generator=g) for g in self._streams])
 
 
 def invert_steps(
@@ -126,8 +133,9 @@ def invert_steps(
             refine_as_released=enhancement is not None and enhancement.losses.released_procedure,
         )
         z = solution.value
-        if step_noise is not None and step.stochastic and config.noise_correction is not None:
-            step_noise = correct(step_noise, step.noise_for(z_prev, z, predict(z, step)), config.noise_correction)
+        correction = config.noise_correction
+        if step_noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
+            step_noise = correct(step_noise, step.noise_for(z_prev, z, predict(z, step)), correction)
         passes = config.passes_at(step.timestep, stochastic=step.stochastic)
         yield InvertedStep(index, step, z, step_noise, solution.residuals, passes)
 
@@ -163,6 +171,8 @@ def generators_for(
         return [torch.Generator().manual_seed(seed) for _ in range(count)]
     if isinstance(generator, torch.Generator):
         return [generator]
+    if not isinstance(generator, (list, tuple)) or not all(isinstance(g, torch.Generator) for g in generator):
+        raise ConfigError(f"generator must be a torch.Generator or a list of them, not {generator!r}")
     if len(generator) != count:
         raise ConfigError(f"there are {count} pictures but {len(generator)} generators; give one, or one for each")
     return list(generator)
@@ -176,7 +186,7 @@ def padded(residuals: Sequence[Tensor]) -> Tensor:
     return padded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inversion:
     """A picture as noise: all that is needed to draw it again or to edit it.
 
@@ -187,7 +197,8 @@ class Inversion:
         latents: z_T, float32 (B, C, h, w).
         noise: the sampler's noises (num_steps, B, C, h, w), or None for a deterministic sampler.
         residuals: (num_steps, B): |phi| ||z^(K+1) - z^(K)|| / ||z_{t-1}||, how far the forward step from z^(K) misses
-            z_{t-1}. Small is good; above about 0.1 the fixed point was not found.
+            z_{t-1}, before averaging, edit enhancement and noise correction. Above about 0.1 the iteration was still
+            far from the fixed point.
         residual_history: the same for every pass, (num_steps, max K + 1, B), padded with NaN; None unless asked for.
         trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for.
         network_passes: network passes for each picture; a guided pass counts as 2.
@@ -259,20 +270,56 @@ class Inversion:
             values["size"] = tuple(record["size"])
             contents: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS} | values
             inversion = cls(**contents)
-            inversion._check()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _check(inversion)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise StorageError(
                 f"{path} is an inversion with missing or wrong contents ({error}); invert the picture again"
             ) from error
         return inversion
 
-    def _check(self) -> None:
-        if self.latents is None or self.latents.ndim != 4 or self.residuals is None or self.residuals.ndim != 2:
-            raise ConfigError("latents or residuals are missing")
-        if self.noise is not None and self.noise.shape != (self.num_steps, *self.latents.shape):
-            raise ConfigError(f"noise has the shape {tuple(self.noise.shape)}")
-        if not torch.isfinite(self.latents).all():
-            raise ConfigError("the latents hold NaN or infinity")
+
+def _check(inversion: Inversion) -> None:
+    """Raise a `ConfigError` for contents of a file that no inversion has."""
+    latents, residuals, count = inversion.latents, inversion.residuals, len(inversion.fits)
+    _expect(_is_real(latents, 4) and latents.numel() > 0, "latents")
+    shape = tuple(latents.shape)
+    _expect(_is_real(residuals, 2) and residuals.shape[0] > 0 and residuals.shape[1] == shape[0] == count, "residuals")
+    num_steps = inversion.num_steps
+    _expect(inversion.noise is None or _is_real(inversion.noise, 5, (num_steps, *shape)), "noise")
+    _expect(inversion.trajectory is None or _is_real(inversion.trajectory, 5, (num_steps + 1, *shape)), "trajectory")
+    _expect(inversion.residual_history is None or inversion.residual_history.ndim == 3, "residual_history")
+    _expect(isinstance(inversion.batched, bool) and (inversion.batched or count == 1), "batched")
+    one_each(inversion.prompt, count, "prompt")
+    if inversion.negative_prompt is not None:
+        one_each(inversion.negative_prompt, count, "negative_prompt")
+    _expect(_is_whole(inversion.network_passes), "network_passes")
+    _expect(inversion.seed is None or _is_whole(inversion.seed), "seed")
+    for size in (inversion.size, *(fit.original_size for fit in inversion.fits)):
+        _expect(len(size) == 2 and all(_is_whole(side) and side > 0 for side in size), "size")
+    _expect(all(isinstance(fit.mode, str) for fit in inversion.fits), "fits")
+    scheduler, fingerprint = inversion.scheduler, inversion.fingerprint
+    _expect(isinstance(scheduler["class"], str) and isinstance(scheduler["config"], dict), "scheduler")
+    _expect(all(isinstance(fingerprint[key], str) for key in ("layout", "adapters")), "fingerprint")
+    _expect(all(isinstance(weight, float) for weight in fingerprint["weights"]), "fingerprint")
+
+
+def _expect(condition: bool, name: str) -> None:
+    if not condition:
+        raise ConfigError(f"its {name} make no sense")
+
+
+def _is_real(tensor: Any, dimensions: int, shape: tuple[int, ...] | None = None) -> bool:
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.is_floating_point()
+        and tensor.ndim == dimensions
+        and shape in (None, tuple(tensor.shape))
+        and bool(torch.isfinite(tensor).all())
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _TENSORS = ("latents", "noise", "residuals", "residual_history", "trajectory")

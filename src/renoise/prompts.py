@@ -17,12 +17,22 @@ def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
         ConfigError: if there are neither one nor `count`, or they are no strings.
     """
     if isinstance(text, str):
-        return [text] * count
+        return [_readable(text, name)] * count
     if not isinstance(text, (list, tuple)) or not all(isinstance(t, str) for t in text):
         raise ConfigError(f"{name} must be a string or a list of strings, not {text!r}")
     if len(text) != count:
         raise ConfigError(f"there are {count} pictures but {len(text)} entries in {name}; give one, or one for each")
-    return list(text)
+    return [_readable(t, name) for t in text]
+
+
+def _readable(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{name} {text!r} holds a lone surrogate, which no text encoder reads; mend the text"
+        ) from error
+    return text
 
 
 def arrange_targets(

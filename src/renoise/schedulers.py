@@ -1,4 +1,4 @@
-"""diffusers schedulers as tables of `Step`s: the only module that reads scheduler attributes.
+"""diffusers schedulers as tables of `Step`s: the only module that knows what their attributes mean.
 
 A sampler step combines the latent z, the two estimates that the network output m implies, and a noise n:
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -69,9 +69,14 @@ def steps_for(
             f"{', '.join(SUPPORTED)}. To change over: "
             "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
         )
-    _check_settings(scheduler, name, num_steps, eta, strength)
+    _check_settings(scheduler, name, num_steps, eta, strength, mu)
     copy = _scheduled_copy(scheduler, num_steps, mu)
-    steps = tuple(_TABLES[name](copy, num_steps, eta))
+    try:
+        steps = tuple(_TABLES[name](copy, num_steps, eta))
+    except ArithmeticError as error:
+        raise SchedulerError(
+            f"{name} has no finite steps with its noise schedule ({error}); use the one that the model was trained with"
+        ) from error
     for step in steps:
         if not all(math.isfinite(x) for x in (step.phi, step.psi, step.rho)):
             raise SchedulerError(
@@ -87,7 +92,9 @@ def steps_for(
     return steps[len(steps) - used :]
 
 
-def _check_settings(scheduler: Any, name: str, num_steps: int, eta: float | None, strength: float) -> None:
+def _check_settings(
+    scheduler: Any, name: str, num_steps: int, eta: float | None, strength: float, mu: float | None
+) -> None:
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
         raise ConfigError(f"num_steps must be a whole number of at least 1, not {num_steps!r}")
     trained = int(_get(scheduler, "num_train_timesteps"))
@@ -105,6 +112,12 @@ def _check_settings(scheduler: Any, name: str, num_steps: int, eta: float | None
                 f"{name} has {setting}=True, which clips the sample and makes the step impossible to invert; use "
                 f"pipe.scheduler = {name}.from_config(pipe.scheduler.config, {setting}=False)"
             )
+    if _get(scheduler, "invert_sigmas", False):
+        raise SchedulerError(f"{name} has invert_sigmas=True, which no supported model family uses; set it to False")
+    if _get(scheduler, "use_dynamic_shifting", False) and mu is None:
+        raise SchedulerError(
+            f"{name} shifts its schedule by the picture's size; give mu, or set use_dynamic_shifting=False"
+        )
     variance = _get(scheduler, "variance_type", "fixed_small")
     if variance not in ("fixed_small", "fixed_small_log", "fixed_large"):
         raise SchedulerError(
@@ -115,13 +128,13 @@ def _check_settings(scheduler: Any, name: str, num_steps: int, eta: float | None
 
 def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None) -> Any:
     """A copy with its schedule set: the user's object keeps its own counters and timesteps."""
-    copy = type(scheduler).from_config(scheduler.config)
-    if hasattr(scheduler, "set_shift"):
-        copy.set_shift(scheduler.shift)
     options = {"mu": mu} if _get(scheduler, "use_dynamic_shifting", False) else {}
     try:
+        copy = type(scheduler).from_config(scheduler.config)
+        if hasattr(scheduler, "set_shift"):
+            copy.set_shift(scheduler.shift)
         copy.set_timesteps(num_steps, **options)
-    except ValueError as error:
+    except Exception as error:  # schedulers check little of their configuration and fail as they may
         raise SchedulerError(
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error}); use another num_steps"
         ) from error
@@ -153,6 +166,10 @@ def _estimates(prediction_type: str, al: float, si: float) -> tuple[Linear, Line
         return (al, -si), (si, al)
     if prediction_type == "sample":
         return (0.0, 1.0), (1.0 / si, -al / si)
+    return _unknown(prediction_type)
+
+
+def _unknown(prediction_type: str) -> NoReturn:
     raise SchedulerError(f"prediction_type={prediction_type!r} is unknown; expected epsilon, v_prediction or sample")
 
 
@@ -170,6 +187,8 @@ def _discrete(scheduler: Any, timesteps: list[int], row: Callable[[int, float], 
             timestep=float(t),
             alpha=math.sqrt(a),
             sigma=math.sqrt(1.0 - a),
+            x0_z=x_z,
+            x0_m=x_m,
             eps_z=e_z,
             eps_m=e_m,
         )
@@ -257,7 +276,7 @@ def _euler(scheduler: Any, num_steps: int, *, ancestral: bool) -> Iterator[Step]
             "v_prediction": (1.0 / (s**2 + 1.0), -s / math.sqrt(s**2 + 1.0)),
             "sample": (0.0, 1.0),
             "original_sample": (0.0, 1.0),
-        }[prediction]
+        }.get(prediction) or _unknown(prediction)
         change = (s_to - s) / s
         yield Step(
             phi=1.0 + change * (1.0 - x_z),
@@ -267,6 +286,8 @@ def _euler(scheduler: Any, num_steps: int, *, ancestral: bool) -> Iterator[Step]
             input_scale=1.0 / math.sqrt(s**2 + 1.0),
             alpha=1.0,
             sigma=s,
+            x0_z=x_z,
+            x0_m=x_m,
             eps_z=(1.0 - x_z) / s,
             eps_m=-x_m / s,
         )
@@ -288,7 +309,7 @@ def _flow_match_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iter
         phi, psi, rho = 1.0, s_next - s, 0.0
         if _get(scheduler, "stochastic_sampling", False):
             phi, psi, rho = 1.0 - s_next, -(1.0 - s_next) * s, s_next
-        yield Step(phi, psi, rho, float(t), alpha=1.0 - s, sigma=s, eps_z=1.0, eps_m=1.0 - s)
+        yield Step(phi, psi, rho, float(t), alpha=1.0 - s, sigma=s, x0_z=1.0, x0_m=-s, eps_z=1.0, eps_m=1.0 - s)
 
 
 _TABLES: dict[str, Callable[[Any, int, float | None], Iterator[Step]]] = {
@@ -324,6 +345,9 @@ def restore(record: Mapping[str, Any]) -> Any:
     """
     import diffusers
 
-    if record.get("class") not in _TABLES:
-        raise SchedulerError(f"the inversion names the scheduler {record.get('class')!r}, which is not supported")
-    return getattr(diffusers, record["class"]).from_config(record["config"])
+    if record["class"] not in _TABLES:
+        raise SchedulerError(f"the inversion names the scheduler {record['class']!r}, which is not supported")
+    try:
+        return getattr(diffusers, record["class"]).from_config(record["config"])
+    except Exception as error:  # a scheduler checks little and fails as it may on a configuration that makes no sense
+        raise SchedulerError(f"the inversion's scheduler cannot be made ({error}); invert the picture again") from error

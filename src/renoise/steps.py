@@ -13,7 +13,8 @@ from `renoise.schedulers`; this module knows nothing but tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -35,8 +36,8 @@ class Step:
         input_scale: factor of the latent at the network's input; 1 / sqrt(sigma^2 + 1) for Euler-type samplers, else 1.
         alpha: factor of the clean latent z_0 in z_t = alpha z_0 + sigma eps, in the sampler's own scale.
         sigma: factor of the noise eps there.
-        eps_z: factor of the latent in the noise that a prediction implies, eps = eps_z z_t + eps_m m.
-        eps_m: factor of the prediction there.
+        x0_z, x0_m: the clean latent that a prediction implies is x0 = x0_z z_t + x0_m m.
+        eps_z, eps_m: the noise that it implies is eps = eps_z z_t + eps_m m.
 
     Example:
         >>> import torch
@@ -53,6 +54,8 @@ class Step:
     input_scale: float = 1.0
     alpha: float = 1.0
     sigma: float = 1.0
+    x0_z: float = 1.0
+    x0_m: float = -1.0
     eps_z: float = 0.0
     eps_m: float = 1.0
 
@@ -94,6 +97,29 @@ class Step:
         if not self.stochastic:
             raise SchedulerError(f"the step at timestep {self.timestep:g} adds no noise, so none can be solved for")
         return (z_prev - self.phi * z - self.psi * prediction) / self.rho
+
+    @property
+    def noise_level(self) -> float:
+        """Sigma / alpha, by which latents of different samplers' scales can be compared."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def arrival(self) -> tuple[float, float]:
+        """Where the step leads without its noise, as (alpha, sigma): z_{t-1} = alpha x0 + sigma eps + rho n."""
+        determinant = self.x0_z * self.eps_m - self.x0_m * self.eps_z
+        return (
+            (self.phi * self.eps_m - self.psi * self.eps_z) / determinant,
+            (self.psi * self.x0_z - self.phi * self.x0_m) / determinant,
+        )
+
+    def towards(self, alpha: float, sigma: float) -> Step:
+        """The deterministic step (DDIM's, Euler's) from this step's noise level to another, alpha x0 + sigma eps."""
+        return replace(
+            self,
+            phi=alpha * self.x0_z + sigma * self.eps_z,
+            psi=alpha * self.x0_m + sigma * self.eps_m,
+            rho=0.0,
+        )
 
     def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
         """The clean latent noised to this step's level, in the sampler's own scale."""

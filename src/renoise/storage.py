@@ -27,16 +27,17 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: M
         StorageError: if the file cannot be written; nothing is left behind.
     """
     target = Path(path)
-    if target.is_dir():
-        raise StorageError(f"{target} is a directory; name a file such as {target / 'inversion.safetensors'}")
-    if not target.parent.is_dir():
-        raise StorageError(f"the folder {target.parent} does not exist; create it first")
     metadata = {_KEY: json.dumps({"format": FORMAT_VERSION, **record}, sort_keys=True)}
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
     try:
+        if target.is_dir():
+            raise StorageError(f"{target} is a directory; name a file such as {target / 'inversion.safetensors'}")
+        if not target.parent.is_dir():
+            raise StorageError(f"the folder {target.parent} does not exist; create it first")
         write_atomically(target, data)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise StorageError(f"cannot write {str(target)[:200]}: {reason}; choose another file or folder") from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -46,20 +47,22 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
         StorageError: if the file is missing, damaged, cut short, or not an inversion.
     """
     source = Path(path)
-    if source.is_dir():
-        raise StorageError(f"{source} is a directory; name an inversion file (.safetensors)")
-    if not source.exists():
-        raise StorageError(f"there is no file {source}; check the path")
     try:
+        if source.is_dir():
+            raise StorageError(f"{source} is a directory; name an inversion file (.safetensors)")
+        if not source.exists():
+            raise StorageError(f"there is no file {source}; check the path")
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
                 raise StorageError(f"{source} is a safetensors file, but not an inversion made by renoise")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a handle, not a dict
         record = json.loads(metadata[_KEY])
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise StorageError(
-            f"{source} is not a readable inversion ({error}); it may be damaged or cut short: invert the picture again"
+            f"{str(source)[:200]} is not a readable inversion ({reason}); it may be damaged or cut short: invert the "
+            "picture again"
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
         found = record.get("format") if isinstance(record, dict) else None

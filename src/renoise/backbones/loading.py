@@ -29,8 +29,9 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         return torch.device(name)
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # Asks for a number back: the device "meta" has tensors, but nothing in them.
+        torch.zeros((), device=resolved).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ConfigError(f"device {str(device)!r} is not available on this machine; use cpu, cuda or mps") from error
     return resolved
 
@@ -55,6 +56,8 @@ def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: tor
     Raises:
         ModelError: if it cannot be found or loaded.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}")
     source = _locate(os.fspath(name))
     try:
         if isinstance(source, Path) and source.is_file():
@@ -67,7 +70,7 @@ def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: tor
         raise
     except Exception as error:  # diffusers and its hub client raise whatever they please: all of it means "not loaded"
         raise ModelError(_why_not_loaded(name, source, error)) from error
-    if device.type == "cpu" and dtype == torch.float32 and hasattr(pipe, "unet"):
+    if device.type == "cpu" and dtype == torch.float32 and hasattr(pipe, "unet") and hasattr(pipe, "vae"):
         # Convolutions on a CPU are markedly faster with the channels last; only a pipeline of our own is changed so.
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)
@@ -85,12 +88,16 @@ def _locate(name: str) -> Path | str:
                 f"the bundled model {name!r} is not installed; run: pip install 'renoise[mini]'"
             ) from error
         return Path(renoise_mini.path(name))
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = bool(name) and path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"model {name[:80]!r} is not known, and no usable path: {error}") from error
+    if is_folder:
         if not (path / "model_index.json").is_file():
             raise ModelError(f"{name} has no model_index.json: it is not a diffusers pipeline directory")
         return path
-    if path.is_file():
+    if is_file:
         if path.suffix != ".safetensors":
             raise ModelError(f"{name} is not a .safetensors checkpoint; single files of other kinds are not loaded")
         return path
@@ -132,10 +139,15 @@ def _why_not_loaded(name: str | os.PathLike[str], source: Path | str, error: Exc
 
 
 def _make_invertible(pipe: Any) -> None:
-    """Exchange a scheduler whose steps have no single-step inverse for DDIM on the same noise levels."""
+    """Switch clipping off, and exchange a scheduler of several steps for DDIM on the same noise levels."""
+    if getattr(pipe, "scheduler", None) is None:
+        return
     config = pipe.scheduler.config
     clips = config.get("clip_sample", False) or config.get("thresholding", False)
     if type(pipe.scheduler).__name__ in SUPPORTED and not clips:
+        return
+    if type(pipe.scheduler).__name__ in SUPPORTED:
+        pipe.scheduler = type(pipe.scheduler).from_config(config, clip_sample=False, thresholding=False)
         return
     from diffusers import DDIMScheduler
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from threading import RLock
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,27 @@ from renoise.backbones.base import Condition, Embeddings, guided, wants_guidance
 from renoise.errors import ModelError
 from renoise.steps import Step
 
+# While one thread has the shared autoencoder in another precision, no other thread may use it.
+_UPCASTING = RLock()
+
 
 class StableDiffusionBackbone:
     """SD 1.x and 2.x: one text encoder, cross-attention alone."""
 
+    components: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer")
+    # What diffusers' pipelines take for a network that names no size, in latent elements.
+    default_side: ClassVar[int] = 64
+
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
-        for name in ("unet", "vae", "text_encoder", "tokenizer"):
+        for name in self.components:
             if getattr(pipe, name, None) is None:
                 raise ModelError(f"the pipeline has no {name}; load it whole, with from_pretrained")
+        if getattr(pipe.unet.config, "encoder_hid_dim_type", None) is not None:
+            raise ModelError(
+                "the network is conditioned on pictures as well (an IP-Adapter), which is not supported; call "
+                "pipe.unload_ip_adapter() first"
+            )
         if pipe.unet.config.in_channels != self.latent_channels:
             raise ModelError(
                 f"the network takes {pipe.unet.config.in_channels} channels but the autoencoder makes "
@@ -31,7 +44,7 @@ class StableDiffusionBackbone:
     @property
     def resolution(self) -> tuple[int, int]:
         """(height, width) in pixels that the model was made for."""
-        size = self.pipe.unet.config.sample_size
+        size = self.pipe.unet.config.sample_size or self.default_side
         height, width = (size, size) if isinstance(size, int) else size
         return height * self.latent_scale, width * self.latent_scale
 
@@ -59,9 +72,11 @@ class StableDiffusionBackbone:
     def encode(self, pixels: Tensor) -> Tensor:
         """See `Backbone.encode`."""
         with self._vae() as vae:
-            z: Tensor = vae.encode((2.0 * pixels - 1.0).to(self.device, vae.dtype)).latent_dist.mode().float()
+            encoded = vae.encode((2.0 * pixels - 1.0).to(self.device, vae.dtype))
+            # AutoencoderTiny has no distribution to take the mode of.
+            z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         mean, deviation = self._latent_statistics(z)
-        return (z - mean) / deviation
+        return (z.float() - mean) / deviation
 
     def decode(self, latents: Tensor) -> Tensor:
         """See `Backbone.decode`."""
@@ -85,8 +100,11 @@ class StableDiffusionBackbone:
             scales = torch.full((len(prompts),), guidance_scale - 1.0)
             width = self.pipe.unet.config.time_cond_proj_dim
             embedded = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
-            positive["timestep_cond"] = embedded.to(self.device, self.dtype)
-        return Condition(positive, negative, guidance_scale if with_negative else 1.0)
+            positive["timestep_cond"] = embedded.to(self.device)
+        positive = {name: t.to(self.dtype) for name, t in positive.items()}
+        if negative is None:
+            return Condition(positive)
+        return Condition(positive, {name: t.to(self.dtype) for name, t in negative.items()}, guidance_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
@@ -138,18 +156,30 @@ class StableDiffusionBackbone:
     def _vae(self) -> Iterator[Any]:
         """The autoencoder, in float32 for as long as it is used if it overflows in float16 (SDXL's does)."""
         vae = self.pipe.vae
-        upcast = vae.dtype == torch.float16 and vae.config.force_upcast
-        if upcast:
-            vae.to(dtype=torch.float32)
-        try:
-            yield vae
-        finally:
-            if upcast:
-                vae.to(dtype=torch.float16)
+        with _UPCASTING:
+            if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
+                yield vae
+                return
+            tensors = [*vae.parameters(), *vae.buffers()]
+            dtypes = [t.dtype for t in tensors]
+            # Not the model's own `to`, which warns of modules that it would rather keep.
+            torch.nn.Module.to(vae, dtype=torch.float32)
+            try:
+                yield vae
+            finally:
+                for tensor, dtype in zip(tensors, dtypes, strict=True):
+                    tensor.data = tensor.data.to(dtype)
 
 
 class StableDiffusionXLBackbone(StableDiffusionBackbone):
     """SDXL: two text encoders, a pooled embedding, and the picture's size as a condition."""
+
+    components: ClassVar[tuple[str, ...]] = (
+        *StableDiffusionBackbone.components,
+        "text_encoder_2",
+        "tokenizer_2",
+    )
+    default_side: ClassVar[int] = 128
 
     def _encode_prompts(
         self, prompts: Sequence[str], negatives: Sequence[str] | None, with_negative: bool, size: tuple[int, int]

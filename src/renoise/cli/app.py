@@ -1,0 +1,164 @@
+"""The command line: which commands there are and which options each takes.
+
+Only typer and the standard library are imported here, so that `renoise --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from renoise.cli import options as o
+from renoise.cli.options import InversionSettings, ModelChoice, Reporting
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from renoise import __version__
+
+        typer.echo(f"renoise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _renoise(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Invert real pictures into the noise of a text-to-image model and edit them with a prompt."""
+
+
+@app.command()
+def edit(
+    source: o.Source,
+    to: o.Targets = None,
+    prompt: o.Prompt = None,
+    output: o.Output = None,
+    compare: o.Compare = None,
+    guidance: o.Guidance = None,
+    negative_prompt: o.NegativePrompt = None,
+    steps: o.Steps = None,
+    renoise: o.Renoise = None,
+    strength: o.Strength = None,
+    inversion_guidance: o.InversionGuidance = None,
+    seed: o.Seed = None,
+    original: o.Original = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    force: o.Force = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> str:
+    """Draw a picture with another prompt.
+
+    For example: renoise edit cat.png --prompt "a cat" --to "a dog" -o dog.png
+    """
+    from renoise.cli import commands
+
+    return commands.edit(
+        source,
+        to or [],
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=guidance,
+        output=output,
+        compare=compare,
+        original=original,
+        force=force,
+        model=ModelChoice(model, device, dtype),
+        settings=InversionSettings(steps, renoise, strength, inversion_guidance, seed),
+        reporting=Reporting(json, quiet, debug),
+    )
+
+
+@app.command()
+def invert(
+    source: o.Picture,
+    prompt: o.Prompt = None,
+    output: o.Output = None,
+    compare: o.Compare = None,
+    negative_prompt: o.NegativePrompt = None,
+    steps: o.Steps = None,
+    renoise: o.Renoise = None,
+    strength: o.Strength = None,
+    inversion_guidance: o.InversionGuidance = None,
+    seed: o.Seed = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> str:
+    """Save a picture as noise, to edit it later.
+
+    For example: renoise invert cat.png --prompt "a cat" -o cat.safetensors
+    """
+    from renoise.cli import commands
+
+    return commands.invert(
+        source,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        output=output,
+        compare=compare,
+        model=ModelChoice(model, device, dtype),
+        settings=InversionSettings(steps, renoise, strength, inversion_guidance, seed),
+        reporting=Reporting(json, quiet, debug),
+    )
+
+
+@app.command()
+def reconstruct(
+    source: o.InversionFile,
+    output: o.Output = None,
+    compare: o.Compare = None,
+    original: o.Original = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    force: o.Force = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> str:
+    """Draw an inverted picture again.
+
+    For example: renoise reconstruct cat.safetensors -o again.png
+    """
+    from renoise.cli import commands
+
+    return commands.reconstruct(
+        source,
+        output=output,
+        compare=compare,
+        original=original,
+        force=force,
+        model=ModelChoice(model, device, dtype),
+        reporting=Reporting(json, quiet, debug),
+    )
+
+
+@app.command()
+def info(
+    source: o.InversionFile,
+    json: o.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No change: the description is the result.")] = False,
+    debug: o.Debug = False,
+) -> str:
+    """Say what an inversion file holds.
+
+    For example: renoise info cat.safetensors
+    """
+    from renoise.cli import info as information
+
+    return information.info(source, json=json)

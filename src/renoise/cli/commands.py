@@ -1,0 +1,249 @@
+"""What each command does, from checked options to the text on standard output.
+
+The order is the same in all of them: everything that can be refused without the model is refused first, then the model
+is loaded and works, and files are written last, each of them whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from renoise.cli import destinations, report
+from renoise.cli.compare import side_by_side
+from renoise.cli.failures import UsageError
+from renoise.cli.options import InversionSettings, ModelChoice, Reporting
+from renoise.cli.work import Quality, Work, load_single_inversion, working
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from renoise.inversion import Inversion
+
+INVERSION_SUFFIX = ".safetensors"
+Panel = tuple[str, str, "Image.Image"]
+
+
+def edit(
+    source: Path,
+    targets: Sequence[str],
+    *,
+    prompt: str | None,
+    negative_prompt: str | None,
+    guidance: float | None,
+    output: str | None,
+    compare: Path | None,
+    original: Path | None,
+    force: bool,
+    model: ModelChoice,
+    settings: InversionSettings,
+    reporting: Reporting,
+) -> str:
+    """Invert a picture, or take an inversion, and draw it with other prompts."""
+    inverted = _is_inversion(source)
+    if not targets:
+        raise UsageError('say with --to what the edited picture shall show, for example --to "a dog"')
+    if inverted:
+        _refuse_stored(source, prompt, settings)
+    else:
+        _require_prompt(prompt)
+        _refuse_original(original, source)
+    goal = destinations.for_edits(output, source, targets)
+    _check_files([*goal.files, *_some(compare)], [source, *_some(original)], compare)
+    picture = None if inverted and original is None else _read_picture(original or source)
+    inversion = load_single_inversion(source) if inverted else None
+
+    with working(model, reporting) as work:
+        if inversion is None:
+            if picture is None or prompt is None:  # both were required above
+                raise UsageError("a picture and its --prompt are needed")
+            config = settings.applied_to(work.default_config())
+            inversion = work.invert(picture, prompt, negative_prompt, config)
+        again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
+        scale = work.edit_guidance(inversion, guidance)
+        edited = work.edit(inversion, list(targets), guidance_scale=scale, negative_prompt=negative_prompt, force=force)
+        panels = _panels(inversion, picture, again)
+        panels += [("edit", target, image) for target, image in zip(targets, edited, strict=True)]
+        seconds = work.seconds
+
+    goal.prepare()
+    _save_pictures(zip(goal.files, edited, strict=True))
+    _save_comparison(compare, panels)
+    document = report.document(
+        "edit",
+        source,
+        inversion,
+        work,
+        outputs=[{"path": str(path), "prompt": target} for path, target in zip(goal.files, targets, strict=True)],
+        compare=compare,
+        quality=quality,
+        seconds=seconds,
+        guidance=scale,
+    )
+    return _result(reporting, document, report.summary(work, quality, seconds, [*goal.files, *_some(compare)]))
+
+
+def invert(
+    source: Path,
+    *,
+    prompt: str | None,
+    negative_prompt: str | None,
+    output: str | None,
+    compare: Path | None,
+    model: ModelChoice,
+    settings: InversionSettings,
+    reporting: Reporting,
+) -> str:
+    """Invert a picture into a file."""
+    _require_prompt(prompt)
+    if _is_inversion(source):
+        raise UsageError(f"{source} is an inversion already, or a model; invert takes a picture")
+    path = Path(f"{source.stem}{INVERSION_SUFFIX}" if output is None else output)
+    destinations.require_inversion_path(path)
+    _check_files([path, *_some(compare)], [source], compare)
+    picture = _read_picture(source)
+
+    with working(model, reporting) as work:
+        config = settings.applied_to(work.default_config())
+        inversion = work.invert(picture, prompt or "", negative_prompt, config)
+        again = work.reconstruct(inversion)
+        quality = work.quality(inversion, again, picture)
+        panels = _panels(inversion, picture, again)
+        seconds = work.seconds
+
+    inversion.save(path)
+    _save_comparison(compare, panels)
+    document = report.document(
+        "invert",
+        source,
+        inversion,
+        work,
+        outputs=[{"path": str(path)}],
+        compare=compare,
+        quality=quality,
+        seconds=seconds,
+    )
+    return _result(reporting, document, report.summary(work, quality, seconds, [path, *_some(compare)]))
+
+
+def reconstruct(
+    source: Path,
+    *,
+    output: str | None,
+    compare: Path | None,
+    original: Path | None,
+    force: bool,
+    model: ModelChoice,
+    reporting: Reporting,
+) -> str:
+    """Draw an inverted picture again."""
+    if not _is_inversion(source):
+        raise UsageError(f"{source} is not an inversion ({INVERSION_SUFFIX}); make one with renoise invert")
+    path = Path(f"{source.stem}.reconstructed.png" if output is None else output)
+    destinations.require_picture_path(path)
+    _check_files([path, *_some(compare)], [source, *_some(original)], compare)
+    picture = None if original is None else _read_picture(original)
+    inversion = load_single_inversion(source)
+
+    with working(model, reporting) as work:
+        again = work.reconstruct(inversion, force=force)
+        quality = None if picture is None else work.quality(inversion, again, picture)
+        panels = _panels(inversion, picture, again)
+        seconds = work.seconds
+
+    _save_pictures([(path, _picture(again))])
+    _save_comparison(compare, panels)
+    document = report.document(
+        "reconstruct",
+        source,
+        inversion,
+        work,
+        outputs=[{"path": str(path), "prompt": inversion.prompt}],
+        compare=compare,
+        quality=quality,
+        seconds=seconds,
+    )
+    return _result(reporting, document, report.summary(work, quality, seconds, [path, *_some(compare)]))
+
+
+def _is_inversion(source: Path) -> bool:
+    return source.suffix.lower() == INVERSION_SUFFIX
+
+
+def _require_prompt(prompt: str | None) -> None:
+    if prompt is None:
+        raise UsageError('say with --prompt what the picture shows, for example --prompt "a cat"; it may be empty: ""')
+
+
+def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings) -> None:
+    given = [*([] if prompt is None else ["--prompt"]), *settings.given]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} cannot be given with {source}, which keeps its own; to change it, invert again"
+        )
+
+
+def _refuse_original(original: Path | None, source: Path) -> None:
+    if original is not None:
+        raise UsageError(f"--source is for inversions; {source} is the picture itself")
+
+
+def _check_files(outputs: Sequence[Path], inputs: Sequence[Path], compare: Path | None) -> None:
+    if compare is not None:
+        destinations.require_picture_path(compare)
+    destinations.require_apart(outputs, inputs)
+
+
+def _read_picture(path: Path) -> Image.Image:
+    from renoise import images
+
+    return images.load(path)
+
+
+def _reconstruct_if_of_use(
+    work: Work, inversion: Inversion, picture: Image.Image | None, compare: Path | None, force: bool
+) -> tuple[Tensor | None, Quality | None]:
+    """The reconstruction, if there is something to measure it with or a place to show it."""
+    if picture is None and compare is None:
+        return None, None
+    again = work.reconstruct(inversion, force=force)
+    return again, None if picture is None else work.quality(inversion, again, picture)
+
+
+def _panels(inversion: Inversion, picture: Image.Image | None, again: Tensor | None) -> list[Panel]:
+    """The source and the reconstruction with their labels, as far as they are there."""
+    from renoise import images
+
+    prompt = inversion.prompt if isinstance(inversion.prompt, str) else inversion.prompt[0]
+    source = [] if picture is None else [("source", prompt, images.crop_to(picture, inversion.size))]
+    return source if again is None else [*source, ("reconstruction", prompt, _picture(again))]
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    from renoise import images
+
+    return images.to_pictures(pixels)[0]
+
+
+def _save_pictures(pictures: Any) -> None:
+    from renoise import images
+
+    for path, picture in pictures:
+        images.save(picture, path)
+
+
+def _save_comparison(path: Path | None, panels: Sequence[Panel]) -> None:
+    if path is not None:
+        _save_pictures([(path, side_by_side(panels))])
+
+
+def _some(path: Path | None) -> list[Path]:
+    return [] if path is None else [path]
+
+
+def _result(reporting: Reporting, document: dict[str, Any], summary: str) -> str:
+    if reporting.json:
+        return report.as_json(document)
+    return "" if reporting.quiet else summary

@@ -1,0 +1,130 @@
+"""Where results go: names, folders, and whether they can be written, decided before any work is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from renoise.cli.failures import UsageError
+
+# At four bytes a character this still leaves room, in 255, for the number, the suffix and a temporary name around them.
+_SLUG_LENGTH = 56
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """The files to write, and the folder that has to be made for them, if any."""
+
+    files: tuple[Path, ...]
+    new_folder: Path | None = None
+
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ImageError: if it cannot be made.
+        """
+        from renoise.errors import ImageError
+
+        if self.new_folder is None:
+            return
+        try:
+            self.new_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ImageError(f"cannot make the folder {self.new_folder}: {error.strerror}") from error
+
+
+def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Destinations:
+    """One file for each target prompt.
+
+    Args:
+        output: what `-o` says: a file for one target, or a folder, which exists, ends in a slash, or takes several
+            targets. None is a name made from the source's, in the current folder.
+        source: the picture or inversion that is edited.
+        targets: the prompts.
+
+    Raises:
+        UsageError: if several targets shall go to one file.
+        ImageError: if something there cannot be written.
+    """
+    if output is None:
+        output = f"{source.stem}.edited.png" if len(targets) == 1 else f"{source.stem}.edited{os.sep}"
+    path = Path(output)
+    separators = tuple(filter(None, (os.sep, os.altsep)))
+    if len(targets) == 1 and not path.is_dir() and not output.endswith(separators):
+        require_picture_path(path)
+        return Destinations((path,))
+    if path.suffix and not path.is_dir() and not output.endswith(separators):
+        raise UsageError(f"several --to do not fit into one file, {path}; name a folder: -o {path.stem}{os.sep}")
+    folder_exists = _require_folder(path)
+    files = tuple(path / f"{number:02d}-{slug(target)}.png" for number, target in enumerate(targets, start=1))
+    if folder_exists:
+        for file in files:
+            require_picture_path(file)
+    return Destinations(files, None if folder_exists else path)
+
+
+def slug(prompt: str) -> str:
+    """A prompt as part of a file name.
+
+    Example:
+        >>> slug("A dog, noto style!")
+        'a-dog-noto-style'
+    """
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).lower())
+    short = ""
+    for word in words:
+        if len(short) + 1 + len(word) > _SLUG_LENGTH:
+            break
+        short = f"{short}-{word}" if short else word
+    return short or "".join(words)[:_SLUG_LENGTH] or "empty"
+
+
+def require_picture_path(path: Path) -> None:
+    """Raise an `ImageError` if a picture cannot be written to `path`."""
+    from renoise.images import check_writable
+
+    check_writable(path)
+
+
+def require_inversion_path(path: Path) -> None:
+    """Raise an `ImageError` if an inversion cannot be written to `path`."""
+    from renoise.images import check_writable
+
+    check_writable(path, suffixes=(".safetensors",))
+
+
+def require_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise a `UsageError` if an output would replace an input or another output."""
+    seen: list[Path] = []
+    for output in outputs:
+        if any(_same_file(output, path) for path in inputs):
+            raise UsageError(f"{output} is what is read and would be overwritten; write to another file")
+        if any(_same_file(output, path) for path in seen):
+            raise UsageError(f"{output} would be written twice; name different files")
+        seen.append(output)
+
+
+def _require_folder(path: Path) -> bool:
+    """Whether the folder is there already; raise if it can be neither used nor made."""
+    from renoise.errors import ImageError
+
+    if path.is_dir():
+        return True
+    if path.exists():
+        raise ImageError(f"{path} is a file; name a folder for the pictures")
+    if not path.parent.is_dir():
+        raise ImageError(f"the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
+    return False
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    if a.exists() and b.exists():
+        return a.samefile(b)
+    return a.resolve() == b.resolve()

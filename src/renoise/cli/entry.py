@@ -1,0 +1,117 @@
+"""From arguments to an exit code: runs the command line and turns whatever goes wrong into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from renoise.cli.failures import INTERRUPTED, UsageError, explain
+
+# What a shell reports of a program whose reader went away: 128 + SIGPIPE.
+_BROKEN_PIPE = 141
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code; nothing is raised.
+
+    Args:
+        arguments: those of the process, without the program's name; none asks for help.
+    """
+    _survive_any_text()
+    with _interrupts() as interrupt:
+        try:
+            code = _command(list(arguments) or ["--help"])
+            if code == INTERRUPTED:
+                _complain("renoise: interrupted")
+            return code
+        except BaseException as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):
+                _complain("renoise: interrupted")
+                return INTERRUPTED
+            if isinstance(error, BrokenPipeError):
+                _discard_output()
+                return _BROKEN_PIPE
+            if isinstance(error, SystemExit):
+                return error.code if isinstance(error.code, int) else 1
+            if "--debug" in arguments:
+                traceback.print_exc()
+            line, code = explain(error)
+            _complain(f"renoise: error: {line}")
+            return code
+
+
+def _command(arguments: list[str]) -> int:
+    """Parse the arguments, do what they say, and write the result to standard output."""
+    try:
+        from typer.main import get_command
+
+        from renoise.cli.app import app
+    except ImportError as error:
+        raise UsageError(f"the command needs a package that is not installed ({error}); reinstall renoise") from error
+    result: Any = get_command(app).main(args=arguments, prog_name="renoise", standalone_mode=False)
+    if isinstance(result, int):
+        return result
+    if isinstance(result, str) and result and sys.stdout is not None:
+        sys.stdout.write(f"{result}\n")
+    if sys.stdout is not None:
+        # Now, and not when the interpreter ends, so that a full disk or a closed pipe is noticed here.
+        sys.stdout.flush()
+    return 0
+
+
+class _Interrupt:
+    """Remembers that Ctrl-C came: libraries may turn the KeyboardInterrupt into an error of their own."""
+
+    came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+    previous = signal.getsignal(signal.SIGINT)
+    # A process that was started with interrupts ignored (in the background of a script) goes on ignoring them.
+    handles = callable(previous)
+    try:
+        if handles:
+            signal.signal(signal.SIGINT, interrupt)
+    except ValueError:  # not the main thread, which is the one that gets the signals
+        handles = False
+    try:
+        yield interrupt
+    finally:
+        if handles:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _survive_any_text() -> None:
+    """Print what the terminal's encoding lacks as escapes: a prompt in another script must not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _complain(line: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's last flush does not fail again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,0 +1,77 @@
+"""What an inversion file holds, read without the model that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from renoise.cli import report
+
+if TYPE_CHECKING:
+    from renoise.inversion import Inversion
+
+# Above this the step's fixed point was not found, and the reconstruction will show it.
+_LARGE_RESIDUAL = 0.1
+
+
+def info(path: Path, *, json: bool) -> str:
+    """Describe an inversion file in lines to read, or as one JSON document.
+
+    Raises:
+        StorageError: if it is not a readable inversion.
+    """
+    from renoise.inversion import Inversion
+
+    inversion = Inversion.load(path)
+    facts = _facts(path, inversion)
+    return report.as_json(facts) if json else _lines(facts)
+
+
+def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
+    return {
+        "command": "info",
+        "source": str(path),
+        "file_size": path.stat().st_size,
+        "pictures": inversion.batch_size,
+        **report.settings(inversion),
+        "original_size": [list(fit.original_size) for fit in inversion.fits],
+        "latents": list(inversion.latents.shape),
+        "stochastic": inversion.noise is not None,
+        "latent_deviation": float(inversion.latents.std()),
+        "scheduler": inversion.scheduler.get("class"),
+        "prediction": inversion.scheduler.get("config", {}).get("prediction_type"),
+        "model_fingerprint": inversion.fingerprint.get("layout"),
+        "inverted_steps": inversion.num_steps,
+        "network_passes": inversion.network_passes,
+        "residual": report.residual(inversion),
+        "residuals": inversion.residuals.tolist(),
+    }
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{width} x {height}" for height, width in facts["original_size"])
+    height, width = facts["size"]
+    low = facts["renoise_low_noise"]
+    residual = facts["residual"]
+    rows = {
+        "file": f"{facts['source']} ({facts['file_size']:,} bytes)",
+        "prompt": _text(facts["prompt"]),
+        "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
+        "picture": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
+        "model": f"fingerprint {facts['model_fingerprint']}, {facts['prediction']} prediction",
+        "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
+        "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
+        "renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"])),
+        "guidance": f"{facts['inversion_guidance']:g}",
+        "seed": "of the caller's own" if facts["seed"] is None else f"{facts['seed']}",
+        "network passes": f"{facts['network_passes']}",
+        "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}"
+        + ("; the largest is not small: more --renoise would help" * (residual["max"] > _LARGE_RESIDUAL)),
+        "deviation of z_T": f"{facts['latent_deviation']:.3f}",
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _text(prompt: str | list[str]) -> str:
+    return f'"{prompt}"' if isinstance(prompt, str) else ", ".join(f'"{p}"' for p in prompt)

@@ -1,0 +1,233 @@
+"""The options that commands share: their names, ranges and help in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from renoise.config import InversionConfig
+
+DEFAULT_MODEL = "mini"
+# Far beyond use; a typing error should not run until the memory is full.
+_MOST_ITERATIONS = 1000
+
+
+class Precision(StrEnum):
+    """Floating-point types of the networks."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+def _finite(value: float | None) -> float | None:
+    # A range check lets NaN through, because it compares as neither below nor above.
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def _share(value: float | None) -> float | None:
+    if value is not None and not 0.0 < value <= 1.0:
+        raise typer.BadParameter(f"{value} is not above 0 and at most 1")
+    return value
+
+
+def _readable(text: Any) -> Any:
+    for one in text if isinstance(text, (list, tuple)) else [text]:
+        if one is not None and any("\ud800" <= character <= "\udfff" for character in one):
+            raise typer.BadParameter("the text is not valid in this terminal's encoding")
+    return text
+
+
+Picture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]
+InversionFile = Annotated[
+    Path, typer.Argument(metavar="INVERSION", help="A file that renoise invert wrote.", show_default=False)
+]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="A picture, or a .safetensors file that renoise invert wrote.", show_default=False
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        "-p",
+        metavar="TEXT",
+        callback=_readable,
+        help="What the picture shows. Needed for pictures; may be empty.",
+    ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        "-t",
+        metavar="TEXT",
+        callback=_readable,
+        help="What the edited picture shall show. Give it again for more edits.",
+        show_default=False,
+    ),
+]
+NegativePrompt = Annotated[
+    str | None,
+    typer.Option(
+        "--negative-prompt", metavar="TEXT", callback=_readable, help="What it shall not show, where guidance is used."
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="Where to write it; by default beside you, named after the source."
+    ),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare", metavar="FILE", help="Write source, reconstruction and edits as one labelled picture, too."
+    ),
+]
+Original = Annotated[
+    Path | None,
+    typer.Option("--source", metavar="PICTURE", help="The picture that was inverted, to measure and compare with."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="mini (the bundled model, which is the default), a pipeline directory, a .safetensors checkpoint, or a "
+        "model hub name such as stabilityai/sdxl-turbo.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps; by default the best one here.")
+]
+Dtype = Annotated[
+    Precision | None,
+    typer.Option(
+        "--dtype", help="Floating-point type of the networks; by default float16 on a GPU and float32 on a CPU."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Use another model than the one that inverted the picture.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        min=1,
+        help="Sampler steps; by default what suits the model: 50, or 4 for few-step models.",
+    ),
+]
+Renoise = Annotated[
+    int | None,
+    typer.Option(
+        "--renoise",
+        metavar="K",
+        min=0,
+        max=_MOST_ITERATIONS,
+        help="Renoising iterations of each step; 0 is plain sampler reversing. By default what suits the model: 1, or "
+        "7 to 9 for few-step models.",
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        metavar="S",
+        callback=_share,
+        help="The share of the schedule that is inverted, above 0 and at most 1 (the default); less stays nearer to "
+        "the picture.",
+    ),
+]
+InversionGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--inversion-guidance",
+        metavar="G",
+        min=0.0,
+        callback=_finite,
+        help="Guidance scale of the inversion; 1 (the default) is none.",
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        "-g",
+        metavar="G",
+        min=0.0,
+        callback=_finite,
+        help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 2, or 1 for few-step "
+        "models and what a guided inversion used.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of the noises of stochastic samplers; default 0."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON document).")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error and what the libraries say.")]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model to load, and where."""
+
+    name: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """What the command line says about an inversion; None leaves it to the model's preset."""
+
+    steps: int | None = None
+    renoise: int | None = None
+    strength: float | None = None
+    guidance: float | None = None
+    seed: int | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the options that were used."""
+        names = {
+            "--steps": self.steps,
+            "--renoise": self.renoise,
+            "--strength": self.strength,
+            "--inversion-guidance": self.guidance,
+            "--seed": self.seed,
+        }
+        return [name for name, value in names.items() if value is not None]
+
+    def applied_to(self, config: InversionConfig) -> InversionConfig:
+        """A preset with these settings in place of its own."""
+        changed = replace(
+            config,
+            num_steps=config.num_steps if self.steps is None else self.steps,
+            strength=config.strength if self.strength is None else self.strength,
+            guidance_scale=config.guidance_scale if self.guidance is None else self.guidance,
+            seed=config.seed if self.seed is None else self.seed,
+        )
+        return changed if self.renoise is None else changed.with_iterations(self.renoise)
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """How the command talks."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False

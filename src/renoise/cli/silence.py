@@ -1,0 +1,86 @@
+"""Keeps the libraries' own bars, logs and warnings from the user, but for the few that matter to one."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_TRUNCATED = re.compile(r"input was truncated because .* up to (?P<limit>\d+) tokens: (?P<rest>.*)", re.DOTALL)
+
+
+@contextmanager
+def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iterator[None]:
+    """Silence diffusers, transformers, the hub client and Python's warnings; pass on what the user has to know.
+
+    That is: a prompt that is cut off because it is too long for the text encoder, and renoise's own remarks.
+
+    Args:
+        note: shows a line to the user.
+        debug: let the libraries talk.
+    """
+    handler = _Passing(note)
+    ours = logging.getLogger("renoise")
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        if debug:
+            yield
+        else:
+            with warnings.catch_warnings(), _hushed(handler):
+                warnings.simplefilter("ignore")
+                yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
+
+
+@contextmanager
+def _hushed(handler: logging.Handler) -> Iterator[None]:
+    # transformers first: importing diffusers makes it talk.
+    from huggingface_hub.utils import logging as hub
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils import logging as transformers
+
+    transformers.set_verbosity_error()
+    transformers.disable_progress_bar()
+    hub.set_verbosity(logging.ERROR)
+    disable_progress_bars()
+    from diffusers.utils import logging as diffusers
+
+    diffusers.disable_progress_bar()
+    diffusers.disable_default_handler()
+    diffusers.add_handler(handler)
+    try:
+        yield
+    finally:
+        diffusers.remove_handler(handler)
+        diffusers.enable_default_handler()
+
+
+class _Passing(logging.Handler):
+    """Turns the log records that matter into notes, each once."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._note = note
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self._worth_saying(record)
+        if text is not None and text not in self._said:
+            self._said.add(text)
+            self._note(text)
+
+    def _worth_saying(self, record: logging.LogRecord) -> str | None:
+        message = record.getMessage()
+        if record.name.split(".")[0] == "renoise":
+            return message
+        truncated = _TRUNCATED.search(message)
+        if truncated is None:
+            return None
+        rest = truncated["rest"].strip("[]'\" ")
+        return f"warning: the prompt is longer than the model's {truncated['limit']} tokens; left out: {rest!r}"

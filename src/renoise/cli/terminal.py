@@ -1,0 +1,107 @@
+"""What the user sees on standard error while the work goes on: one progress bar and short notes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from renoise.editor import Progress
+
+
+class Stage:
+    """One stage of the work: counts its network passes and moves the bar.
+
+    Attributes:
+        passes: network passes so far.
+    """
+
+    def __init__(self, bar: rich.progress.Progress | None, description: str) -> None:
+        self.passes = 0
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task(description, total=None, passes="")
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of what the editor says; to be handed to it as `progress`."""
+        self.passes = progress.done
+        if self._bar is not None and self._task is not None:
+            text = f"{progress.done}/{progress.total} network passes"
+            self._bar.update(self._task, completed=progress.done, total=progress.total, passes=text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
+
+
+class Terminal:
+    """Standard error of one run of the command; a context manager.
+
+    The bar appears on a terminal only, so that logs and pipes stay clean; the notes appear everywhere.
+
+    Args:
+        quiet: show neither.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: rich.progress.Progress | None = None
+
+    def __enter__(self) -> Self:
+        if not self._quiet and _is_terminal():
+            self._bar = _make_bar()
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def note(self, text: str) -> None:
+        """Say something in a line of its own."""
+        line = f"renoise: {' '.join(text.split())}"
+        if self._quiet or sys.stderr is None:
+            return
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    @contextmanager
+    def stage(self, description: str) -> Iterator[Stage]:
+        """Show what is being done, for as long as it is done."""
+        stage = Stage(self._bar, description)
+        try:
+            yield stage
+        finally:
+            stage.close()
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _make_bar() -> rich.progress.Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[passes]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )

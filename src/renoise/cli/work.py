@@ -1,0 +1,187 @@
+"""The work behind the commands: load, invert, reconstruct, measure, edit, with the network passes counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
+from renoise.cli.silence import quiet_libraries
+from renoise.cli.terminal import Terminal
+from renoise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from renoise.config import InversionConfig
+    from renoise.editor import Editor
+    from renoise.inversion import Inversion
+
+# Guidance of an edit whose inversion was not guided. On the bundled model 1 leaves many objects as they were, 2 changes
+# most, and from 3 on the shapes and colours go that the new prompt does not ask to change.
+EDIT_GUIDANCE = 2.0
+# Models that need no more steps than this are distilled: their guidance is built in, and more of it burns the picture.
+_FEW_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How true a reconstruction is, as PSNR in dB.
+
+    Attributes:
+        picture: against the picture that the model saw.
+        round_trip: against what the autoencoder alone makes of it; None where that is not known.
+        bound: the autoencoder's round trip against the picture: what `picture` can hardly exceed.
+    """
+
+    picture: float
+    round_trip: float | None
+    bound: float | None
+
+
+class Work:
+    """An editor with its terminal and its counts.
+
+    Attributes:
+        editor: the loaded model.
+        model: its name.
+        passes: network passes by what they were for: inversion, reconstruction, editing.
+        loading_seconds: how long loading took.
+    """
+
+    def __init__(self, editor: Editor, model: str, terminal: Terminal, loading_seconds: float) -> None:
+        self.editor = editor
+        self.model = model
+        self.passes: Counter[str] = Counter()
+        self.loading_seconds = loading_seconds
+        self._terminal = terminal
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the model was loaded."""
+        return time.perf_counter() - self._started
+
+    def default_config(self) -> InversionConfig:
+        """The preset for the model."""
+        from renoise.config import InversionConfig
+
+        return InversionConfig.for_pipeline(self.editor.pipe)
+
+    def edit_guidance(self, inversion: Inversion, given: float | None) -> float:
+        """The guidance scale of an edit: the one given, a guided inversion's own, or what suits the model."""
+        if given is not None:
+            return given
+        if inversion.config.guidance_scale > 1.0:
+            return inversion.config.guidance_scale
+        return 1.0 if self.default_config().num_steps <= _FEW_STEPS else EDIT_GUIDANCE
+
+    def invert(
+        self, picture: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig
+    ) -> Inversion:
+        """The noise of a picture."""
+        with self._terminal.stage("inverting") as stage:
+            inversion = self.editor.invert(
+                picture, prompt, config=config, negative_prompt=negative_prompt, progress=stage
+            )
+            self.passes["inversion"] += inversion.network_passes
+        return inversion
+
+    def reconstruct(self, inversion: Inversion, *, force: bool = False) -> Tensor:
+        """The picture drawn again from the noise alone, (1, 3, H, W) in [0, 1]."""
+        with self._terminal.stage("reconstructing") as stage:
+            pixels: Tensor = self.editor.reconstruct(inversion, "pt", progress=stage, force=force)
+            self.passes["reconstruction"] += stage.passes
+        return pixels
+
+    def edit(
+        self,
+        inversion: Inversion,
+        targets: list[str],
+        *,
+        guidance_scale: float,
+        negative_prompt: str | None,
+        force: bool = False,
+    ) -> list[Image.Image]:
+        """The picture drawn with each of the prompts.
+
+        One after the other: they need the memory of a single picture, and none depends on its neighbours.
+        """
+        from renoise import images
+
+        edited = []
+        for number, target in enumerate(targets, start=1):
+            name = "editing" if len(targets) == 1 else f"editing {number}/{len(targets)}"
+            with self._terminal.stage(name) as stage:
+                pixels = self.editor.edit(
+                    inversion,
+                    target,
+                    guidance_scale=guidance_scale,
+                    negative_prompt=negative_prompt,
+                    output_type="pt",
+                    progress=stage,
+                    force=force,
+                )
+                self.passes["editing"] += stage.passes
+            edited += images.to_pictures(pixels)
+        return edited
+
+    def quality(self, inversion: Inversion, reconstruction: Tensor, picture: Image.Image) -> Quality:
+        """Compare a reconstruction with the picture and with the autoencoder's round trip."""
+        from renoise import images
+
+        again = reconstruction.cpu()
+        fitted = images.crop_to(picture, inversion.size)
+        truth = images.to_tensor([fitted])
+        against_picture = float(images.psnr(again, truth))
+        if self.editor.size != inversion.size:
+            # The round trip is known at the model's own size only.
+            return Quality(against_picture, None, None)
+        with self._terminal.stage("measuring"):
+            round_trip = self.editor.decode(self.editor.encode(fitted), "pt").cpu()
+        return Quality(against_picture, float(images.psnr(again, round_trip)), float(images.psnr(round_trip, truth)))
+
+
+@contextmanager
+def working(choice: ModelChoice, reporting: Reporting) -> Iterator[Work]:
+    """A loaded model to work with, on a terminal that shows how it goes, among libraries that keep quiet.
+
+    Raises:
+        ModelError: if the model cannot be found or loaded.
+        ConfigError: if the device is not there.
+    """
+    name = DEFAULT_MODEL if choice.name is None else choice.name
+    with ExitStack() as stack:
+        terminal = stack.enter_context(Terminal(reporting.quiet))
+        if choice.name is None:
+            terminal.note(f"using the bundled model {DEFAULT_MODEL} (name another with --model)")
+        started = time.perf_counter()
+        with terminal.stage(f"loading {name}"):
+            stack.enter_context(quiet_libraries(terminal.note, debug=reporting.debug))
+            from renoise.editor import Editor
+
+            editor = Editor.from_pretrained(name, dtype=choice.dtype, device=choice.device)
+        yield Work(editor, name, terminal, time.perf_counter() - started)
+
+
+def load_single_inversion(path: Path) -> Inversion:
+    """Read an inversion of one picture.
+
+    Raises:
+        StorageError: if it cannot be read.
+        ConfigError: if it holds several pictures.
+    """
+    from renoise.inversion import Inversion
+
+    inversion = Inversion.load(path)
+    if inversion.batch_size != 1:
+        raise ConfigError(
+            f"{path} holds {inversion.batch_size} pictures, and the command works on one; use renoise.Editor in Python"
+        )
+    return inversion

@@ -1,0 +1,214 @@
+"""What the commands do when all is well."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from renoise import Editor, Inversion, InversionConfig, Renoising
+from renoise.cli.options import InversionSettings
+from renoise.cli.terminal import Terminal
+from renoise.cli.work import EDIT_GUIDANCE, Work
+
+Renoise = Callable[..., Any]
+Files = Callable[[], set[str]]
+DATA = Path(__file__).parents[1] / "data"
+TINY, TINY_XL = DATA / "tiny-sd", DATA / "tiny-sdxl"
+
+
+def test_edit_writes_the_picture_and_says_what_it_took(on_tiny: Renoise, files: Files) -> None:
+    done = on_tiny("edit", "cat.png", "--prompt", "a cat", "--to", "a dog", "-o", "dog.png")
+    assert done.code == 0
+    assert done.err == ""
+    wrote, summary = done.out.splitlines()
+    assert wrote == "wrote dog.png"
+    assert "dB against the picture" in summary
+    assert "dB against the autoencoder's round trip" in summary
+    # 2 steps: 2 passes each to invert, 1 to reconstruct, 2 to edit with guidance
+    assert "10 network passes (4 inverting, 2 reconstructing, 4 editing)" in summary
+    assert files() == {"cat.png", "dog.png"}
+    assert Image.open("dog.png").size == (128, 128)
+
+
+def test_edit_is_what_the_library_does(on_tiny: Renoise, renoise: Renoise) -> None:
+    assert on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "-g", "1.5", "-o", "dog.png").code == 0
+    editor = Editor.from_pretrained(TINY, device="cpu")
+    config = InversionSettings(steps=2).applied_to(InversionConfig.for_pipeline(editor.pipe))
+    expected = editor.edit(editor.invert("cat.png", "a cat", config=config), "a dog", guidance_scale=1.5)
+    assert Image.open("dog.png").tobytes() == expected.tobytes()
+
+
+def test_several_edits_go_to_a_folder(on_tiny: Renoise, files: Files) -> None:
+    targets = ["A dog!", "a dog", "", "ein Hündchen"]
+    done = on_tiny("edit", "cat.png", "-p", "", *(x for t in targets for x in ("--to", t)), "-o", "out/", "--json")
+    assert done.code == 0
+    names = ["out/01-a-dog.png", "out/02-a-dog.png", "out/03-empty.png", "out/04-ein-hündchen.png"]
+    assert files() == {"cat.png", "out", *names}
+    assert done.json["outputs"] == [{"path": name, "prompt": to} for name, to in zip(names, targets, strict=True)]
+    assert done.json["network_passes"] == {"inversion": 4, "reconstruction": 2, "editing": 16}
+
+
+@pytest.mark.parametrize("output", ["out", "out/"])
+def test_one_edit_goes_to_a_folder_too(on_tiny: Renoise, files: Files, output: str) -> None:
+    if not output.endswith("/"):
+        Path(output).mkdir()
+    assert on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "-o", output, "--quiet").code == 0
+    assert files() == {"cat.png", "out", "out/01-b.png"}
+
+
+def test_without_output_names_come_from_the_source(on_tiny: Renoise, files: Files) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a cat").code == 0
+    assert on_tiny("edit", "cat.safetensors", "--to", "a dog").code == 0
+    assert on_tiny("edit", "cat.safetensors", "--to", "a", "--to", "b").code == 0
+    assert on_tiny("reconstruct", "cat.safetensors").out.startswith("wrote cat.reconstructed.png\n")
+    expected = {"cat.png", "cat.safetensors", "cat.edited.png", "cat.reconstructed.png"}
+    assert files() == expected | {"cat.edited", "cat.edited/01-a.png", "cat.edited/02-b.png"}
+
+
+def test_invert_then_edit_is_edit(on_tiny: Renoise) -> None:
+    common = ("--to", "a dog", "--guidance", "2.5", "--negative-prompt", "blur")
+    assert on_tiny("edit", "cat.png", "-p", "a cat", *common, "-o", "once.png").code == 0
+    assert on_tiny("invert", "cat.png", "-p", "a cat", "-o", "cat.safetensors").code == 0
+    assert on_tiny("edit", "cat.safetensors", *common, "-o", "twice.png").code == 0
+    assert Path("once.png").read_bytes() == Path("twice.png").read_bytes()
+
+
+def test_same_seed_same_bytes(on_tiny: Renoise) -> None:
+    for name in ("a", "b"):
+        assert on_tiny("invert", "cat.png", "-p", "a cat", "--seed", "7", "-o", f"{name}.safetensors").code == 0
+    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
+
+
+def test_settings_reach_the_inversion(on_tiny: Renoise) -> None:
+    options = ["--steps", "5", "--renoise", "2", "--strength", "0.6", "--inversion-guidance", "1.5", "--seed", "3"]
+    done = on_tiny("invert", "cat.png", "-p", "a cat", "--negative-prompt", "blur", *options, "--json")
+    assert done.json["network_passes"]["inversion"] == 3 * 3 * 2
+    inversion = Inversion.load("cat.safetensors")
+    assert inversion.config.renoising == Renoising(2)
+    assert (inversion.config.num_steps, inversion.config.strength, inversion.config.seed) == (5, 0.6, 3)
+    assert (inversion.config.guidance_scale, inversion.negative_prompt) == (1.5, "blur")
+
+
+def test_renoise_keeps_the_preset_weights_where_they_fit() -> None:
+    preset = InversionConfig(renoising=Renoising(9, average=(7, 10)), renoising_low_noise=Renoising(3, average=(0, 4)))
+    assert InversionSettings(renoise=12).applied_to(preset) == preset.with_iterations(12)
+    assert InversionSettings(renoise=12).applied_to(preset).renoising == Renoising(12, average=(7, 10))
+    assert InversionSettings(renoise=4).applied_to(preset).renoising == Renoising(4)
+    assert InversionSettings().applied_to(preset) == preset
+
+
+def test_json_is_one_document_with_the_measurements(on_tiny: Renoise) -> None:
+    done = on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--json", "--compare", "all.png")
+    document = done.json
+    assert done.err == ""
+    assert document["command"] == "edit"
+    assert (document["prompt"], document["steps"], document["guidance"]) == ("a cat", 2, EDIT_GUIDANCE)
+    assert document["compare"] == "all.png"
+    assert set(document["psnr"]) == {"picture", "round_trip", "bound"}
+    assert set(document["seconds"]) == {"loading", "work"}
+    assert document["residual"]["max"] >= document["residual"]["mean"] > 0
+
+
+def test_psnr_is_of_the_reconstruction(on_tiny: Renoise, inverted: Path) -> None:
+    picture = inverted.with_name("tree.png")
+    document = on_tiny("reconstruct", inverted, "--source", picture, "--json", "-o", "again.png").json
+    editor = Editor.from_pretrained(TINY, device="cpu")
+
+    def db(a: torch.Tensor, b: torch.Tensor) -> float:
+        return -10 * math.log10(float((a - b).square().mean()))
+
+    def pixels(image: Image.Image) -> torch.Tensor:
+        return torch.tensor(list(image.tobytes())).float() / 255
+
+    again = editor.reconstruct(Inversion.load(inverted))
+    round_trip = editor.decode(editor.encode(picture))[0]
+    assert document["psnr"]["picture"] == pytest.approx(db(pixels(again), pixels(editor.fit(picture))), abs=0.1)
+    # Both of these are rounded to 8 bits here, and not there.
+    assert document["psnr"]["round_trip"] == pytest.approx(db(pixels(again), pixels(round_trip)), abs=1.0)
+    assert Image.open("again.png").tobytes() == again.tobytes()
+
+
+def test_reconstruct_without_the_source_measures_nothing(on_tiny: Renoise, inverted: Path) -> None:
+    done = on_tiny("reconstruct", inverted, "-o", "again.png", "--json")
+    assert done.json["psnr"] is None
+    assert done.json["network_passes"] == {"inversion": 0, "reconstruction": 2, "editing": 0}
+
+
+def test_compare_shows_what_there_is(on_tiny: Renoise, inverted: Path) -> None:
+    picture = inverted.with_name("tree.png")
+    on_tiny("edit", inverted, "--to", "a", "-o", "a.png", "--compare", "two.png")
+    on_tiny("edit", inverted, "--to", "a", "-o", "a.png", "--compare", "three.png", "--source", picture)
+    assert Image.open("two.png").width < Image.open("three.png").width
+
+
+def test_another_model_needs_force(renoise: Renoise, on_tiny: Renoise, folder: Path) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a cat", "--quiet").code == 0
+    other = ("edit", "cat.safetensors", "--to", "a dog", "--model", TINY_XL, "-o", "dog.png")
+    assert "--model, or use --force" in renoise(*other).error
+    assert not (folder / "dog.png").exists()
+    assert renoise(*other, "--force").code == 0
+
+
+def test_quiet_says_nothing(on_tiny: Renoise) -> None:
+    done = on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "-q")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_prompt_that_is_cut_off_is_said_once(on_tiny: Renoise) -> None:
+    prompt = " ".join(["cat"] * 200)
+    done = on_tiny("edit", "cat.png", "-p", prompt, "--to", "a dog")
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith("renoise: warning: the prompt is longer than the model's ")
+
+
+def test_info(renoise: Renoise, inverted: Path) -> None:
+    shown = renoise("info", inverted)
+    assert (shown.code, shown.err) == (0, "")
+    for fact in ('"a tree"', "128 x 128, from 80 x 60", "2 of 2", "DDIMScheduler", "largest"):
+        assert fact in shown.out
+    document = renoise("info", inverted, "--json").json
+    assert document["prompt"] == "a tree"
+    assert document["network_passes"] == 4
+    assert len(document["residuals"]) == 2
+    assert document["latent_deviation"] == pytest.approx(float(Inversion.load(inverted).latents.std()))
+    assert document["file_size"] == inverted.stat().st_size
+
+
+def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `renoise.backbones.loading` is shadowed by nothing, but an attribute path would import torch for every test.
+    loading = importlib.import_module("renoise.backbones.loading")
+    locate = loading._locate
+    monkeypatch.setattr(loading, "_locate", lambda name: TINY if name == "mini" else locate(name))
+    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "2", "--device", "cpu", "--json")
+    assert done.err == "renoise: using the bundled model mini (name another with --model)\n"
+    assert done.json["model"] == "mini"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "inverted_with", "given", "expected"),
+    [
+        ("DDIMScheduler", 1.0, None, EDIT_GUIDANCE),
+        ("DDIMScheduler", 1.0, 0.0, 0.0),
+        ("DDIMScheduler", 1.0, 7.5, 7.5),
+        ("DDIMScheduler", 3.0, None, 3.0),
+        ("LCMScheduler", 1.0, None, 1.0),
+        ("LCMScheduler", 1.0, 1.5, 1.5),
+    ],
+)
+def test_guidance_of_an_edit(
+    editor: Editor, scheduler: str, inverted_with: float, given: float | None, expected: float
+) -> None:
+    import diffusers
+
+    editor.pipe.scheduler = getattr(diffusers, scheduler).from_config(editor.pipe.scheduler.config)
+    config = InversionConfig(num_steps=1, guidance_scale=inverted_with, renoising=Renoising(0))
+    inversion = editor.invert("cat.png", config=config)
+    assert Work(editor, "tiny", Terminal(quiet=True), 0.0).edit_guidance(inversion, given) == expected

@@ -1,0 +1,268 @@
+"""What the commands refuse: one line that says what to do, the right exit code, and nothing written."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from renoise import Editor, InversionConfig, NumericalError, Renoising
+
+Renoise = Callable[..., Any]
+Files = Callable[[], set[str]]
+TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A picture that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a model fails the test: what can be refused without it, is."""
+
+    def load(*args: object, **kwargs: object) -> None:
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr(Editor, "from_pretrained", load)
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+BAD_PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: path.unlink(), "there is no file"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cut short"),
+    "text": (lambda path: path.write_text("a cat"), "not a picture"),
+    "zeros": (lambda path: path.write_bytes(bytes(5000)), "not a picture"),
+    "huge": (lambda path: path.write_bytes(png_of(60_000, 60_000)), "too large"),
+    "directory": (make_directory, "is a directory"),
+}
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("command", ["edit", "invert"])
+@pytest.mark.parametrize("case", BAD_PICTURES)
+def test_bad_pictures(on_tiny: Renoise, folder: Path, files: Files, command: str, case: str) -> None:
+    spoil, words = BAD_PICTURES[case]
+    spoil(folder / "cat.png")
+    before = files()
+    done = on_tiny(command, "cat.png", "-p", "a cat", *(["--to", "a dog"] if command == "edit" else []))
+    assert done.code == 1
+    assert words in done.error
+    assert files() == before
+
+
+BAD_INVERSIONS: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
+    "missing": (lambda path, whole: None, "there is no file"),
+    "empty": (lambda path, whole: path.write_bytes(b""), "not a readable inversion"),
+    "garbage": (lambda path, whole: path.write_bytes(b"garbage" * 100), "not a readable inversion"),
+    "truncated": (lambda path, whole: path.write_bytes(whole[:-100]), "cut short"),
+    "foreign": (lambda path, whole: save_file({"x": torch.zeros(2)}, path), "not an inversion made by renoise"),
+    "directory": (lambda path, whole: path.mkdir(), "is a directory"),
+}
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("command", ["edit", "reconstruct", "info"])
+@pytest.mark.parametrize("case", BAD_INVERSIONS)
+def test_bad_inversions(renoise: Renoise, folder: Path, files: Files, inverted: Path, command: str, case: str) -> None:
+    spoil, words = BAD_INVERSIONS[case]
+    spoil(folder / "bad.safetensors", inverted.read_bytes())
+    before = files()
+    done = renoise(command, "bad.safetensors", *(["--to", "a dog"] if command == "edit" else []))
+    assert done.code == 1
+    assert words in done.error
+    assert files() == before
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "dog"], "cannot tell the format"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "dog.docx"], "use one of the extensions"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "no/dog.png"], "folder no does not exist"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "no/where/"], "folder no does not exist"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "note.txt/"], "note.txt is a file"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", f"{'x' * 300}.png"], "too long"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--to", "c", "-o", "no/where"], "folder no does not exist"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--compare", "no/all.png"], "folder no does not exist"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--compare", "all"], "cannot tell the format"),
+        (["invert", "cat.png", "-p", "a", "-o", "cat.png"], "use one of the extensions .safetensors"),
+        (["invert", "cat.png", "-p", "a", "-o", "no/cat.safetensors"], "folder no does not exist"),
+        (["invert", "cat.png", "-p", "a", "-o", "folder.safetensors"], "is a directory"),
+        (["reconstruct", "tree.safetensors", "-o", "tree"], "cannot tell the format"),
+        (["reconstruct", "tree.safetensors", "--source", "no.png"], "there is no file no.png"),
+        (["info", "cat.png"], "not a readable inversion"),
+    ],
+)
+def test_outputs_that_cannot_be_written(
+    renoise: Renoise, folder: Path, files: Files, inverted: Path, arguments: list[str], words: str
+) -> None:
+    (folder / "tree.safetensors").write_bytes(inverted.read_bytes())
+    (folder / "note.txt").write_text("mine")
+    (folder / "folder.safetensors").mkdir()
+    before = files()
+    done = renoise(*arguments)
+    assert done.code == 1
+    assert words in done.error
+    assert files() == before
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edit"], "SOURCE"),
+        (["edit", "cat.png", "--prompt", "a"], "--to"),
+        (["edit", "cat.png", "--to", "b"], "--prompt"),
+        (["edit", "cat.png", "-p"], "requires an argument"),
+        (["invert", "cat.png"], "--prompt"),
+        (["invert", "tree.safetensors", "-p", "a"], "inversion already"),
+        (["reconstruct", "cat.png"], "renoise invert"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--to", "c", "-o", "d.png"], "name a folder: -o d/"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "cat.png"], "would be overwritten"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "../{here}/cat.png"], "would be overwritten"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "link.png"], "would be overwritten"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--compare", "cat.png"], "would be overwritten"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "-o", "d.png", "--compare", "./d.png"], "written twice"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--source", "cat.png"], "--source is for inversions"),
+        (["edit", "tree.safetensors", "--to", "b", "-p", "a"], "--prompt cannot be given"),
+        (["edit", "tree.safetensors", "--to", "b", "--steps", "4", "--seed", "1"], "--steps, --seed cannot be given"),
+        (["edit", "cat.png", "-p", "a", "--to", "b\udcff"], "encoding"),
+        (["edit", "cat.png", "other.png", "-p", "a", "--to", "b"], "extra argument"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--colour", "red"], "--colour"),
+        (["invert", "cat.png", "-p", "a", "--guidance", "2"], "--guidance"),
+        (["paint", "cat.png"], "paint"),
+    ],
+)
+def test_wrong_usage(
+    renoise: Renoise, folder: Path, files: Files, inverted: Path, arguments: list[str], words: str
+) -> None:
+    (folder / "tree.safetensors").write_bytes(inverted.read_bytes())
+    (folder / "link.png").symlink_to("cat.png")
+    before = files()
+    done = renoise(*(a.replace("{here}", folder.name) for a in arguments))
+    assert done.code == 2
+    assert words in done.error
+    assert files() == before
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--steps 0",
+        "--steps -1",
+        "--steps 2.5",
+        "--steps many",
+        "--renoise -1",
+        "--renoise 1000000000",
+        "--strength 0",
+        "--strength 1.1",
+        "--strength nan",
+        "--strength -inf",
+        "--guidance nan",
+        "--guidance inf",
+        "--guidance -1",
+        "--inversion-guidance nan",
+        "--inversion-guidance inf",
+        "--seed -1",
+        "--seed 9223372036854775808",
+        "--dtype int8",
+    ],
+)
+def test_settings_out_of_range(renoise: Renoise, files: Files, option: str) -> None:
+    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", *option.split())
+    assert done.code == 2
+    assert option.split()[0] in done.error
+    assert files() == {"cat.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "no-such-model"], "model hub name has the form owner/name"),
+        (["--model", ""], "is not known"),
+        (["--model", "."], "no model_index.json"),
+        (["--model", "cat.png"], "not a .safetensors checkpoint"),
+        (["--model", str(TINY), "--device", "abacus"], "use cpu, cuda or mps"),
+        (["--model", str(TINY), "--device", "cpu", "--steps", "1001"], "--steps 1001 is more than the 1000"),
+        (["--model", str(TINY), "--device", "cpu", "--steps", "2", "--strength", "0.1"], "leaves no step"),
+    ],
+)
+def test_what_only_the_model_can_refuse(renoise: Renoise, files: Files, options: list[str], words: str) -> None:
+    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", "-o", "out/", *options)
+    assert done.code == 1
+    assert words in done.error
+    assert files() == {"cat.png"}
+
+
+def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Editor, picture: Image.Image) -> None:
+    batch = editor.invert([picture, picture], "a", config=InversionConfig(num_steps=1, renoising=Renoising(0)))
+    batch.save("batch.safetensors")
+    assert "holds 2 pictures" in on_tiny("edit", "batch.safetensors", "--to", "b").error
+    assert "holds 2 pictures" in on_tiny("reconstruct", "batch.safetensors").error
+    assert "; 2 of them" in renoise("info", "batch.safetensors").out
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "code"),
+    [
+        (NumericalError("NaN in the latent; use more steps"), "NaN in the latent", 1),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory; use --dtype float16", 1),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory", 1),
+        (MemoryError(), "out of memory", 1),
+        (OSError(28, "No space left on device", "dog.png"), "No space left on device: dog.png", 1),
+        (KeyError("x"), "unexpected KeyError: 'x' (use --debug for the traceback)", 1),
+        (RuntimeError("two\nlines"), "unexpected RuntimeError: two lines", 1),
+    ],
+)
+def test_whatever_goes_wrong_while_editing_writes_nothing(
+    on_tiny: Renoise, files: Files, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str, code: int
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Editor, "edit", fail)
+    done = on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "--to", "c", "-o", "out/", "--compare", "all.png")
+    assert done.code == code
+    assert words in done.error
+    assert files() == {"cat.png"}
+
+
+def test_a_failing_disk_leaves_no_half_file(on_tiny: Renoise, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    done = on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "-o", "dog.png")
+    assert done.code == 1
+    assert "cannot write dog.png: No space left on device" in done.error
+    assert files() == {"cat.png"}
+
+
+def test_debug_shows_the_traceback(renoise: Renoise) -> None:
+    done = renoise("edit", "no.png", "-p", "a", "--to", "b", "--debug")
+    assert done.code == 1
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1].startswith("renoise: error: there is no file no.png")
