@@ -63,7 +63,7 @@ def test_another_model_is_refused_unless_forced(inversion: Inversion, make_edito
     with torch.no_grad():
         for parameter in other.pipe.unet.parameters():
             parameter.mul_(1.1)
-    with pytest.raises(ModelError, match="another model"):
+    with pytest.raises(ModelError, match="was made with"):
         other.reconstruct(inversion)
     assert len(other.reconstruct(inversion, force=True)) == 2
 

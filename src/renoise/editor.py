@@ -55,6 +55,7 @@ class Editor:
 
     Args:
         pipe: a diffusers pipeline of a supported family (see `renoise.backbones`).
+        name: what to call the model in inversions; `from_pretrained` gives its own.
 
     Raises:
         ModelError: if the pipeline's family is not supported.
@@ -65,8 +66,9 @@ class Editor:
         >>> editor.edit(inversion, "a dog, noto style, on a white background").save("dog.png")  # doctest: +SKIP
     """
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, *, name: str | None = None) -> None:
         self.pipe = pipe
+        self.name = name
         self._backbone = backbone_for(pipe)
 
     @classmethod
@@ -91,7 +93,7 @@ class Editor:
             ConfigError: if device or dtype is unknown or not available.
         """
         target = resolve_device(device)
-        return cls(load_pipeline(name, target, resolve_dtype(dtype, target), **options))
+        return cls(load_pipeline(name, target, resolve_dtype(dtype, target), **options), name=os.fspath(name))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -232,6 +234,7 @@ class Editor:
             batched=batched,
             scheduler=describe(self.pipe.scheduler),
             fingerprint=fingerprint(self.pipe),
+            model=self.name,
         )
 
     def reconstruct(
@@ -379,8 +382,10 @@ class Editor:
                 f"{self._backbone.latent_channels}: load the model that made the inversion"
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
+            made_with = "another model (or other adapters)" if inversion.model is None else repr(inversion.model)
+            here = "the one loaded" if self.name is None else repr(self.name)
             raise ModelError(
-                "the inversion was made with another model (or other adapters) than the one loaded; load that model, "
+                f"the inversion was made with {made_with}, which is not {here} as it is now; load that model, "
                 "or pass force=True to edit with this one all the same"
             )
 

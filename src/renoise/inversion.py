@@ -211,6 +211,7 @@ class Inversion:
         batched: whether a list of pictures came in, so that a list goes out.
         scheduler: the scheduler's class and configuration.
         fingerprint: of the model's networks (see `renoise.backbones.fingerprint`).
+        model: the name by which the model was loaded; None for a pipeline that came loaded.
 
     Example:
         >>> inversion.save("cat.safetensors")                         # doctest: +SKIP
@@ -230,6 +231,7 @@ class Inversion:
     batched: bool
     scheduler: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
+    model: str | None = None
     residual_history: Tensor | None = field(default=None)
     trajectory: Tensor | None = field(default=None)
 
@@ -297,6 +299,7 @@ def _check(inversion: Inversion) -> None:
     for size in (inversion.size, *(fit.original_size for fit in inversion.fits)):
         _expect(len(size) == 2 and all(_is_whole(side) and side > 0 for side in size), "size")
     _expect(all(isinstance(fit.mode, str) for fit in inversion.fits), "fits")
+    _expect(inversion.model is None or isinstance(inversion.model, str), "model")
     scheduler, fingerprint = inversion.scheduler, inversion.fingerprint
     _expect(isinstance(scheduler["class"], str) and isinstance(scheduler["config"], dict), "scheduler")
     _expect(all(isinstance(fingerprint[key], str) for key in ("layout", "adapters")), "fingerprint")
@@ -332,6 +335,7 @@ _RECORDED = (
     "batched",
     "scheduler",
     "fingerprint",
+    "model",
 )
 
 

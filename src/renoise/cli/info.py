@@ -40,6 +40,7 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
         "latent_deviation": float(inversion.latents.std()),
         "scheduler": inversion.scheduler.get("class"),
         "prediction": inversion.scheduler.get("config", {}).get("prediction_type"),
+        "model": inversion.model,
         "model_fingerprint": inversion.fingerprint.get("layout"),
         "inverted_steps": inversion.num_steps,
         "network_passes": inversion.network_passes,
@@ -58,7 +59,8 @@ def _lines(facts: dict[str, Any]) -> str:
         "prompt": _text(facts["prompt"]),
         "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
         "picture": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
-        "model": f"fingerprint {facts['model_fingerprint']}, {facts['prediction']} prediction",
+        "model": f"{facts['model'] or 'unnamed'}, {facts['prediction']} prediction "
+        f"(fingerprint {facts['model_fingerprint']})",
         "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
         "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
         "renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"])),
