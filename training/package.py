@@ -25,10 +25,22 @@ PICTURES, CONCEPT_PICTURES = 96, 60
 LIMIT = 40_000_000
 
 
-def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
-    """Save in float16 beside the target, then exchange the directories."""
+def beside(target: Path) -> Path:
+    """An empty directory next to the target, to be written in peace."""
     fresh = target.with_name(target.name + ".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def exchange(fresh: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+
+
+def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
+    """Save in float16 beside the target, then exchange the directories."""
+    fresh = beside(target)
     pipeline.to(torch.float16).save_pretrained(fresh)
 
     # Transformers 5 leaves out a prefix without which transformers 4 finds no weight, and says so in a warning only.
@@ -50,8 +62,7 @@ def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
     size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
     if size > LIMIT:
         raise SystemExit(f"The pipeline takes {size:,} bytes; at most {LIMIT:,} may be shipped.")
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+    exchange(fresh, target)
     print(f"{target}: {size:,} bytes")
 
 
@@ -93,15 +104,15 @@ def write_held_out(work: Path, target: Path) -> None:
     splits, words = load_splits(work), Words()
     drawings, positions = load_drawings(work)
     packages = {name: style for style, name in STYLES.items()}
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    fresh = beside(target)
     rows = held_out_rows(splits, words)
     for row in rows:
         drawing = drawings[positions[Drawing(str(row["concept"]), packages[str(row["style"])])]]
         buffer = io.BytesIO()
         Image.fromarray(lay(drawing, str(row["background"]))).save(buffer, "PNG", optimize=True)
-        (target / str(row["file"])).write_bytes(buffer.getvalue())
-    (target / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (fresh / str(row["file"])).write_bytes(buffer.getvalue())
+    (fresh / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    exchange(fresh, target)
     print(f"{target}: {len(rows)} pictures")
 
 

@@ -5,6 +5,7 @@ program takes a core for a moment, all wait for it every time. Processes that me
 The parameters lie in shared memory and are stepped by the parent alone; the children's gradients lie there too.
 """
 
+import atexit
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -35,13 +36,22 @@ class Team:
             module.share_memory()
         context = multiprocessing.get_context("fork")
         for rank in range(1, count):
-            gradients = [torch.zeros_like(p).share_memory_() for p in self.parameters]
+            gradients = [torch.zeros_like(p) for p in self.parameters]
+            for gradient in gradients:
+                gradient.share_memory_()  # type: ignore[no-untyped-call]
             here, there = context.Pipe()
             lines = [*self._lines, here]
             context.Process(target=self._child, args=(rank, gradients, there, lines), daemon=True).start()
             there.close()
             self._lines.append(here)
             self._gradients.append(gradients)
+        # Before multiprocessing's own farewell, which would wait for children that wait for their next step.
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let the children end."""
+        for line in self._lines:
+            line.close()
 
     def gradients(self, step: int) -> float:
         """The whole batch's gradients in `.grad`, and its loss."""
@@ -50,7 +60,7 @@ class Team:
                 parameter.grad.zero_()
         for line in self._lines:
             line.send(step)
-        losses = [self.backward(step, 0), *(line.recv() for line in self._lines)]
+        losses: list[float] = [self.backward(step, 0), *(line.recv() for line in self._lines)]
         own = [p.grad for p in self.parameters if p.grad is not None]
         for gradients in self._gradients:
             torch._foreach_add_(own, gradients)

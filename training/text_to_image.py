@@ -77,6 +77,17 @@ class Settings:
     sheet_seconds: float = 600
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Where its latent lies, and what is in it."""
+
+    row: int
+    column: int
+    concept: str
+    style: str
+    background: str
+
+
 class Captions:
     """The trained pictures and what is said of them, as token ids."""
 
@@ -85,7 +96,7 @@ class Captions:
         _, rows = load_drawings(work)
         splits = load_splits(work)
         self.pictures = [
-            (row, column, drawing.concept, drawing.style, background)
+            Picture(row, column, drawing.concept, drawing.style, background)
             for drawing, row in rows.items()
             for column, background in enumerate(BACKGROUNDS)
             if splits.split(drawing.concept, drawing.style, background) == "seen"
@@ -95,19 +106,19 @@ class Captions:
     def draw(self, count: int, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the latents lie (count, 2), and the captions' token ids (count, 24)."""
         chosen = rng.choices(self.pictures, k=count)
-        places = torch.tensor([(row, column) for row, column, *_ in chosen])
-        return places, torch.tensor([self._tokens(self._caption(*rest, rng)) for _, _, *rest in chosen])
+        places = torch.tensor([(p.row, p.column) for p in chosen])
+        return places, torch.tensor([self._tokens(self._caption(p, rng)) for p in chosen])
 
-    def _caption(self, concept: str, style: str, background: str, rng: random.Random) -> str:
+    def _caption(self, picture: Picture, rng: random.Random) -> str:
         if rng.random() < self.settings.drop_caption:
             return ""
-        phrase = self.words.phrase(concept)
-        if concept in self.words.aliases and rng.random() < self.settings.alias:
-            phrase = self.words.aliases[concept]
+        phrase = self.words.phrase(picture.concept)
+        if picture.concept in self.words.aliases and rng.random() < self.settings.alias:
+            phrase = self.words.aliases[picture.concept]
         return sentence(
             phrase,
-            None if rng.random() < self.settings.drop_part else style,
-            None if rng.random() < self.settings.drop_part else background,
+            None if rng.random() < self.settings.drop_part else picture.style,
+            None if rng.random() < self.settings.drop_part else picture.background,
         )
 
     def _tokens(self, caption: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,10 +124,14 @@ def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> N
         if not path.parent.is_dir():
             problem = "is a file" if path.parent.exists() else "does not exist; create it first"
             raise ImageError(f"the folder {path.parent} {problem}")
-        if not os.access(path.parent, os.W_OK):
-            raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
     except (OSError, ValueError) as error:
         raise ImageError(f"{str(path)[:80]!r} is no usable file name ({_reason(error)}); choose another") from error
+    try:
+        # Tried out, because permissions do not tell of everything: a full disk, a mount, a folder of the kernel's.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ImageError(f"the folder {path.parent} cannot be written to ({_reason(error)}); choose another") from error
 
 
 def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
