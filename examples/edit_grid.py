@@ -18,7 +18,7 @@ import renoise_mini
 from renoise import Editor, images
 
 # The command's own default (`renoise edit --help`).
-GUIDANCE = 2.0
+GUIDANCE = 1.5
 SIDE, STRIP, GAP, BLOCK_GAP = 128, 30, 6, 36
 COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "edit: style")
 

@@ -168,7 +168,7 @@ Guidance = Annotated[
         metavar="G",
         min=0.0,
         callback=_finite,
-        help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 2, or 1 for few-step "
+        help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for few-step "
         "models and what a guided inversion used.",
     ),
 ]
