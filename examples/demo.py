@@ -1,6 +1,6 @@
 """The main job in one go: a real picture inverted, reconstructed and edited, with the bundled model and no network.
 
-python examples/demo.py --out demo
+    python examples/demo.py --out demo
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import renoise_mini
 from renoise import Editor, images
 from renoise.cli.compare import side_by_side
+from renoise.cli.silence import quiet_libraries
 
 # Which of the held-out pictures: any will do (--picture 0 to 95).
 PICTURE = 7
@@ -30,10 +31,11 @@ def main() -> None:
 
     held_out = renoise_mini.path("heldout")
     entry = json.loads((held_out / "captions.jsonl").read_text().splitlines()[options.picture])
-    print(
-        f"picture: {held_out / entry['file']}\ncaption: {entry['caption']}\nloading the bundled model ...", flush=True
-    )
-    editor = Editor.from_pretrained("mini")
+    print(f"picture: {held_out / entry['file']}")
+    print(f"caption: {entry['caption']}")
+    print("loading the bundled model ...", flush=True)
+    with quiet_libraries(print):
+        editor = Editor.from_pretrained("mini")
 
     begun = time.perf_counter()
     print("inverting, reconstructing and editing ...", flush=True)
@@ -52,9 +54,7 @@ def main() -> None:
         images.save(picture, options.out / name)
 
     quality = float(images.psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
-    print(
-        f"{inversion.network_passes} network passes to invert; the reconstruction is {quality:.1f} dB from the picture"
-    )
+    print(f"inverted in {inversion.network_passes} network passes; PSNR of the reconstruction: {quality:.1f} dB")
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")
     print(f"{seconds:.0f} s after loading; wrote {', '.join(str(options.out / name) for name in written)}")

@@ -168,8 +168,8 @@ Guidance = Annotated[
         metavar="G",
         min=0.0,
         callback=_finite,
-        help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for few-step "
-        "models and what a guided inversion used.",
+        help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for "
+        "few-step models and what a guided inversion used.",
     ),
 ]
 Seed = Annotated[

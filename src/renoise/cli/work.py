@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from renoise.editor import Editor
     from renoise.inversion import Inversion
 
-# Guidance of an edit whose inversion was not guided. Judged by eye on the bundled model's first twelve held-out pictures:
-# 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from 3 on shapes
-# and colours go that the new prompt does not ask to change.
+# Guidance of an edit whose inversion was not guided. Judged by eye on the bundled model's first twelve held-out
+# pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
+# 3 on shapes and colours go that the new prompt does not ask to change.
 EDIT_GUIDANCE = 1.5
 # Models that need no more steps than this are distilled: their guidance is built in, and more of it burns the picture.
 _FEW_STEPS = 8
