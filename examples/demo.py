@@ -1,5 +1,7 @@
 """The main job in one go: a real picture inverted, reconstructed and edited, with the bundled model and no network.
 
+Writes six pictures into a folder:
+
     python examples/demo.py --out demo
 """
 
