@@ -10,7 +10,7 @@ Held out, by seed and before any picture is looked at (`splits.json` records it)
 - some concept x background combinations, in every style;
 - one style, OpenMoji, used for measuring the autoencoder and nothing else.
 
-    python -m training.data --artwork training/node_modules/@iconify-json --work training/work
+    python -m training.data --artwork training/node_modules/@iconify-json --work training/output
 """
 
 import argparse
@@ -226,7 +226,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artwork", type=Path, default=Path("training/node_modules/@iconify-json"))
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     arguments = parser.parse_args()
     settings, work = Settings(), arguments.work
     work.mkdir(parents=True, exist_ok=True)

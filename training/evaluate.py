@@ -10,7 +10,7 @@
 
 What is measured was fixed before any result was seen. Run it while nothing trains.
 
-    python -m training.evaluate --work training/work --to training/work/report
+    python -m training.evaluate --work training/output --to training/output/report
 """
 
 import argparse
@@ -121,9 +121,9 @@ def save_sheet(path: Path, pictures: np.ndarray, labels: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--pipeline", type=Path, default=Path("packages/renoise-mini/src/renoise_mini/mini"))
-    parser.add_argument("--to", type=Path, default=Path("training/work/report"))
+    parser.add_argument("--to", type=Path, default=Path("training/output/report"))
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     arguments.to.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ single `scaling_factor` is left, as Stable Diffusion's format wants it:
 
     mean' = (mean - mu) / (s f)        z = s f z' + mu        f = scaling_factor
 
-    python -m training.latents --work training/work
+    python -m training.latents --work training/output
 """
 
 import argparse
@@ -49,7 +49,7 @@ def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument(
         "--decoder-only", action="store_true", help="the encoder has not changed: keep the latents and their scale"
     )

@@ -1,6 +1,6 @@
 """Write what `renoise-mini` ships: the pipeline's directory in float16, and the held-out pictures with captions.
 
-    python -m training.package --work training/work --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
+    python -m training.package --work training/output --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
 
 Without `--from` the averaged weights of the checkpoints in the work directory are taken.
 """
@@ -129,7 +129,7 @@ def averaged(work: Path, init: Path) -> StableDiffusionPipeline:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--to", type=Path, default=Path("packages/renoise-mini/src/renoise_mini"))
     parser.add_argument("--from", dest="source", type=Path, help="a pipeline's directory to ship as it is")
     arguments = parser.parse_args()

@@ -7,7 +7,7 @@ the noisiest levels, where shape and colour are settled, get more than their sha
 The learning rate follows the clock, so that it reaches zero when the time is over. Run again to continue;
 `--extend` starts a further schedule from the averaged weights of a finished run.
 
-    python -m training.text_to_image --work training/work --minutes 360 [--init DIRECTORY]
+    python -m training.text_to_image --work training/output --minutes 360 [--init DIRECTORY]
 """
 
 import argparse
@@ -159,7 +159,7 @@ def load_parts(init: Path | None) -> tuple[UNet2DConditionModel, CLIPTextModel, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--minutes", type=float, default=360, help="time for the whole run, over all its restarts")
     parser.add_argument("--init", type=Path, help="a pipeline's directory to start from")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")

@@ -8,7 +8,7 @@ statistics only there.
 Run again to continue; `--extend` adds minutes to a finished run, `--decoder-only` freezes the encoder so that latents
 made before stay valid.
 
-    python -m training.vae --work training/work --minutes 60 [--init DIRECTORY]
+    python -m training.vae --work training/output --minutes 60 [--init DIRECTORY]
 """
 
 import argparse
@@ -101,7 +101,7 @@ def loss_of(vae: AutoencoderKL, picture: torch.Tensor, generator: torch.Generato
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--minutes", type=float, default=60, help="time for the whole run, over all its restarts")
     parser.add_argument("--init", type=Path, help="an autoencoder's directory to start from")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")

@@ -16,9 +16,10 @@ from renoise.backbones import backbone_for
 from renoise.backbones.base import Condition
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
+from renoise.checks import require_finite, require_latents, require_noise
 from renoise.config import InversionConfig
 from renoise.denoising import denoise_steps, joined, noise_for_steps
-from renoise.errors import ConfigError, ModelError, NumericalError
+from renoise.errors import ConfigError, ModelError
 from renoise.images import Fit
 from renoise.inversion import Enhancement, Inversion, PredictAt, draw_noise, generators_for, invert_steps, padded
 from renoise.prompts import Prompt, arrange_targets, one_each
@@ -133,7 +134,7 @@ class Editor:
             NumericalError: if the autoencoder overflows.
         """
         _require_output_type(output_type)
-        self._require_latents(latents)
+        require_latents(latents, self._backbone.latent_channels)
         if output_type == "latent":
             return latents
         pixels = self._backbone.decode(latents.to(self._backbone.device, torch.float32))
@@ -192,7 +193,9 @@ class Editor:
         stochastic = any(step.stochastic for step in steps)
         noises: Tensor | None = None
         if noise is not None:
-            noises = self._given_noise(noise, steps, z_0.shape)
+            require_noise(noise, (len(steps), *z_0.shape))
+            noises = noise.detach().to(z_0.device, torch.float32)
+            self._require_finite(noises, "the given noise")
         elif stochastic:
             noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
 
@@ -326,20 +329,11 @@ class Editor:
             pictures, batched = images.load_all(image)
             z_0 = self.encode(pictures)
             return z_0, tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
-        self._require_latents(latents)
+        require_latents(latents, self._backbone.latent_channels)
         z_0 = latents.detach().to(self._backbone.device, torch.float32)
         self._require_finite(z_0, "the given latents")
         height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
         return z_0, (Fit("latents", (height, width)),) * len(z_0), len(z_0) > 1
-
-    def _given_noise(self, noise: Tensor, steps: Sequence[Step], shape: torch.Size) -> Tensor:
-        expected = (len(steps), *shape)
-        if not isinstance(noise, Tensor) or tuple(noise.shape) != expected:
-            found = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
-            raise ConfigError(f"noise must be a tensor (num_steps, B, C, h, w) = {expected}, not {found}")
-        given = noise.detach().to(self._backbone.device, torch.float32)
-        self._require_finite(given, "the given noise")
-        return given
 
     def _predict_with(self, condition: Condition) -> PredictAt:
         def predict(latents: Tensor, step: Step) -> Tensor:
@@ -389,21 +383,8 @@ class Editor:
                 "or pass force=True to edit with this one all the same"
             )
 
-    def _require_latents(self, latents: Any) -> None:
-        channels = self._backbone.latent_channels
-        if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
-            found = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-            raise ConfigError(f"latents must be a tensor (B, {channels}, h, w), not {found}")
-
     def _require_finite(self, tensor: Tensor, what: str) -> None:
-        if not bool(torch.isfinite(tensor).all()):
-            dtype = str(self._backbone.dtype).removeprefix("torch.")
-            remedy = (
-                "load the model with dtype float32 or bfloat16"
-                if dtype == "float16"
-                else ("use more steps, fewer renoising iterations or a lower guidance scale")
-            )
-            raise NumericalError(f"NaN or infinity in {what} (network in {dtype}); {remedy}")
+        require_finite(tensor, what, self._backbone.dtype)
 
 
 def _require_output_type(output_type: str) -> None:
