@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -71,18 +72,9 @@ def page(rows: list[list[Image.Image]], labels: list[list[str]]) -> Image.Image:
             sheet.paste(picture, (x, top))
             pen.rectangle((x, top, x + SIDE - 1, top + SIDE - 1), outline="#dddddd")
             width = 2 * SIDE if column == 0 else SIDE
-            pen.multiline_text((x, top + SIDE + 2), wrapped(name, width // 5), fill="#333333", font=small, spacing=1)
+            text = textwrap.fill(name, width // 5, break_long_words=False, break_on_hyphens=False)
+            pen.multiline_text((x, top + SIDE + 2), text, fill="#333333", font=small, spacing=1)
     return sheet
-
-
-def wrapped(text: str, width: int) -> str:
-    """`text` in lines of at most so many characters."""
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,9 +151,4 @@ def sheet(pictures: np.ndarray, columns: int, labels: list[str] | None = None) -
 
 
 def wrapped(text: str, width: int) -> str:
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines[:3])
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)[:3])

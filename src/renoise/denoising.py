@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from renoise.inversion import Inversion, PredictAt, draw_noise
-from renoise.steps import Step
+from renoise.inversion import Inversion, PredictAt, draw_noise, generators_for
+from renoise.steps import Step, noise_level
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,10 @@ def joined(steps: Sequence[Step], top: Step) -> tuple[Step, ...]:
     if math.isclose(steps[0].noise_level, top.noise_level, rel_tol=1e-6):
         return tuple(steps)
     if not any(step.stochastic for step in steps):
-        below = [step for step in steps if _level(step.arrival) < top.noise_level] or [steps[-1]]
+        below = [step for step in steps if noise_level(*step.arrival) < top.noise_level] or [steps[-1]]
         return (top.towards(*below[0].arrival), *below[1:])
     below = [step for step in steps if step.noise_level < top.noise_level]
     return (top.towards(below[0].alpha, below[0].sigma), *below) if below else (top.towards(*steps[-1].arrival),)
-
-
-def _level(arrival: tuple[float, float]) -> float:
-    alpha, sigma = arrival
-    return sigma / alpha if alpha else math.inf
 
 
 def noise_for_steps(steps: Sequence[Step], inverted: Sequence[Step], inversion: Inversion) -> tuple[Tensor, int]:
@@ -86,7 +81,7 @@ def noise_for_steps(steps: Sequence[Step], inverted: Sequence[Step], inversion: 
     known = {step.timestep: noise for step, noise in zip(inverted, held, strict=False)}
     missing = [step for step in steps if step.stochastic and step.timestep not in known]
     if missing:
-        generators = [torch.Generator().manual_seed(inversion.config.seed) for _ in range(shape[0])]
+        generators = generators_for(None, inversion.config.seed, shape[0])
         drawn = draw_noise(len(inverted) + len(missing), shape, generators, torch.device("cpu"))[len(inverted) :]
         known |= {step.timestep: noise for step, noise in zip(missing, drawn, strict=True)}
     unused = torch.zeros(shape)

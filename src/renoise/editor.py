@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from renoise import images
@@ -115,11 +116,7 @@ class Editor:
             ImageError: if a picture cannot be read.
             NumericalError: if the autoencoder overflows.
         """
-        pictures, _ = images.load_all(self.fit(image))
-        latents = self._backbone.encode(images.to_tensor(pictures))
-        self._require_finite(latents, "the autoencoder's latents")
-        self._backbone.release()
-        return latents
+        return self._encode(images.load_all(image)[0])
 
     @torch.no_grad()
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
@@ -199,8 +196,7 @@ class Editor:
         elif stochastic:
             noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
 
-        height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
-        condition = self._backbone.condition(prompts, negatives, config.guidance_scale, (height, width))
+        condition = self._backbone.condition(prompts, negatives, config.guidance_scale, self._pixels(z_0))
         total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
         predict, enhancement = self._predict_with(condition), None
         if config.edit_losses is not None:
@@ -232,7 +228,7 @@ class Editor:
             if negative_prompt is None or isinstance(negative_prompt, str)
             else negatives,
             seed=config.seed if generator is None and noise is None else None,
-            size=(height, width),
+            size=self._pixels(z_0),
             fits=fits,
             batched=batched,
             scheduler=describe(self.pipe.scheduler),
@@ -249,7 +245,7 @@ class Editor:
         force: bool = False,
     ) -> Any:
         """Draw the picture again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
-        self._require_same_model(inversion, force)
+        _require_inversion(inversion)
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
         target: Any = prompts if inversion.batched else prompts[0]
         return self.edit(inversion, target, output_type=output_type, progress=progress, force=force)
@@ -292,6 +288,7 @@ class Editor:
             NumericalError: if sampling ends in NaN or infinity.
         """
         _require_output_type(output_type)
+        _require_inversion(inversion)
         self._require_same_model(inversion, force)
         targets, shape = arrange_targets(prompt, inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
@@ -327,13 +324,23 @@ class Editor:
             raise ConfigError("invert takes either a picture or latents: give exactly one of them")
         if latents is None:
             pictures, batched = images.load_all(image)
-            z_0 = self.encode(pictures)
-            return z_0, tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
+            return self._encode(pictures), tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
         require_latents(latents, self._backbone.latent_channels)
         z_0 = latents.detach().to(self._backbone.device, torch.float32)
         self._require_finite(z_0, "the given latents")
-        height, width = (side * self._backbone.latent_scale for side in z_0.shape[-2:])
-        return z_0, (Fit("latents", (height, width)),) * len(z_0), len(z_0) > 1
+        return z_0, (Fit("latents", self._pixels(z_0)),) * len(z_0), len(z_0) > 1
+
+    def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
+        fitted = [images.crop_to(picture, self.size) for picture in pictures]
+        latents = self._backbone.encode(images.to_tensor(fitted))
+        self._require_finite(latents, "the autoencoder's latents")
+        self._backbone.release()
+        return latents
+
+    def _pixels(self, latents: Tensor) -> tuple[int, int]:
+        """(height, width) of the pictures that latents stand for."""
+        height, width = latents.shape[-2:]
+        return height * self._backbone.latent_scale, width * self._backbone.latent_scale
 
     def _predict_with(self, condition: Condition) -> PredictAt:
         def predict(latents: Tensor, step: Step) -> Tensor:
@@ -366,10 +373,6 @@ class Editor:
         return steps, noise
 
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
-        if not isinstance(inversion, Inversion):
-            raise ConfigError(
-                f"expected an Inversion, not {type(inversion).__name__}; make one with editor.invert(...)"
-            )
         if inversion.latents.shape[1] != self._backbone.latent_channels:
             raise ModelError(
                 f"the inversion's latents have {inversion.latents.shape[1]} channels, this model's "
@@ -385,6 +388,11 @@ class Editor:
 
     def _require_finite(self, tensor: Tensor, what: str) -> None:
         require_finite(tensor, what, self._backbone.dtype)
+
+
+def _require_inversion(inversion: Any) -> None:
+    if not isinstance(inversion, Inversion):
+        raise ConfigError(f"expected an Inversion, not {type(inversion).__name__}; make one with editor.invert(...)")
 
 
 def _require_output_type(output_type: str) -> None:

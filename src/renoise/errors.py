@@ -33,3 +33,8 @@ class StorageError(RenoiseError):
 
 class NumericalError(RenoiseError):
     """NaN or infinity where a latent should be."""
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, without the path that an `OSError` repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from renoise.errors import ImageError
+from renoise.errors import ImageError, reason
 from renoise.files import write_atomically
 
 if TYPE_CHECKING:
@@ -125,13 +125,13 @@ def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> N
             problem = "is a file" if path.parent.exists() else "does not exist; create it first"
             raise ImageError(f"the folder {path.parent} {problem}")
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(path)[:80]!r} is no usable file name ({_reason(error)}); choose another") from error
+        raise ImageError(f"{str(path)[:80]!r} is no usable file name ({reason(error)}); choose another") from error
     try:
         # Tried out, because permissions do not tell of everything: a full disk, a mount, a folder of the kernel's.
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise ImageError(f"the folder {path.parent} cannot be written to ({_reason(error)}); choose another") from error
+        raise ImageError(f"the folder {path.parent} cannot be written to ({reason(error)}); choose another") from error
 
 
 def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -149,7 +149,7 @@ def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
         picture.save(buffer, format=kind, **options)
         write_atomically(target, buffer.getvalue())
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {target}: {_reason(error)}; try another format or folder") from error
+        raise ImageError(f"cannot write {target}: {reason(error)}; try another format or folder") from error
 
 
 def _open(path: Path) -> Image.Image:
@@ -176,13 +176,8 @@ def _open(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         name = str(path) if len(str(path)) <= 255 else f"{str(path)[:80]}..."
         raise ImageError(
-            f"{name} cannot be read as a picture: {_reason(error)}; it may be damaged or cut short"
+            f"{name} cannot be read as a picture: {reason(error)}; it may be damaged or cut short"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without the path that an `OSError` repeats."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _check_area(picture: Image.Image, name: str) -> None:

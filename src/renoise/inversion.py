@@ -89,8 +89,7 @@ class Enhancement:
 
     @cached_property
     def _streams(self) -> list[torch.Generator]:
-        sources = self.generators if len(self.generators) > 1 else list(self.generators) * len(self.z_0)
-        return [torch.Generator().manual_seed((g.initial_seed() + SEED_OFFSET) % 2**63) for g in sources]
+        return [torch.Generator().manual_seed((g.initial_seed() + SEED_OFFSET) % 2**63) for g in self.generators]
 
     def _shifts(self, highest: int) -> Tensor:
         return torch.stack([torch.randint(1, highest + 1, (), generator=g) for g in self._streams])
@@ -148,13 +147,13 @@ def draw_noise(
     Args:
         num_steps: the number of sampler steps.
         shape: (B, C, h, w).
-        generators: one for each picture, or a single one that serves the pictures in turn. Noise is drawn on the
-            generator's device, so a CPU generator gives every device the same numbers.
+        generators: one for each picture (see `generators_for`). Noise is drawn on the generator's device, so a CPU
+            generator gives every device the same numbers.
         device: where the result is put.
     """
     pictures = [
         torch.randn((num_steps, *shape[1:]), generator=g, device=g.device, dtype=torch.float32).to(device)
-        for g in (generators if len(generators) > 1 else list(generators) * shape[0])
+        for g in generators
     ]
     return torch.stack(pictures, dim=1)
 
@@ -164,13 +163,15 @@ def generators_for(
 ) -> list[torch.Generator]:
     """The source of each picture's noise: generators of its own with `seed`, or those that were handed in.
 
+    A single generator serves the pictures in turn.
+
     Raises:
         ConfigError: if there are neither one nor as many generators as pictures.
     """
     if generator is None:
         return [torch.Generator().manual_seed(seed) for _ in range(count)]
     if isinstance(generator, torch.Generator):
-        return [generator]
+        return [generator] * count
     if not isinstance(generator, (list, tuple)) or not all(isinstance(g, torch.Generator) for g in generator):
         raise ConfigError(f"generator must be a torch.Generator or a list of them, not {generator!r}")
     if len(generator) != count:

@@ -24,6 +24,11 @@ from renoise.errors import SchedulerError
 SMALLEST_INVERTIBLE_PHI = 1e-3
 
 
+def noise_level(alpha: float, sigma: float) -> float:
+    """By which latents alpha z_0 + sigma eps of different samplers' scales can be compared: sigma / alpha."""
+    return sigma / alpha if alpha else math.inf
+
+
 @dataclass(frozen=True)
 class Step:
     """The coefficients of one sampler step.
@@ -100,8 +105,8 @@ class Step:
 
     @property
     def noise_level(self) -> float:
-        """Sigma / alpha, by which latents of different samplers' scales can be compared."""
-        return self.sigma / self.alpha if self.alpha else math.inf
+        """That of the latents at which the step starts."""
+        return noise_level(self.alpha, self.sigma)
 
     @property
     def arrival(self) -> tuple[float, float]:

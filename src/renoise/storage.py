@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from renoise.errors import StorageError
+from renoise.errors import StorageError, reason
 from renoise.files import write_atomically
 
 # A single metadata key: safetensors writes several in no fixed order, and equal inversions should be equal bytes.
@@ -36,8 +36,9 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: M
             raise StorageError(f"the folder {target.parent} does not exist; create it first")
         write_atomically(target, data)
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise StorageError(f"cannot write {str(target)[:200]}: {reason}; choose another file or folder") from error
+        raise StorageError(
+            f"cannot write {str(target)[:200]}: {reason(error)}; choose another file or folder"
+        ) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -59,10 +60,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a handle, not a dict
         record = json.loads(metadata[_KEY])
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise StorageError(
-            f"{str(source)[:200]} is not a readable inversion ({reason}); it may be damaged or cut short: invert the "
-            "picture again"
+            f"{str(source)[:200]} is not a readable inversion ({reason(error)}); it may be damaged or cut short: "
+            "invert the picture again"
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
         found = record.get("format") if isinstance(record, dict) else None
