@@ -6,6 +6,8 @@ single `scaling_factor` is left, as Stable Diffusion's format wants it:
     mean' = (mean - mu) / (s f)        z = s f z' + mu        f = scaling_factor
 
     python -m training.latents --work training/output
+
+`--from DIRECTORY` encodes with the autoencoder of a finished pipeline, as training that goes on from it needs.
 """
 
 import argparse
@@ -34,6 +36,11 @@ def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def encode_everything(vae: AutoencoderKL, drawings: np.ndarray) -> torch.Tensor:
+    """Every drawing on every background, (drawings, backgrounds, 4, 16, 16), unscaled."""
+    return torch.stack([encode(vae, np.stack([lay(d, b) for d in drawings])) for b in BACKGROUNDS], 1)
+
+
 @torch.no_grad()
 def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> None:
     """Change the 1x1 convolutions so that latents times `scaling_factor` are normalised and pictures stay the same."""
@@ -53,9 +60,18 @@ def main() -> None:
     parser.add_argument(
         "--decoder-only", action="store_true", help="the encoder has not changed: keep the latents and their scale"
     )
+    parser.add_argument("--from", dest="source", type=Path, help="a pipeline whose latents are normalised already")
     arguments = parser.parse_args()
     work = arguments.work
     torch.set_num_threads(2)
+    if arguments.source:
+        vae = AutoencoderKL.from_pretrained(arguments.source / "vae", torch_dtype=torch.float32)
+        vae = vae.to(common.device(), memory_format=torch.channels_last).eval()
+        vae.save_pretrained(work / "vae")
+        latents = encode_everything(vae, load_drawings(work)[0]) * vae.config.scaling_factor
+        print(f"{tuple(latents.shape)} latents, mean {latents.mean():.3f}, deviation {latents.std():.3f}")
+        save_array(work / "latents.npy", latents.half().numpy())
+        return
     vae = AutoencoderKL(**CONFIG).to(common.device(), memory_format=torch.channels_last).eval()
     state = torch.load(work / "vae.pt", map_location="cpu", weights_only=True)
     vae.load_state_dict(state["average"]["shadow"]["vae"])
@@ -72,7 +88,7 @@ def main() -> None:
     for drawing, row in rows.items():
         for column, background in enumerate(BACKGROUNDS):
             seen[row, column] = splits.split(drawing.concept, drawing.style, background) == "seen"
-    latents = torch.stack([encode(vae, np.stack([lay(d, b) for d in drawings])) for b in BACKGROUNDS], 1)
+    latents = encode_everything(vae, drawings)
     trained = latents[torch.from_numpy(seen)]
     mean, deviation = trained.mean((0, 2, 3)), trained.std((0, 2, 3))
     print(f"before: mean {mean.tolist()}, deviation {deviation.tolist()}")

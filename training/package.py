@@ -1,8 +1,11 @@
-"""Write what `renoise-mini` ships: the pipeline's directory in float16, and the held-out pictures with captions.
+"""Write what `renoise-mini` ships: the pipelines' directories in float16, and the held-out pictures with captions.
 
     python -m training.package --work training/output --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
+    python -m training.package --student turbo
+    python -m training.package --student lcm
 
-Without `--from` the averaged weights of the checkpoints in the work directory are taken.
+Without `--from` the averaged weights of the checkpoints in the work directory are taken. A student is written alone,
+beside its teacher: turbo as a pipeline, lcm as LoRA weights and a scheduler.
 """
 
 import argparse
@@ -14,11 +17,14 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.data import BACKGROUNDS, STYLES, Drawing, Settings, Splits, Words, lay, load_drawings, load_splits
+from training.distil import STUDENTS
+from training.distil import averaged as averaged_student
 from training.pipeline import assemble
 
 PICTURES, CONCEPT_PICTURES = 96, 60
@@ -62,6 +68,18 @@ def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
     size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
     if size > LIMIT:
         raise SystemExit(f"The pipeline takes {size:,} bytes; at most {LIMIT:,} may be shipped.")
+    exchange(fresh, target)
+    print(f"{target}: {size:,} bytes")
+
+
+def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
+    """Save the UNet's LoRA in float16 as `load_lora_weights` reads it, and the scheduler beside it."""
+    fresh = beside(target)
+    weights = {k: v.half().contiguous() for k, v in get_peft_model_state_dict(pipeline.unet).items()}
+    StableDiffusionPipeline.save_lora_weights(fresh, unet_lora_layers=weights)
+    (fresh / "pytorch_lora_weights.safetensors").chmod(0o644)
+    pipeline.scheduler.save_pretrained(fresh / "scheduler")
+    size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
     exchange(fresh, target)
     print(f"{target}: {size:,} bytes")
 
@@ -131,8 +149,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--to", type=Path, default=Path("packages/renoise-mini/src/renoise_mini"))
+    parser.add_argument("--student", choices=STUDENTS, help="write this student of the shipped mini, and nothing else")
     parser.add_argument("--from", dest="source", type=Path, help="a pipeline's directory to ship as it is")
     arguments = parser.parse_args()
+    if arguments.student:
+        student = averaged_student(arguments.student, arguments.work, arguments.to / "mini")
+        write = write_adapter if arguments.student == "lcm" else write_pipeline
+        write(student, arguments.to / f"mini-{arguments.student}")
+        return
     if arguments.source:
         pipeline = StableDiffusionPipeline.from_pretrained(arguments.source, local_files_only=True)
     else:

@@ -24,7 +24,7 @@ class Team:
     """
 
     def __init__(self, modules: list[nn.Module], backward: Backward, count: int) -> None:
-        self.parameters = [p for m in modules for p in m.parameters()]
+        self.parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
         self.backward, self.count = backward, count
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)

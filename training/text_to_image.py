@@ -11,10 +11,7 @@ The learning rate follows the clock, so that it reaches zero when the time is ov
 """
 
 import argparse
-import json
-import math
 import random
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +20,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import common
+from training import common, loop
 from training.data import BACKGROUNDS, STYLES, Words, load_drawings, load_splits, sentence
 from training.parallel import Team
 from training.pipeline import assemble, generate
@@ -72,9 +69,6 @@ class Settings:
     alias: float = 0.2
     draw_power: float = 0.7
     seed: int = 2
-    log_seconds: float = 60
-    save_seconds: float = 240
-    sheet_seconds: float = 600
 
 
 @dataclass(frozen=True)
@@ -170,7 +164,6 @@ def main() -> None:
     torch.set_num_threads(max(1, 2 // arguments.processes))
     torch.manual_seed(settings.seed)
     device = common.device()
-    stop = common.StopRequest()
 
     unet, text_encoder, tokenizer = load_parts(arguments.init)
     shapes = work / "text_to_image"
@@ -221,10 +214,8 @@ def main() -> None:
             clock = common.Clock(arguments.extend)
         print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
     total -= clock.spent
-    first_step = step
-    warm = settings.warm_up if step and not arguments.extend else 0
 
-    def save() -> None:
+    def save(step: int) -> None:
         common.save_checkpoint(
             path,
             {
@@ -240,7 +231,7 @@ def main() -> None:
 
     vae = AutoencoderKL.from_pretrained(work / "vae").to(device).eval()
 
-    def draw_sheet() -> None:
+    def draw_sheet(step: int) -> None:
         with average.applied():
             pictures = generate(assemble(vae, unet.eval(), text_encoder.eval(), tokenizer), list(PROMPTS), steps=25)
         unet.train()
@@ -250,31 +241,19 @@ def main() -> None:
         common.write_atomically(work / "sheets" / f"{step:06d}.png", data)
 
     print(f"{len(captions.pictures)} pictures, {sum(p.numel() for p in team.parameters):,} parameters", flush=True)
-    log, keep, show = (common.Every(s) for s in (settings.log_seconds, settings.save_seconds, settings.sheet_seconds))
-    running, began = 0.0, time.monotonic()
-    while clock.progress < 1 and not stop.asked:
-        rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * clock.progress))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step - first_step + 1 + warm) / settings.warm_up)
-        loss = team.gradients(step)
-        torch.nn.utils.clip_grad_norm_(team.parameters, 1.0)
-        if math.isfinite(loss):
-            optimizer.step()
-            average.update()
-        step += 1
-        running += (loss - running) / min(200, step - first_step)
-        if log():
-            pace = (time.monotonic() - began) / (step - first_step)
-            line = {"step": step, "minutes": round((total + clock.spent) / 60, 1), "loss": round(running, 5)}
-            with (work / "text_to_image_log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            print(f"step {step} {clock.progress:.0%} loss {running:.4f} rate {rate:.2e} {pace:.3f} s/step", flush=True)
-        if keep():
-            save()
-        if show():
-            draw_sheet()
-    save()
-    draw_sheet()
+    loop.run(
+        team,
+        optimizer,
+        average,
+        clock,
+        loop.Pace(settings.learning_rate, settings.warm_up),
+        step=step,
+        warm=step > 0 and not arguments.extend,
+        spent_before=total,
+        log_path=work / "text_to_image_log.jsonl",
+        save=save,
+        draw_sheet=draw_sheet,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The settings of an inversion: frozen values, checked when they are made.
 
-The presets are the paper's settings (Garibi et al., 2024, arXiv 2403.14602, Table 3) as data. Nothing here imports
-torch.
+The presets are the paper's settings (Garibi et al., 2024, arXiv 2403.14602, Table 3), those of its published code, and
+plain sampler reversing, as data. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -288,37 +288,117 @@ class InversionConfig:
         )
 
     @classmethod
-    def for_pipeline(cls, pipe: Any) -> InversionConfig:
-        """The preset for a diffusers pipeline, chosen from its class and its scheduler's configuration.
+    def from_record(cls, record: Mapping[str, Any]) -> InversionConfig:
+        """The settings that `dataclasses.asdict` made a record of.
 
-        LCM and TCD schedulers take the "lcm" preset, Euler-type ones with trailing spacing (how SDXL Turbo and SD Turbo
-        are shipped) "sdxl-turbo", every other SDXL pipeline "sdxl", and the rest "sd".
+        Raises:
+            ConfigError: if one of them is out of its range.
+            LookupError, TypeError: if it is no such record.
         """
-        scheduler = type(pipe.scheduler).__name__
-        if scheduler in ("LCMScheduler", "TCDScheduler"):
-            return presets["lcm"]
-        if scheduler.startswith("Euler") and pipe.scheduler.config.get("timestep_spacing") == "trailing":
-            return presets["sdxl-turbo"]
-        return presets["sdxl" if "XL" in type(pipe).__name__ else "sd"]
+        values = dict(record)
+        for name, part in _PARTS.items():
+            if values[name] is not None:
+                values[name] = part(**values[name])
+        return cls(**values)
+
+    def reversing(self) -> InversionConfig:
+        """The same schedule with plain sampler reversing: no renoising, no edit losses, no noise correction.
+
+        Example:
+            >>> presets["sdxl-turbo"].reversing().passes_at(999)
+            1
+        """
+        return replace(self, renoising=Renoising(0), renoising_low_noise=None, edit_losses=None, noise_correction=None)
+
+    @classmethod
+    def for_pipeline(cls, pipe: Any, variant: str = "paper") -> InversionConfig:
+        """The preset for a diffusers pipeline, chosen from its class, its scheduler and its adapters.
+
+        LCM and TCD schedulers take "lcm-lora" where an adapter is loaded and "lcm" where none is, Euler-type ones with
+        trailing spacing (how SDXL Turbo and SD Turbo are shipped) "sdxl-turbo" or "sd-turbo", every other SDXL pipeline
+        "sdxl", and the rest "sd".
+
+        Args:
+            pipe: a diffusers pipeline.
+            variant: one of `VARIANTS`: the paper's settings, those of its published code, or plain sampler reversing
+                with the same number of steps.
+
+        Raises:
+            ConfigError: if the variant is unknown.
+        """
+        if variant not in VARIANTS:
+            raise ConfigError(f"preset {variant!r} is unknown; use one of {', '.join(VARIANTS)}")
+        paper = presets[_preset_name(pipe)]
+        if variant == "reverse":
+            return paper.reversing()
+        if variant == "released":
+            return presets["released" if paper.num_steps <= FEW_STEPS else "released-many-step"]
+        return paper
+
+
+_PARTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "renoising": Renoising,
+        "renoising_low_noise": Renoising,
+        "edit_losses": EditLosses,
+        "noise_correction": NoiseCorrection,
+    }
+)
+
+
+def _preset_name(pipe: Any) -> str:
+    scheduler = type(pipe.scheduler).__name__
+    if scheduler in ("LCMScheduler", "TCDScheduler"):
+        # A dictionary of adapters is what peft leaves on a network that carries any.
+        return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
+    family = "sdxl" if "XL" in type(pipe).__name__ else "sd"
+    if scheduler.startswith("Euler") and pipe.scheduler.config.get("timestep_spacing") == "trailing":
+        return f"{family}-turbo"
+    return family
+
+
+VARIANTS = ("paper", "released", "reverse")
+# Schedules that are no longer belong to distilled models, whose guidance is built in.
+FEW_STEPS = 8
 
 
 # Passes after the last one with a weight change nothing, so the presets leave them out: the paper's w1..w4 of ten
 # passes at low noise are four passes.
-_DDIM_50 = InversionConfig(num_steps=50, renoising=Renoising(1), renoising_low_noise=Renoising(1, average=(0, 2)))
+_TURBO = InversionConfig(
+    num_steps=4,
+    renoising=Renoising(9, average=(7, 10)),
+    renoising_low_noise=Renoising(3, average=(0, 4)),
+    edit_losses=EditLosses(pair=10.0, patch_kl=0.055),
+    noise_correction=NoiseCorrection(),
+)
+_LCM = InversionConfig(
+    num_steps=4,
+    renoising=Renoising(7, average=(5, 8)),
+    renoising_low_noise=Renoising(3, average=(0, 4)),
+    edit_losses=EditLosses(pair=20.0, patch_kl=0.075),
+    noise_correction=NoiseCorrection(),
+)
+_MANY_STEPS = InversionConfig(num_steps=50, renoising=Renoising(1), renoising_low_noise=Renoising(1, average=(0, 2)))
 
 presets: Mapping[str, InversionConfig] = MappingProxyType(
     {
-        "sd": _DDIM_50,
-        "sdxl": _DDIM_50,
-        "sdxl-turbo": InversionConfig(
+        "sd": replace(_MANY_STEPS, edit_losses=EditLosses(pair=10.0, patch_kl=0.05)),
+        "sdxl": replace(_MANY_STEPS, edit_losses=EditLosses(pair=10.0, patch_kl=0.055)),
+        "sd-turbo": _TURBO,
+        "sdxl-turbo": _TURBO,
+        "lcm-lora": _LCM,
+        "lcm": _LCM,
+        # What the published code does without being told otherwise.
+        "released": InversionConfig(
             num_steps=4,
-            renoising=Renoising(9, average=(7, 10)),
-            renoising_low_noise=Renoising(3, average=(0, 4)),
+            renoising=Renoising(9, average=(8, 10)),
+            renoising_low_noise=Renoising(5, average=(0, 5)),
+            edit_losses=EditLosses.released(),
+            noise_correction=NoiseCorrection.released(),
         ),
-        "lcm": InversionConfig(
-            num_steps=4,
-            renoising=Renoising(7, average=(5, 8)),
-            renoising_low_noise=Renoising(3, average=(0, 4)),
-        ),
+        # Its settings for 50 DDIM steps. Above timestep 250 its windows begin after the second and last pass, so that
+        # it averages and regularises nothing there.
+        "released-many-step": _MANY_STEPS,
+        "reverse": InversionConfig(num_steps=50, renoising=Renoising(0)),
     }
 )

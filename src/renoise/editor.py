@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from renoise.errors import ConfigError, ModelError
 from renoise.images import Fit
 from renoise.inversion import Enhancement, Inversion, PredictAt, draw_noise, generators_for, invert_steps, padded
 from renoise.prompts import Prompt, arrange_targets, one_each
-from renoise.schedulers import describe, restore, steps_for
+from renoise.schedulers import describe, exchanged, restore, steps_for
 from renoise.steps import Step
 
 log = logging.getLogger("renoise")
@@ -97,10 +98,47 @@ class Editor:
         target = resolve_device(device)
         return cls(load_pipeline(name, target, resolve_dtype(dtype, target), **options), name=os.fspath(name))
 
+    def with_scheduler(self, name: str, **changes: Any) -> Editor:
+        """An editor of the same networks that samples otherwise; this one and its pipeline stay as they are.
+
+        Args:
+            name: a scheduler's class in diffusers, one of `renoise.schedulers.SUPPORTED`.
+            changes: settings that differ from those of the pipeline's own scheduler, such as `timestep_spacing`.
+
+        Raises:
+            SchedulerError: if the scheduler is unknown or its steps cannot be inverted.
+
+        Example:
+            >>> ancestral = editor.with_scheduler("EulerAncestralDiscreteScheduler")  # doctest: +SKIP
+        """
+        pipe = copy.copy(self.pipe)
+        pipe.scheduler = exchanged(self.pipe.scheduler, name, **changes)
+        return Editor(pipe, name=self.name)
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels to which pictures are fitted."""
         return self._backbone.resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self._backbone.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's floating-point type; latents are float32 whatever it is."""
+        return self._backbone.dtype
+
+    def timesteps(self, config: InversionConfig | None = None) -> tuple[float, ...]:
+        """The timesteps of the steps that `invert` walks through with these settings, the noisiest first.
+
+        Raises:
+            SchedulerError: if the pipeline's sampler cannot be inverted.
+        """
+        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
+        steps = steps_for(self.pipe.scheduler, config.num_steps, eta=config.eta, strength=config.strength)
+        return tuple(step.timestep for step in steps)
 
     def fit(self, image: Any) -> Any:
         """The picture as the model sees it: cropped and resampled to `size`; a list for a list."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from renoise import storage
-from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising
+from renoise.config import EditLosses, InversionConfig
 from renoise.correction import correct
 from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
@@ -268,7 +268,7 @@ class Inversion:
         tensors, record = storage.read(path)
         try:
             values: dict[str, Any] = {name: record[name] for name in _RECORDED}
-            values["config"] = _config_from(record["config"])
+            values["config"] = InversionConfig.from_record(record["config"])
             values["fits"] = tuple(Fit(f["mode"], tuple(f["original_size"])) for f in record["fits"])
             values["size"] = tuple(record["size"])
             contents: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS} | values
@@ -338,17 +338,3 @@ _RECORDED = (
     "fingerprint",
     "model",
 )
-
-
-def _config_from(record: Mapping[str, Any]) -> InversionConfig:
-    values = dict(record)
-    parts = {
-        "renoising": Renoising,
-        "renoising_low_noise": Renoising,
-        "edit_losses": EditLosses,
-        "noise_correction": NoiseCorrection,
-    }
-    for name, part in parts.items():
-        if values[name] is not None:
-            values[name] = part(**values[name])
-    return InversionConfig(**values)

@@ -21,6 +21,7 @@ Euler ancestral (Karras et al., 2022, arXiv 2206.00364, and k-diffusion), LCM (L
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
@@ -323,6 +324,24 @@ _TABLES: dict[str, Callable[[Any, int, float | None], Iterator[Step]]] = {
 }
 
 SUPPORTED: tuple[str, ...] = tuple(_TABLES)
+
+
+def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
+    """Another scheduler on the same noise levels, with clipping off.
+
+    Raises:
+        SchedulerError: if it is not supported, or does not know a setting.
+    """
+    import diffusers
+
+    if name not in _TABLES:
+        raise SchedulerError(f"{name} is not supported; use one of {', '.join(SUPPORTED)}")
+    kind = getattr(diffusers, name)
+    unknown = set(changes) - set(inspect.signature(kind.__init__).parameters)
+    if unknown:
+        raise SchedulerError(f"{name} has no setting {', '.join(sorted(unknown))}")
+    known = {"clip_sample": False, "thresholding": False} if name != "FlowMatchEulerDiscreteScheduler" else {}
+    return kind.from_config(scheduler.config, **known, **changes)
 
 
 def describe(scheduler: Any) -> dict[str, Any]:

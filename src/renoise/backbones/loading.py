@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from renoise.schedulers import SUPPORTED
 
 log = logging.getLogger("renoise")
 
-BUNDLED = ("mini",)
+# Each bundled model, and the one that it is an adapter for.
+BUNDLED: Mapping[str, str | None] = {"mini": None, "mini-turbo": None, "mini-lcm": "mini"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -58,7 +60,8 @@ def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: tor
     """
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}")
-    source = _locate(os.fspath(name))
+    base = BUNDLED.get(os.fspath(name))
+    source = _locate(base or os.fspath(name))
     try:
         if isinstance(source, Path) and source.is_file():
             pipe = _single_file_class(source).from_single_file(str(source), dtype=dtype, **options)
@@ -66,6 +69,8 @@ def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: tor
             from diffusers import DiffusionPipeline
 
             pipe = DiffusionPipeline.from_pretrained(str(source), dtype=dtype, **options)
+        if base is not None:
+            _adapt(pipe, _bundled(os.fspath(name)))
     except ModelError:
         raise
     except Exception as error:  # diffusers and its hub client raise whatever they please: all of it means "not loaded"
@@ -79,15 +84,25 @@ def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: tor
     return pipe.to(device)
 
 
+def _bundled(name: str) -> Path:
+    try:
+        import renoise_mini
+    except ImportError as error:
+        raise ModelError(f"the bundled model {name!r} is not installed; run: pip install 'renoise[mini]'") from error
+    return Path(renoise_mini.path(name))
+
+
+def _adapt(pipe: Any, folder: Path) -> None:
+    """Load the LoRA in `folder` into the pipeline, with the scheduler that it was trained for."""
+    from diffusers import LCMScheduler
+
+    pipe.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors", adapter_name=folder.name)
+    pipe.scheduler = LCMScheduler.from_pretrained(folder, subfolder="scheduler")
+
+
 def _locate(name: str) -> Path | str:
     if name in BUNDLED:
-        try:
-            import renoise_mini
-        except ImportError as error:
-            raise ModelError(
-                f"the bundled model {name!r} is not installed; run: pip install 'renoise[mini]'"
-            ) from error
-        return Path(renoise_mini.path(name))
+        return _bundled(name)
     try:
         path = Path(name).expanduser()
         is_folder, is_file = bool(name) and path.is_dir(), path.is_file()

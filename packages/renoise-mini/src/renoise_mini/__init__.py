@@ -1,4 +1,4 @@
-"""The model `mini` and the pictures held out of its training, as data with one function.
+"""The models `mini`, `mini-turbo` and `mini-lcm` and the pictures held out of their training, as data with one function.
 
 >>> from diffusers import StableDiffusionPipeline
 >>> import renoise_mini
@@ -10,15 +10,17 @@ from pathlib import Path
 __all__ = ["path"]
 __version__ = "0.1.0"
 
-_NAMES = ("mini", "heldout")
+_NAMES = ("mini", "mini-turbo", "mini-lcm", "heldout")
 
 
 def path(name: str = "mini") -> Path:
     """The directory of a bundled resource.
 
-    `mini` is a text-to-image pipeline in diffusers format for pictures of 128 x 128. `heldout` holds pictures that it
-    was not trained on, with `captions.jsonl`: one JSON object a line, in an order shuffled once, so that the first few
-    are a fair sample.
+    `mini` is a text-to-image pipeline in diffusers format for pictures of 128 x 128. `mini-turbo` is another, distilled
+    from it, that draws in one to four steps without guidance. `mini-lcm` is an LCM-LoRA for `mini`, for
+    `pipeline.load_lora_weights`, and the scheduler that goes with it. `heldout` holds pictures that none of them was
+    trained on, with `captions.jsonl`: one JSON object a line, in an order shuffled once, so that the first few are a
+    fair sample.
 
     Raises:
         ValueError: no resource has that name.
