@@ -44,11 +44,15 @@ def edit(
     compare: o.Compare = None,
     guidance: o.Guidance = None,
     negative_prompt: o.NegativePrompt = None,
+    negative_source: o.NegativeSource = False,
     steps: o.Steps = None,
     renoise: o.Renoise = None,
     strength: o.Strength = None,
     inversion_guidance: o.InversionGuidance = None,
     seed: o.Seed = None,
+    preset: o.PresetName = None,
+    edit_losses: o.EditLosses = None,
+    noise_correction: o.NoiseCorrection = None,
     original: o.Original = None,
     model: o.Model = None,
     device: o.Device = None,
@@ -69,13 +73,16 @@ def edit(
         to or [],
         prompt=prompt,
         negative_prompt=negative_prompt,
+        negative_source=negative_source,
         guidance=guidance,
         output=output,
         compare=compare,
         original=original,
         force=force,
         model=ModelChoice(model, device, dtype),
-        settings=InversionSettings(steps, renoise, strength, inversion_guidance, seed),
+        settings=InversionSettings(
+            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction
+        ),
         reporting=Reporting(json, quiet, debug),
     )
 
@@ -92,6 +99,9 @@ def invert(
     strength: o.Strength = None,
     inversion_guidance: o.InversionGuidance = None,
     seed: o.Seed = None,
+    preset: o.PresetName = None,
+    edit_losses: o.EditLosses = None,
+    noise_correction: o.NoiseCorrection = None,
     model: o.Model = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -112,7 +122,9 @@ def invert(
         output=output,
         compare=compare,
         model=ModelChoice(model, device, dtype),
-        settings=InversionSettings(steps, renoise, strength, inversion_guidance, seed),
+        settings=InversionSettings(
+            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction
+        ),
         reporting=Reporting(json, quiet, debug),
     )
 
@@ -162,3 +174,36 @@ def info(
     from renoise.cli import info as information
 
     return information.info(source, json=json)
+
+
+@app.command()
+def evaluate(
+    run: o.Run,
+    data: o.Data = "mini-heldout",
+    limit: o.Limit = None,
+    out: o.ResultFolder = None,
+    batch: o.Batch = 8,
+    seed: o.Seed = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> str:
+    """Measure how true reconstructions are, and compare methods.
+
+    For example: renoise evaluate table2 --model mini-turbo --limit 16 --out results
+    """
+    from renoise.cli import evaluate as evaluation
+
+    return evaluation.evaluate(
+        run.value,
+        data=data,
+        limit=limit,
+        out=out,
+        batch=batch,
+        seed=0 if seed is None else seed,
+        model=ModelChoice(model, device, dtype),
+        reporting=Reporting(json, quiet, debug),
+    )

@@ -32,6 +32,7 @@ def edit(
     *,
     prompt: str | None,
     negative_prompt: str | None,
+    negative_source: bool,
     guidance: float | None,
     output: str | None,
     compare: Path | None,
@@ -50,6 +51,10 @@ def edit(
     else:
         _require_prompt(prompt)
         _refuse_original(original, source)
+    if negative_source and negative_prompt is not None:
+        raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
+    if negative_source and guidance is not None:
+        _require_guidance(guidance)
     goal = destinations.for_edits(output, source, targets)
     _check_files([*goal.files, *_some(compare)], [source, *_some(original)], compare)
     picture = None if inverted and original is None else _read_picture(original or source)
@@ -59,10 +64,13 @@ def edit(
         if inversion is None:
             if picture is None or prompt is None:  # both were required above
                 raise UsageError("a picture and its --prompt are needed")
-            config = settings.applied_to(work.default_config())
+            config = settings.applied_to(work.preset(settings.preset))
             inversion = work.invert(picture, prompt, negative_prompt, config)
         again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
         scale = work.edit_guidance(inversion, guidance)
+        if negative_source:
+            _require_guidance(scale)
+            negative_prompt = _only(inversion.prompt)
         edited = work.edit(inversion, list(targets), guidance_scale=scale, negative_prompt=negative_prompt, force=force)
         panels = _panels(inversion, picture, again)
         panels += [("edit", target, image) for target, image in zip(targets, edited, strict=True)]
@@ -106,7 +114,7 @@ def invert(
     picture = _read_picture(source)
 
     with working(model, reporting) as work:
-        config = settings.applied_to(work.default_config())
+        config = settings.applied_to(work.preset(settings.preset))
         inversion = work.invert(picture, prompt or "", negative_prompt, config)
         again = work.reconstruct(inversion)
         quality = work.quality(inversion, again, picture)
@@ -177,6 +185,11 @@ def _require_prompt(prompt: str | None) -> None:
         raise UsageError('say with --prompt what the picture shows, for example --prompt "a cat"; it may be empty: ""')
 
 
+def _require_guidance(scale: float) -> None:
+    if scale <= 1.0:
+        raise UsageError(f"--negative-source has no effect with a guidance of {scale:g}; give --guidance above 1")
+
+
 def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings) -> None:
     given = [*([] if prompt is None else ["--prompt"]), *settings.given]
     if given:
@@ -216,9 +229,14 @@ def _panels(inversion: Inversion, picture: Image.Image | None, again: Tensor | N
     """The source and the reconstruction with their labels, as far as they are there."""
     from renoise import images
 
-    prompt = inversion.prompt if isinstance(inversion.prompt, str) else inversion.prompt[0]
+    prompt = _only(inversion.prompt)
     source = [] if picture is None else [("source", prompt, images.crop_to(picture, inversion.size))]
     return source if again is None else [*source, ("reconstruction", prompt, _picture(again))]
+
+
+def _only(prompt: str | Sequence[str]) -> str:
+    """The prompt of an inversion of one picture."""
+    return prompt if isinstance(prompt, str) else prompt[0]
 
 
 def _picture(pixels: Tensor) -> Image.Image:

@@ -64,6 +64,8 @@ def _lines(facts: dict[str, Any]) -> str:
         "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
         "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
         "renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"])),
+        "edit losses": _losses(facts["edit_losses"]),
+        "noise correction": _correction(facts["noise_correction"]),
         "guidance": f"{facts['inversion_guidance']:g}",
         "seed": "of the caller's own" if facts["seed"] is None else f"{facts['seed']}",
         "network passes": f"{facts['network_passes']}",
@@ -73,6 +75,22 @@ def _lines(facts: dict[str, Any]) -> str:
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _losses(losses: dict[str, Any] | None) -> str:
+    if losses is None:
+        return "none"
+    released = ", as the published code does" * losses["released_procedure"]
+    return f"pair {losses['pair']:g}, patch KL {losses['patch_kl']:g}{released}"
+
+
+def _correction(correction: dict[str, Any] | None) -> str:
+    if correction is None:
+        return "none"
+    if correction["moves"] is not None:
+        return f"{correction['moves']} moves of length {correction['move_length']:g}, as the published code does"
+    limit = "" if correction["limit"] is None else f", by at most {correction['limit']:g} in root mean square"
+    return f"{correction['amount']:.0%} of the way to the exact noise{limit}"
 
 
 def _text(prompt: str | list[str]) -> str:

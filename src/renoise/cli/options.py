@@ -46,6 +46,55 @@ def _readable(text: Any) -> Any:
     return text
 
 
+class Preset(StrEnum):
+    """Whose settings to begin with (`InversionConfig.for_pipeline`)."""
+
+    paper = "paper"
+    released = "released"
+    reverse = "reverse"
+
+
+class RunName(StrEnum):
+    """The comparisons of `renoise evaluate` (`renoise.evaluation.runs.RUNS`)."""
+
+    table1 = "table1"
+    table2 = "table2"
+    figure7 = "figure7"
+    figure8 = "figure8"
+    empty_prompt = "empty-prompt"
+
+
+Run = Annotated[
+    RunName,
+    typer.Argument(
+        help="What to compare: table1, one number of network passes spent in several ways; table2, what each part of "
+        "the method adds; figure7, the residual of each iteration; figure8, reconstruction against network passes for "
+        "each sampler; empty-prompt, captions against none.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="mini-heldout (bundled pictures that mini never saw), a folder with captions, COCO captions, PIE-Bench, "
+        "or the name of a Hugging Face data set that is on this machine.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="How many pictures; by default all.")
+]
+ResultFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Where results go; by default evaluation/RUN-MODEL. What is there already is not measured again.",
+    ),
+]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many pictures are worked on at a time.")]
 Picture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]
 InversionFile = Annotated[
     Path, typer.Argument(metavar="INVERSION", help="A file that renoise invert wrote.", show_default=False)
@@ -83,6 +132,12 @@ NegativePrompt = Annotated[
         "--negative-prompt", metavar="TEXT", callback=_readable, help="What it shall not show, where guidance is used."
     ),
 ]
+NegativeSource = Annotated[
+    bool,
+    typer.Option(
+        "--negative-source", help="Take what the picture shows as the negative prompt; wants --guidance above 1."
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -105,8 +160,8 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="mini (the bundled model, which is the default), a pipeline directory, a .safetensors checkpoint, or a "
-        "model hub name such as stabilityai/sdxl-turbo.",
+        help="mini (the default), mini-turbo or mini-lcm, which are bundled; a pipeline directory, a .safetensors "
+        "checkpoint, or a model hub name such as stabilityai/sdxl-turbo.",
         show_default=False,
     ),
 ]
@@ -136,8 +191,38 @@ Renoise = Annotated[
         metavar="K",
         min=0,
         max=_MOST_ITERATIONS,
-        help="Renoising iterations of each step; 0 is plain sampler reversing. By default what suits the model: 1, or "
-        "7 to 9 for few-step models.",
+        help="Renoising iterations of each step; 0 is plain sampler reversing, without edit losses and noise "
+        "correction unless asked for. By default what suits the model: 1, or 7 to 9 for few-step models.",
+    ),
+]
+PresetName = Annotated[
+    Preset | None,
+    typer.Option(
+        "--preset",
+        help="Settings to begin with: the paper's for this model (the default), those of its published code, or plain "
+        "sampler reversing.",
+        show_default=False,
+    ),
+]
+EditLosses = Annotated[
+    bool | None,
+    typer.Option(
+        "--edit-losses/--no-edit-losses",
+        help="Keep the noise editable, at some cost in reconstruction. By default as the preset has it.",
+        show_default=False,
+    ),
+]
+NoiseCorrection = Annotated[
+    float | None,
+    typer.Option(
+        "--noise-correction",
+        metavar="A",
+        min=0.0,
+        max=1.0,
+        callback=_finite,
+        help="How far the noises of a stochastic sampler move to the ones that make its steps exact: 0 not at all, 1 "
+        "all the way. By default as the preset has it.",
+        show_default=False,
     ),
 ]
 Strength = Annotated[
@@ -199,6 +284,9 @@ class InversionSettings:
     strength: float | None = None
     guidance: float | None = None
     seed: int | None = None
+    preset: str | None = None
+    edit_losses: bool | None = None
+    noise_correction: float | None = None
 
     @property
     def given(self) -> list[str]:
@@ -209,19 +297,33 @@ class InversionSettings:
             "--strength": self.strength,
             "--inversion-guidance": self.guidance,
             "--seed": self.seed,
+            "--preset": self.preset,
+            "--edit-losses" if self.edit_losses else "--no-edit-losses": self.edit_losses,
+            "--noise-correction": self.noise_correction,
         }
         return [name for name, value in names.items() if value is not None]
 
     def applied_to(self, config: InversionConfig) -> InversionConfig:
         """A preset with these settings in place of its own."""
-        changed = replace(
+        from renoise import config as settings
+
+        if self.renoise == 0:
+            config = config.reversing()
+        elif self.renoise is not None:
+            config = config.with_iterations(self.renoise)
+        if self.edit_losses is not None:
+            losses = (config.edit_losses or settings.EditLosses()) if self.edit_losses else None
+            config = replace(config, edit_losses=losses)
+        if self.noise_correction is not None:
+            correction = settings.NoiseCorrection(self.noise_correction) if self.noise_correction else None
+            config = replace(config, noise_correction=correction)
+        return replace(
             config,
             num_steps=config.num_steps if self.steps is None else self.steps,
             strength=config.strength if self.strength is None else self.strength,
             guidance_scale=config.guidance_scale if self.guidance is None else self.guidance,
             seed=config.seed if self.seed is None else self.seed,
         )
-        return changed if self.renoise is None else changed.with_iterations(self.renoise)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         "renoise": config.renoising.iterations,
         "renoise_low_noise": config.renoising.iterations if low is None else low.iterations,
         "inversion_guidance": config.guidance_scale,
+        "edit_losses": None if config.edit_losses is None else asdict(config.edit_losses),
+        "noise_correction": None if config.noise_correction is None else asdict(config.noise_correction),
         "seed": inversion.seed,
         "size": list(inversion.size),
     }

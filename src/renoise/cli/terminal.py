@@ -30,9 +30,12 @@ class Stage:
     def __call__(self, progress: Progress) -> None:
         """Take note of what the editor says; to be handed to it as `progress`."""
         self.passes = progress.done
+        self.advance(progress.done, progress.total, f"{progress.done}/{progress.total} network passes")
+
+    def advance(self, done: int, total: int, text: str) -> None:
+        """Move the bar, and say beside it how far the work is."""
         if self._bar is not None and self._task is not None:
-            text = f"{progress.done}/{progress.total} network passes"
-            self._bar.update(self._task, completed=progress.done, total=progress.total, passes=text)
+            self._bar.update(self._task, completed=done, total=total, passes=text)
 
     def close(self) -> None:
         """Take the bar away."""

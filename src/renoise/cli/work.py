@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
-from renoise.cli.terminal import Terminal
+from renoise.cli.terminal import Stage, Terminal
 from renoise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 # pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
 # 3 on shapes and colours go that the new prompt does not ask to change.
 EDIT_GUIDANCE = 1.5
-# Models that need no more steps than this are distilled: their guidance is built in, and more of it burns the picture.
-_FEW_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,15 @@ class Work:
         """Since the model was loaded."""
         return time.perf_counter() - self._started
 
-    def default_config(self) -> InversionConfig:
-        """The preset for the model."""
+    def stage(self, description: str) -> AbstractContextManager[Stage]:
+        """Show what is being done, for as long as it is done."""
+        return self._terminal.stage(description)
+
+    def preset(self, variant: str | None = None) -> InversionConfig:
+        """The preset for the model: the paper's, or another variant."""
         from renoise.config import InversionConfig
 
-        return InversionConfig.for_pipeline(self.editor.pipe)
+        return InversionConfig.for_pipeline(self.editor.pipe, variant or "paper")
 
     def edit_guidance(self, inversion: Inversion, given: float | None) -> float:
         """The guidance scale of an edit: the one given, a guided inversion's own, or what suits the model."""
@@ -81,7 +83,9 @@ class Work:
             return given
         if inversion.config.guidance_scale > 1.0:
             return inversion.config.guidance_scale
-        return 1.0 if self.default_config().num_steps <= _FEW_STEPS else EDIT_GUIDANCE
+        from renoise.config import FEW_STEPS
+
+        return 1.0 if self.preset().num_steps <= FEW_STEPS else EDIT_GUIDANCE
 
     def invert(
         self, picture: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig
