@@ -5,8 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # "source" installs this checkout in place; "wheels" installs what `make wheels` built, as CI does.
 FROM ?= source
-PACKAGES_source := -e . -e packages/renoise-mini
-PACKAGES_wheels := $(wildcard dist/*.whl)
+PACKAGES_source := -e .[evaluation] -e packages/renoise-mini
+PACKAGES_wheels := $(addsuffix [evaluation],$(wildcard dist/renoise-[0-9]*.whl)) $(wildcard dist/renoise_mini-*.whl)
 SOURCES := src tests packages training benchmarks examples
 
 .PHONY: help install demo test lint types check format wheels clean

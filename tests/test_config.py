@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
 
-from renoise import ConfigError, InversionConfig, Renoising, presets
+from renoise import ConfigError, EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
 
 
 @pytest.mark.parametrize(
@@ -97,15 +98,46 @@ def test_another_number_of_iterations_keeps_the_weights_that_fit() -> None:
 
 
 def test_the_papers_settings() -> None:
-    for name in ("sd", "sdxl"):
+    for name, patch_kl in (("sd", 0.05), ("sdxl", 0.055)):
         assert presets[name].num_steps == 50
         assert presets[name].renoising_at(250).resolved_weights() == (0.0, 1.0)
         assert presets[name].renoising_at(249).resolved_weights() == (0.5, 0.5)
-    turbo = presets["sdxl-turbo"]
-    assert turbo.num_steps == 4
-    assert turbo.renoising_at(500).resolved_weights() == (0.0,) * 7 + (1 / 3,) * 3
-    assert turbo.renoising_at(100).resolved_weights() == (0.25,) * 4
-    assert presets["lcm"].renoising_at(500).resolved_weights() == (0.0,) * 5 + (1 / 3,) * 3
+        assert presets[name].edit_losses == EditLosses(pair=10.0, patch_kl=patch_kl)
+    for name in ("sd-turbo", "sdxl-turbo"):
+        turbo = presets[name]
+        assert turbo.num_steps == 4
+        assert turbo.renoising_at(500).resolved_weights() == (0.0,) * 7 + (1 / 3,) * 3
+        assert turbo.renoising_at(100).resolved_weights() == (0.25,) * 4
+        assert turbo.edit_losses == EditLosses(pair=10.0, patch_kl=0.055)
+        assert turbo.noise_correction == NoiseCorrection()
+    for name in ("lcm", "lcm-lora"):
+        assert presets[name].num_steps == 4
+        assert presets[name].renoising_at(500).resolved_weights() == (0.0,) * 5 + (1 / 3,) * 3
+        assert presets[name].edit_losses == EditLosses(pair=20.0, patch_kl=0.075)
+
+
+def test_the_published_codes_settings() -> None:
+    released = presets["released"]
+    assert released.renoising_at(250).resolved_weights() == (0.0,) * 8 + (0.5,) * 2
+    assert released.renoising_at(249).resolved_weights() == (0.2,) * 5 + (0.0,)
+    assert released.edit_losses == EditLosses(pair=20.0, patch_kl=0.065, steps=4, shifts=5, released_procedure=True)
+    assert released.noise_correction == NoiseCorrection(moves=10, move_length=1.8)
+    # 36 passes for the steps, a reference for each step, and one for each of the three noisy ones
+    timesteps = (999, 749, 499, 249)
+    assert sum(released.passes_at(t, stochastic=t > 250) for t in timesteps) == 36 + 4 + 3
+
+
+def test_reversing_is_one_pass_a_step() -> None:
+    for config in presets.values():
+        plain = config.reversing()
+        assert (plain.num_steps, plain.strength) == (config.num_steps, config.strength)
+        assert {plain.passes_at(t, stochastic=True) for t in (1, 999)} == {1}
+    assert presets["reverse"] == presets["sd"].reversing()
+
+
+def test_a_record_gives_the_config_back() -> None:
+    for config in presets.values():
+        assert InversionConfig.from_record(json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
 class _Scheduler:
@@ -113,23 +145,47 @@ class _Scheduler:
         self.config = config
 
 
+class _Network:
+    def __init__(self, adapters: tuple[str, ...]) -> None:
+        if adapters:
+            self.peft_config = dict.fromkeys(adapters)
+
+
+def pipeline_of(pipeline: str, scheduler: str, config: dict[str, Any], adapters: tuple[str, ...]) -> Any:
+    parts = {"scheduler": type(scheduler, (_Scheduler,), {})(**config), "unet": _Network(adapters)}
+    return type(pipeline, (), parts)()
+
+
+SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
+TRAILING = {"timestep_spacing": "trailing"}
+
+
 @pytest.mark.parametrize(
-    ("pipeline", "scheduler", "config", "preset"),
+    ("pipeline", "scheduler", "config", "adapters", "preset"),
     [
-        ("StableDiffusionPipeline", "DDIMScheduler", {}, "sd"),
-        ("StableDiffusionPipeline", "DDIMScheduler", {"timestep_spacing": "trailing"}, "sd"),
-        ("StableDiffusionPipeline", "LCMScheduler", {}, "lcm"),
-        ("StableDiffusionXLPipeline", "EulerDiscreteScheduler", {"timestep_spacing": "leading"}, "sdxl"),
-        (
-            "StableDiffusionXLPipeline",
-            "EulerAncestralDiscreteScheduler",
-            {"timestep_spacing": "trailing"},
-            "sdxl-turbo",
-        ),
-        ("StableDiffusionPipeline", "EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, "sdxl-turbo"),
-        ("StableDiffusionXLPipeline", "TCDScheduler", {}, "lcm"),
+        (SD, "DDIMScheduler", {}, (), "sd"),
+        (SD, "DDIMScheduler", TRAILING, (), "sd"),
+        (SD, "DDIMScheduler", {}, ("a style",), "sd"),
+        (SD, "LCMScheduler", {}, (), "lcm"),
+        (SD, "LCMScheduler", {}, ("lcm",), "lcm-lora"),
+        (SDXL, "EulerDiscreteScheduler", {"timestep_spacing": "leading"}, (), "sdxl"),
+        (SDXL, "EulerAncestralDiscreteScheduler", TRAILING, (), "sdxl-turbo"),
+        (SD, "EulerDiscreteScheduler", TRAILING, (), "sd-turbo"),
+        (SDXL, "TCDScheduler", {}, (), "lcm"),
+        (SDXL, "TCDScheduler", {}, ("hyper",), "lcm-lora"),
     ],
 )
-def test_the_preset_comes_from_the_pipeline(pipeline: str, scheduler: str, config: dict[str, Any], preset: str) -> None:
-    pipe = type(pipeline, (), {"scheduler": type(scheduler, (_Scheduler,), {})(**config)})()
+def test_the_preset_comes_from_the_pipeline(
+    pipeline: str, scheduler: str, config: dict[str, Any], adapters: tuple[str, ...], preset: str
+) -> None:
+    pipe = pipeline_of(pipeline, scheduler, config, adapters)
     assert InversionConfig.for_pipeline(pipe) is presets[preset]
+    assert InversionConfig.for_pipeline(pipe, "reverse") == presets[preset].reversing()
+    released = InversionConfig.for_pipeline(pipe, "released")
+    assert released is presets["released" if presets[preset].num_steps == 4 else "released-many-step"]
+    assert released.num_steps == presets[preset].num_steps
+
+
+def test_an_unknown_variant_is_refused() -> None:
+    with pytest.raises(ConfigError, match="paper, released, reverse"):
+        InversionConfig.for_pipeline(pipeline_of(SD, "DDIMScheduler", {}, ()), "best")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from renoise import Editor, Inversion, InversionConfig, Renoising
+from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
 from renoise.cli.options import InversionSettings
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import EDIT_GUIDANCE, Work
@@ -31,8 +32,8 @@ def test_edit_writes_the_picture_and_says_what_it_took(on_tiny: Renoise, files: 
     assert wrote == "wrote dog.png"
     assert "dB against the picture" in summary
     assert "dB against the autoencoder's round trip" in summary
-    # 2 steps: 2 passes each to invert, 1 to reconstruct, 2 to edit with guidance
-    assert "10 network passes (4 inverting, 2 reconstructing, 4 editing)" in summary
+    # 2 steps: 2 passes each to invert and 1 for the edit losses, 1 to reconstruct, 2 to edit with guidance
+    assert "12 network passes (6 inverting, 2 reconstructing, 4 editing)" in summary
     assert files() == {"cat.png", "dog.png"}
     assert Image.open("dog.png").size == (128, 128)
 
@@ -52,7 +53,7 @@ def test_several_edits_go_to_a_folder(on_tiny: Renoise, files: Files) -> None:
     names = ["out/01-a-dog.png", "out/02-a-dog.png", "out/03-empty.png", "out/04-ein-hündchen.png"]
     assert files() == {"cat.png", "out", *names}
     assert done.json["outputs"] == [{"path": name, "prompt": to} for name, to in zip(names, targets, strict=True)]
-    assert done.json["network_passes"] == {"inversion": 4, "reconstruction": 2, "editing": 16}
+    assert done.json["network_passes"] == {"inversion": 6, "reconstruction": 2, "editing": 16}
 
 
 @pytest.mark.parametrize("output", ["out", "out/"])
@@ -89,7 +90,7 @@ def test_same_seed_same_bytes(on_tiny: Renoise) -> None:
 def test_settings_reach_the_inversion(on_tiny: Renoise) -> None:
     options = ["--steps", "5", "--renoise", "2", "--strength", "0.6", "--inversion-guidance", "1.5", "--seed", "3"]
     done = on_tiny("invert", "cat.png", "-p", "a cat", "--negative-prompt", "blur", *options, "--json")
-    assert done.json["network_passes"]["inversion"] == 3 * 3 * 2
+    assert done.json["network_passes"]["inversion"] == 3 * (3 + 1) * 2
     inversion = Inversion.load("cat.safetensors")
     assert inversion.config.renoising == Renoising(2)
     assert (inversion.config.num_steps, inversion.config.strength, inversion.config.seed) == (5, 0.6, 3)
@@ -176,7 +177,7 @@ def test_info(renoise: Renoise, inverted: Path) -> None:
         assert fact in shown.out
     document = renoise("info", inverted, "--json").json
     assert document["prompt"] == "a tree"
-    assert document["network_passes"] == 4
+    assert document["network_passes"] == 6
     assert len(document["residuals"]) == 2
     assert document["latent_deviation"] == pytest.approx(float(Inversion.load(inverted).latents.std()))
     assert document["file_size"] == inverted.stat().st_size
@@ -212,3 +213,35 @@ def test_guidance_of_an_edit(
     config = InversionConfig(num_steps=1, guidance_scale=inverted_with, renoising=Renoising(0))
     inversion = editor.invert("cat.png", config=config)
     assert Work(editor, "tiny", Terminal(quiet=True), 0.0).edit_guidance(inversion, given) == expected
+
+
+def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
+    def inverted(*options: str) -> InversionConfig:
+        assert on_tiny("invert", "cat.png", "-p", "a cat", "--quiet", *options).code == 0
+        return Inversion.load("cat.safetensors").config
+
+    paper = replace(presets["sd"], num_steps=2)
+    assert inverted() == paper
+    assert inverted("--preset", "reverse") == paper.reversing()
+    assert inverted("--preset", "released") == replace(presets["released-many-step"], num_steps=2)
+    assert inverted("--renoise", "0") == paper.reversing()
+    assert inverted("--renoise", "0", "--edit-losses").edit_losses == EditLosses()
+    assert inverted("--no-edit-losses") == replace(paper, edit_losses=None)
+    assert inverted("--noise-correction", "0.5").noise_correction == NoiseCorrection(0.5)
+    assert inverted("--noise-correction", "0").noise_correction is None
+
+
+def test_info_tells_of_edit_losses_and_noise_correction(on_tiny: Renoise, renoise: Renoise) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "0.5", "--quiet").code == 0
+    told = renoise("info", "cat.safetensors").out
+    assert "pair 10, patch KL 0.05" in told
+    assert "50% of the way" in told
+    assert renoise("info", "cat.safetensors", "--json").json["noise_correction"]["amount"] == 0.5
+
+
+def test_the_source_as_negative_prompt(on_tiny: Renoise, inverted: Path) -> None:
+    options = ("--to", "a dog", "--guidance", "3")
+    assert on_tiny("edit", inverted, *options, "--negative-source", "-o", "a.png").code == 0
+    assert on_tiny("edit", inverted, *options, "--negative-prompt", "a tree", "-o", "b.png").code == 0
+    assert on_tiny("edit", inverted, *options, "-o", "c.png").code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes() != Path("c.png").read_bytes()

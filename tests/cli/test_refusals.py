@@ -148,6 +148,13 @@ def test_outputs_that_cannot_be_written(
         (["edit", "cat.png", "-p", "a", "--to", "b", "--source", "cat.png"], "--source is for inversions"),
         (["edit", "tree.safetensors", "--to", "b", "-p", "a"], "--prompt cannot be given"),
         (["edit", "tree.safetensors", "--to", "b", "--steps", "4", "--seed", "1"], "--steps, --seed cannot be given"),
+        (["edit", "tree.safetensors", "--to", "b", "--preset", "reverse"], "--preset cannot be given"),
+        (["edit", "tree.safetensors", "--to", "b", "--no-edit-losses"], "--no-edit-losses cannot be given"),
+        (
+            ["edit", "cat.png", "-p", "a", "--to", "b", "--negative-source", "--negative-prompt", "c"],
+            "give one of them",
+        ),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--negative-source", "-g", "1"], "--guidance above 1"),
         (["edit", "cat.png", "-p", "a", "--to", "b\udcff"], "encoding"),
         (["edit", "cat.png", "other.png", "-p", "a", "--to", "b"], "extra argument"),
         (["edit", "cat.png", "-p", "a", "--to", "b", "--colour", "red"], "--colour"),
@@ -189,6 +196,10 @@ def test_wrong_usage(
         "--seed -1",
         "--seed 9223372036854775808",
         "--dtype int8",
+        "--preset best",
+        "--noise-correction 1.5",
+        "--noise-correction -0.1",
+        "--noise-correction nan",
     ],
 )
 def test_settings_out_of_range(renoise: Renoise, files: Files, option: str) -> None:
