@@ -1,0 +1,88 @@
+"""Data sets to measure on: bundled, a folder with captions, COCO, PIE-Bench, or of the library `datasets`.
+
+>>> from renoise.evaluation import data
+>>> examples = data.load("mini-heldout", limit=8)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from renoise.errors import ConfigError, reason
+from renoise.evaluation.data import captions, coco, hub, pie_bench
+from renoise.evaluation.data.example import Example
+from renoise.evaluation.data.reading import is_file
+
+__all__ = ["HELDOUT", "Example", "load"]
+
+HELDOUT = "mini-heldout"
+
+
+def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Example]:
+    """The examples of a data set, in its own order; pictures in files are not opened, only known to be there.
+
+    Args:
+        source: what to load:
+
+            - "mini-heldout": the pictures that the bundled model was not trained on;
+            - a folder with `captions.jsonl`, `captions.csv` or a .txt file beside each picture;
+            - COCO's `captions_val2017.json`, with the pictures beside it, in `val2017/` or in `../val2017/`; those
+              with both sides above 420 pixels, each with its first caption;
+            - a folder with PIE-Bench's `mapping_file.json` and `annotation_images/`;
+            - "owner/name" or "owner/name:split", with "hf:" before it or not: a Hugging Face data set that is in the
+              cache already, since nothing is downloaded; or a folder written by `save_to_disk`. Its pictures are
+              held in memory.
+        limit: take the first so many; the files of others need not exist.
+
+    Raises:
+        ConfigError: if there is no such data set here, or it cannot be used as it is.
+
+    Example:
+        >>> load("pictures/", limit=2)  # doctest: +SKIP
+        [Example(name='lion.jpg', picture=PosixPath('pictures/lion.jpg'), prompt='a lion in the field', ...), ...]
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ConfigError(f"limit must be a whole number of at least 1, or None for all pictures, not {limit!r}")
+    if source == HELDOUT:
+        return captions.load(_heldout(), limit)
+    path = _existing(source)
+    if path is None:
+        return _load_cached(source, limit)
+    if not path.is_dir():
+        return coco.load(path, limit)
+    if is_file(path / pie_bench.MAPPING):
+        return pie_bench.load(path, limit)
+    if hub.is_saved(path):
+        return hub.load_saved(path, limit)
+    return captions.load(path, limit)
+
+
+def _heldout() -> Path:
+    try:
+        import renoise_mini
+    except ImportError as error:
+        raise ConfigError(f"the pictures {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
+    return Path(renoise_mini.path("heldout"))
+
+
+def _existing(source: object) -> Path | None:
+    """The folder or file that `source` names, if there is one."""
+    if not isinstance(source, (str, os.PathLike)) or not str(source):
+        raise ConfigError(f"a data set must be {HELDOUT!r}, a folder, a COCO file or owner/name, not {source!r}")
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{str(source)[:80]!r} is no usable path ({reason(error)}); choose another") from error
+
+
+def _load_cached(source: str | os.PathLike[str], limit: int | None) -> list[Example]:
+    name = hub.split_name(source) if isinstance(source, str) else None
+    if name is None:
+        raise ConfigError(
+            f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file that "
+            f"exists, or owner/name; check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from "
+            f"{pie_bench.DOWNLOAD}"
+        )
+    return hub.load_cached(*name, limit)

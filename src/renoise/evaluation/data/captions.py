@@ -1,0 +1,118 @@
+"""A folder of pictures with captions: `captions.jsonl`, `captions.csv`, or a text file beside each picture.
+
+A line of the first:
+
+    {"file": "lion.jpg", "caption": "a lion in the field", "edits": ["a tiger in the field"]}
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from renoise.errors import ConfigError, reason
+from renoise.evaluation.data.example import Example
+from renoise.evaluation.data.reading import checked, first_of, is_file, parse_json, prompt_of, read_text, short
+from renoise.images import FORMATS
+
+FILE_KEYS = ("file", "file_name", "image")
+CAPTION_KEYS = ("caption", "prompt", "text")
+TARGET_KEYS = ("edits", "targets")
+# A cell of a table holds one text, so that several targets in it need a mark between them.
+CSV_SEPARATOR = "|"
+PICTURES = {*FORMATS, ".gif"}
+
+
+def load(folder: Path, limit: int | None = None) -> list[Example]:
+    """The pictures of a folder in the order of its captions file, or by name where every picture has its own.
+
+    Args:
+        folder: holds the pictures and `captions.jsonl` (an object a line), `captions.csv` (columns with a header) or a
+            .txt file of the same stem beside each picture. The keys are file, file_name or image; caption, prompt or
+            text; and, if there are any, edits or targets: a list in JSON, separated by | in CSV.
+        limit: take the first so many.
+
+    Raises:
+        ConfigError: if there are no captions, or they cannot be used, or name a picture that is not there.
+    """
+    readers: dict[str, Callable[[str, str], Iterator[tuple[str, dict[str, Any]]]]] = {
+        "captions.jsonl": _json_lines,
+        "captions.csv": _csv_lines,
+    }
+    for name, read in readers.items():
+        path = folder / name
+        if is_file(path):
+            records = islice(read(read_text(path), str(path)), limit)
+            examples = [_example(folder, record, where) for where, record in records]
+            return checked(examples, str(path), remedy="put them into its folder or take their captions out")
+    return checked(_with_texts(folder, limit), str(folder), remedy="put them into the folder")
+
+
+def _json_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Not splitlines: it also splits at characters that a caption may hold, such as U+2028.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{source}, line {number},"
+        record = parse_json(line, where)
+        if not isinstance(record, dict):
+            raise ConfigError(f'{where} must be an object like {{"file": ..., "caption": ...}}, not {short(record)}')
+        yield where, record
+
+
+def _csv_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        for row in reader:
+            where = f"{source}, line {reader.line_num},"
+            if None in row:
+                raise ConfigError(f"{where} has more columns than the header; put quotes around text with commas")
+            record: dict[str, Any] = {key.strip(): value for key, value in row.items()}
+            for key in TARGET_KEYS:
+                if key in record:
+                    record[key] = [t for t in (record[key] or "").split(CSV_SEPARATOR) if t.strip()]
+            yield where, record
+    except csv.Error as error:
+        # The row that begins there: one with an unclosed quote ends only with the file.
+        line = reader.line_num + 1
+        raise ConfigError(f"{source}, line {line}, is not valid CSV: {error}; correct it") from error
+
+
+def _example(folder: Path, record: dict[str, Any], where: str) -> Example:
+    file = first_of(record, FILE_KEYS, where)
+    if not isinstance(file, str) or not file.strip():
+        raise ConfigError(f"{where} must name the picture's file, not {short(file)}")
+    prompt = prompt_of(first_of(record, CAPTION_KEYS, where), f"{where} the caption")
+    return Example(file, folder / file, prompt, _targets(record, where))
+
+
+def _targets(record: dict[str, Any], where: str) -> tuple[str, ...]:
+    value: Any = next((record[key] for key in TARGET_KEYS if record.get(key) is not None), [])
+    targets = [value] if isinstance(value, str) else value
+    if not isinstance(targets, list):
+        raise ConfigError(f"{where} the edits must be a list of prompts, not {short(value)}")
+    return tuple(prompt_of(target, f"{where} an edit") for target in targets)
+
+
+def _with_texts(folder: Path, limit: int | None) -> list[Example]:
+    try:
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} cannot be read: {reason(error)}; check its permissions") from error
+    if not any(is_file(file.with_suffix(".txt")) for file in files):
+        raise ConfigError(
+            f"the folder {folder} has no captions: expected captions.jsonl, captions.csv, a .txt beside each picture, "
+            "PIE-Bench's mapping_file.json or what datasets' save_to_disk writes; add one of them"
+        )
+    return [_with_text(file) for file in files[:limit]]
+
+
+def _with_text(file: Path) -> Example:
+    caption = file.with_suffix(".txt")
+    if not is_file(caption):
+        raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the picture out")
+    return Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}"))

@@ -1,0 +1,149 @@
+"""Data sets of the Hugging Face library `datasets`: from its cache, or as `save_to_disk` writes them.
+
+Nothing is ever downloaded here. A data set may be hundreds of gigabytes, and whether to get it is not ours to decide.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from renoise.errors import ConfigError
+from renoise.evaluation.data.example import Example
+from renoise.evaluation.data.reading import checked, first_of, is_file, one_line, prompt_of
+
+PREFIX = "hf:"
+PICTURE_KEYS = ("image", "jpg", "png")
+CAPTION_KEYS = ("caption", "text", "prompt")
+_NAME = re.compile(rf"(?:{PREFIX})?(?P<name>\w[\w.-]*/\w[\w.-]*)(?::(?P<split>\w[\w.-]*))?")
+
+
+def split_name(source: str) -> tuple[str, str | None] | None:
+    """The name and the split of `[hf:]owner/name[:split]`, or None if `source` has another form.
+
+    Example:
+        >>> split_name("hf:owner/pictures:test")
+        ('owner/pictures', 'test')
+    """
+    found = _NAME.fullmatch(source)
+    return (found["name"], found["split"]) if found else None
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` of `datasets` has written `folder`."""
+    return any(is_file(folder / name) for name in ("state.json", "dataset_dict.json"))
+
+
+def load_cached(name: str, split: str | None = None, limit: int | None = None) -> list[Example]:
+    """The rows of a data set that `datasets.load_dataset(name)` has brought into its cache before.
+
+    Args:
+        name: owner/name.
+        split: which of its splits; not needed if it has one.
+        limit: take the first so many.
+
+    Raises:
+        ConfigError: if `datasets` is not installed, the data set is not in its cache, or its rows cannot be used.
+    """
+    datasets = _library(name)
+    with _offline(datasets):
+        try:
+            loaded = datasets.load_dataset(name)
+        except Exception as error:  # datasets raises whatever its many readers do: all of it means "not loaded"
+            raise ConfigError(
+                f"{name} is no folder or file here, and no data set that can be read from the cache "
+                f"({one_line(error)}); correct the path, or get it with: "
+                f"python -c \"import datasets; datasets.load_dataset('{name}')\", "
+                "or give a folder written by its save_to_disk"
+            ) from error
+        return _examples(_one_split(loaded, split, f"{name}:"), name, limit)
+
+
+def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
+    """The rows of a data set that `save_to_disk` has written; of one with several splits, give the folder of a split.
+
+    Args:
+        folder: what `save_to_disk` was given.
+        limit: take the first so many.
+
+    Raises:
+        ConfigError: if `datasets` is not installed, or the data set or its rows cannot be used.
+    """
+    datasets = _library(str(folder))
+    with _offline(datasets):
+        try:
+            loaded = datasets.load_from_disk(str(folder))
+        except Exception as error:  # as above
+            raise ConfigError(
+                f"{folder} cannot be read as a saved data set: {one_line(error)}; save it again with save_to_disk"
+            ) from error
+        return _examples(_one_split(loaded, None, f"{folder}/"), str(folder), limit)
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} is read with the library datasets, which is not installed; run: pip install datasets, "
+            "or correct the path if a folder or file was meant"
+        ) from error
+
+
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Both libraries switched to offline mode, and back.
+
+    There is no argument for it: even with `DownloadConfig(local_files_only=True)` the hub is asked first. With its
+    own switch `datasets` goes to its cache at once; with the other, `huggingface_hub` refuses any request after all.
+    """
+    switches: tuple[Any, ...] = (datasets.config, importlib.import_module("huggingface_hub.constants"))
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = value
+
+
+def _one_split(loaded: Any, split: str | None, prefix: str) -> Any:
+    """The rows of one split; `prefix` and a split's name are what a user would give for it."""
+    if not isinstance(loaded, dict):
+        return loaded
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split not in loaded:
+        asked = "several splits" if split is None else f"no split {split!r}"
+        raise ConfigError(f"{prefix[:-1]} has {asked}; give one of {', '.join(prefix + name for name in loaded)}")
+    return loaded[split]
+
+
+def _examples(rows: Any, source: str, limit: int | None) -> list[Example]:
+    count = len(rows) if limit is None else min(limit, len(rows))
+    return checked([_example(rows, number, source) for number in range(count)], source, remedy="get it again")
+
+
+def _example(rows: Any, number: int, source: str) -> Example:
+    where = f"{source}, row {number},"
+    try:
+        row = rows[number]
+    except Exception as error:  # a picture that cannot be decoded, or is not in the cache
+        raise ConfigError(f"{where} cannot be read: {one_line(error)}; get the data set again") from error
+    picture = first_of(row, PICTURE_KEYS, where)
+    if not isinstance(picture, Image.Image):
+        raise ConfigError(
+            f"{where} holds a {type(picture).__name__} for a picture; cast the column to datasets.Image() and save it "
+            "with save_to_disk"
+        )
+    caption = first_of(row, CAPTION_KEYS, where)
+    if isinstance(caption, list):
+        caption = next(iter(caption), None)
+    return Example(f"{number:06d}", picture, prompt_of(caption, f"{where} the caption"))

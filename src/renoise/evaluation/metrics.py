@@ -1,0 +1,68 @@
+"""How near a picture comes to another, each number as its field computes it.
+
+L2 is the mean squared error of values in [0, 1] (what the paper's tables call L2), PSNR = -10 log10 L2. SSIM and
+MS-SSIM (Wang et al., 2004 and 2003) and LPIPS (Zhang et al., 2018, arXiv 1801.03924, AlexNet) are torchmetrics'.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from renoise.images import psnr
+
+__all__ = ["l2", "lpips", "ms_ssim", "psnr", "ssim"]
+
+# MS-SSIM halves the picture four times and needs more than its window of 11 left.
+_SMALLEST_MS_SSIM_SIDE = 161
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error of pictures (B, 3, H, W) in [0, 1], shape (B,)."""
+    return (a.float() - b.float()).square().flatten(1).mean(dim=1)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of pictures (B, 3, H, W) in [0, 1], shape (B,); 1 for equal pictures."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    values = structural_similarity_index_measure(a.float(), b.float(), data_range=1.0, reduction="none")
+    assert isinstance(values, Tensor)
+    return values.reshape(-1)
+
+
+def ms_ssim(a: Tensor, b: Tensor) -> Tensor | None:
+    """Multi-scale structural similarity, shape (B,); None for pictures that are too small for its five scales."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    if min(a.shape[-2:]) < _SMALLEST_MS_SSIM_SIDE:
+        return None
+    values = multiscale_structural_similarity_index_measure(a.float(), b.float(), data_range=1.0, reduction="none")
+    return values.reshape(-1)
+
+
+def lpips(a: Tensor, b: Tensor) -> Tensor | None:
+    """Learned perceptual distance (AlexNet) of pictures (B, 3, H, W) in [0, 1], shape (B,), or None.
+
+    None means that torchvision or the network's weights are not on this machine. Nothing is downloaded for it, and
+    nothing else is given under its name. To have it, install torchvision and call
+    `torchvision.models.alexnet(weights="DEFAULT")` once.
+    """
+    if not _has_lpips():
+        return None
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    pairs = zip(2.0 * a.float() - 1.0, 2.0 * b.float() - 1.0, strict=True)
+    return torch.stack([learned_perceptual_image_patch_similarity(x[None], y[None], net_type="alex") for x, y in pairs])
+
+
+@cache
+def _has_lpips() -> bool:
+    """Whether AlexNet's weights lie where torchvision keeps them, and torchvision is there to read them."""
+    if find_spec("torchvision") is None:
+        return False
+    return any((Path(torch.hub.get_dir()) / "checkpoints").glob("alexnet-*.pth"))

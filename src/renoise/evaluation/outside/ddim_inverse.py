@@ -1,0 +1,115 @@
+"""DDIM inversion as diffusers does it: the reference from outside, in which this library takes no step of its own.
+
+DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12) run backwards (Dhariwal and Nichol, 2021, arXiv 2105.05233), with the
+prediction at z_{t-1} in the place of that at z_t. In the letters of `renoise.steps`, `DDIMInverseScheduler` (diffusers
+0.42.1) and plain reversing here (`ReNoise` with DDIM and K = 0) compare so:
+
+- both walk the same timesteps, tell the network the noisier one of each step, t, and step from the noise level of
+  t - 1000 // N to that of t. There is no shift between them;
+- for epsilon and sample prediction their step is the same, z_t = (z_{t-1} - psi m) / phi;
+- for v prediction it is not. Diffusers reads m as the velocity at the cleaner timestep, which makes it
+  z_t = phi z_{t-1} - psi m. Its sampler reads m as the velocity at t, as the network was told, and that step undone is
+  (z_{t-1} - psi m) / phi: even where the prediction does not change along the step, diffusers' inversion does not undo
+  diffusers' sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from renoise.editor import Editor
+from renoise.evaluation.methods import Drawn, Noised
+from renoise.evaluation.outside.shared import (
+    OneSchedule,
+    clean_latents,
+    network,
+    require_finite_latents,
+    sampler_like,
+    settle,
+)
+from renoise.schedulers import steps_for
+from renoise.steps import Step
+
+# The spacings of DDIMInverseScheduler, and what stands in for another: DDIM's default.
+SPACINGS = ("leading", "trailing")
+DEFAULT_SPACING = "leading"
+
+
+@dataclass(frozen=True)
+class DDIMInverse(OneSchedule):
+    """DDIM inversion with diffusers' `DDIMInverseScheduler`, and sampling with its `DDIMScheduler`.
+
+    Both are made from the configuration of the model's scheduler, whatever its class, with clipping off. Its timestep
+    spacing is kept but for "linspace" (Euler's default), which `DDIMInverseScheduler` does not know: that becomes
+    "leading", as does the missing one of LCM, whose own timesteps DDIM has no notion of.
+
+    Attributes:
+        num_steps: length of both schedules.
+
+    Raises:
+        ConfigError: for a number of steps below 1; when it inverts, for one above the model's timesteps.
+
+    Example:
+        >>> DDIMInverse(50).settings()
+        {'num_steps': 50, 'kind': 'ddim-inverse'}
+    """
+
+    kind: ClassVar[str] = "ddim-inverse"
+
+    num_steps: int = 50
+
+    def __post_init__(self) -> None:
+        settle(self, "num_steps")
+
+    def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
+        """See `Method`; the inversion is not guided, and neither is `draw` unless it is told to be.
+
+        Raises:
+            SchedulerError: if the model is no diffusion model on `alphas_cumprod`, or has no such schedule.
+            NumericalError: if the inversion ends in NaN or infinity.
+        """
+        z = start = clean_latents(editor, z_0)
+        ddim, inverse = self._schedulers(editor)
+        passes = 0
+        with network(editor, prompts, 1.0, start) as net:
+            # A surplus timestep of trailing spacing comes first here (see `renoise.schedulers`).
+            for t in inverse.timesteps[-self.num_steps :]:
+                z = inverse.step(net.predict(z, _at(t)), t, z, return_dict=False)[0]
+                passes += net.passes
+        require_finite_latents(editor, z, "the inverted latent")
+        z_T = z
+
+        def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
+            z, passes = z_T, 0
+            scale = 1.0 if guidance_scale is None else guidance_scale
+            with network(editor, prompts if targets is None else targets, scale, z_T) as net:
+                for t in ddim.timesteps[: self.num_steps]:
+                    z = ddim.step(net.predict(z, _at(t)), t, z, return_dict=False)[0]
+                    passes += net.passes
+            return Drawn(editor.decode(z, "pt").cpu(), passes)
+
+        return Noised(z_T, passes, draw)
+
+    def _schedulers(self, editor: Editor) -> tuple[Any, Any]:
+        """The sampler of diffusers and its inverse, with their schedules set."""
+        from diffusers import DDIMInverseScheduler
+
+        own = editor.pipe.scheduler
+        spacing = own.config.get("timestep_spacing")
+        spacing = spacing if spacing in SPACINGS else DEFAULT_SPACING
+        ddim = sampler_like(own, "DDIMScheduler", timestep_spacing=spacing)
+        # They check little themselves: our own table refuses a schedule with timesteps that the model does not have.
+        steps_for(ddim, self.num_steps)
+        inverse = DDIMInverseScheduler.from_config(ddim.config, clip_sample=False)
+        ddim.set_timesteps(self.num_steps)
+        inverse.set_timesteps(self.num_steps)
+        return ddim, inverse
+
+
+def _at(timestep: Tensor) -> Step:
+    """What the network has to know of a step: its timestep. The coefficients are diffusers' business."""
+    return Step(phi=1.0, psi=0.0, rho=0.0, timestep=float(timestep))

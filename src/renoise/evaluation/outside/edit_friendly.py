@@ -1,0 +1,186 @@
+"""Edit-friendly DDPM inversion (Huberman-Spiegelglas, Kulikov and Michaeli, 2024, arXiv 2304.06140, alg. 1).
+
+Every z_t is drawn from z_0 with a noise of its own, so that neighbours are further apart than along a sampler's path,
+and then the noise of each step of a stochastic sampler is solved for, from the noisiest step to the cleanest:
+
+    z_t     = alpha_t z_0 + sigma_t eps_t,    eps_t independent for each t                 (draw)
+    n_t     = (z_{t-1} - phi_t z_t - psi_t m(z_t, t, c)) / rho_t                           (solve)
+    z_{t-1} <- phi_t z_t + psi_t m(z_t, t, c) + rho_t n_t                                  (no error builds up)
+
+The solved noises carry the picture and are larger than a sampler's; z_T and all n_t are the inversion. It costs one
+prediction for each step, and none for a last step without noise. Every step with noise is exact. Where the last one has
+none (Euler ancestral, LCM, DDPM, TCD, and DDIM with set_alpha_to_one), there is nothing to solve for in it, and the
+picture comes back only as well as the network sees it in z_1, the least noisy of the drawn latents: with a few steps
+z_1 is very noisy, and the reconstruction far off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from renoise.config import InversionConfig
+from renoise.denoising import denoise_steps
+from renoise.editor import Editor
+from renoise.errors import ConfigError, SchedulerError
+from renoise.evaluation.methods import Drawn, Noised
+from renoise.evaluation.outside.shared import (
+    OneSchedule,
+    clean_latents,
+    network,
+    require_finite_latents,
+    sampler_like,
+    settle,
+)
+from renoise.inversion import PredictAt, draw_noise, generators_for
+from renoise.schedulers import SUPPORTED, steps_for
+from renoise.steps import Step
+
+DDIM = "DDIMScheduler"
+
+
+@dataclass(frozen=True)
+class EditFriendly(OneSchedule):
+    """Edit-friendly DDPM inversion, on any stochastic sampler.
+
+    The paper's settings are 100 steps, of which the 36 noisiest are left out (strength 0.64), and guidance scales of
+    3.5 for the inversion and 15 for the edit. Without guidance it takes half the passes.
+
+    Attributes:
+        num_steps: length of the whole schedule.
+        eta: DDIM's, above 0 and at most 1; 1 is the paper's DDPM. Other samplers add noise of their own amount.
+        strength: the share of the schedule that is used, in (0, 1]; the paper's T_skip is what is left out.
+        guidance_scale: of the inversion and of the reconstruction, which must agree; 1 (or less) is none.
+        edit_guidance_scale: of drawing with another prompt.
+        scheduler: the sampler's class in diffusers; None is the model's own where that adds noise, and DDIM where it
+            does not.
+        seed: of the drawn noises; every picture draws from a generator of its own with this seed.
+
+    Raises:
+        ConfigError: for a setting out of its range; eta = 0 leaves no noise to solve for.
+
+    Example:
+        >>> EditFriendly(num_steps=100, strength=0.64, guidance_scale=3.5, edit_guidance_scale=15.0).eta
+        1.0
+    """
+
+    kind: ClassVar[str] = "edit-friendly"
+
+    num_steps: int = 50
+    eta: float = 1.0
+    strength: float = 1.0
+    guidance_scale: float = 1.0
+    edit_guidance_scale: float = 1.0
+    scheduler: str | None = DDIM
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settle(self, "num_steps", "eta", "strength", "guidance_scale", "seed")
+        edit = InversionConfig(guidance_scale=self.edit_guidance_scale).guidance_scale
+        object.__setattr__(self, "edit_guidance_scale", edit)
+        if not self.eta:
+            raise ConfigError(
+                f"eta must be above 0 and at most 1, not {self.eta}: without noise in the sampler's steps there is "
+                "none to solve for; use eta=1, or the method ddim-inverse for the deterministic sampler"
+            )
+
+    def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
+        """See `Method`.
+
+        Raises:
+            SchedulerError: if the sampler is unknown, adds no noise, or is of another kind than the model.
+            NumericalError: if a prediction or a solved noise is NaN or infinite.
+        """
+        clean = clean_latents(editor, z_0)
+        steps = self.steps(editor)
+        drawn = draw_noise(len(steps), clean.shape, generators_for(None, self.seed, len(clean)), clean.device)
+        with network(editor, prompts, self.guidance_scale, clean) as net:
+            solved = solve(steps, net.predict, clean, drawn)
+            passes = solved.predictions * net.passes
+        require_finite_latents(editor, solved.noise, "the solved noises")
+
+        def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
+            own = self.guidance_scale if targets is None else self.edit_guidance_scale
+            scale, z, passes = own if guidance_scale is None else guidance_scale, solved.latents, 0
+            with network(editor, prompts if targets is None else targets, scale, z) as net:
+                for walked in denoise_steps(steps, net.predict, z, solved.noise):
+                    z = walked.latents
+                    passes += net.passes
+            return Drawn(editor.decode(z, "pt").cpu(), passes)
+
+        return Noised(solved.latents, passes, draw)
+
+    def steps(self, editor: Editor) -> tuple[Step, ...]:
+        """The sampler's steps that are used, in sampling order.
+
+        Raises:
+            SchedulerError: if the sampler is unknown or of another kind than the model, or none of the steps adds
+                noise.
+        """
+        own = editor.pipe.scheduler
+        name = self.scheduler or _own_or_ddim(own, self.num_steps)
+        scheduler = own if self.scheduler is None and name != DDIM else sampler_like(own, name)
+        steps = steps_for(scheduler, self.num_steps, eta=self.eta if name == DDIM else None, strength=self.strength)
+        if not any(step.stochastic for step in steps):
+            raise SchedulerError(
+                f"none of the {len(steps)} steps of {name} adds noise, so there is none to solve for; use more of "
+                "them, DDIMScheduler with eta=1, or another stochastic sampler"
+            )
+        return steps
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Pictures as edit-friendly noise.
+
+    Attributes:
+        latents: z_T, (B, C, h, w).
+        noise: (num_steps, B, C, h, w) in sampling order; zero for a step that adds none.
+        predictions: how many the network made.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    predictions: int
+
+
+def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor) -> Solved:
+    """The noises with which the sampler goes from one independently drawn latent to the next, and last to z_0.
+
+    A step that adds no noise goes where it goes; the next one starts from there.
+
+    Args:
+        steps: the sampler's steps in sampling order.
+        predict: the network, from a latent and a step to its raw output.
+        z_0: the clean latents, float32 (B, C, h, w).
+        drawn: eps_t of each step, (len(steps), B, C, h, w) in sampling order.
+
+    Example:
+        >>> step = Step(phi=1.0, psi=-1.0, rho=0.5, timestep=500.0, alpha=1.0, sigma=2.0)
+        >>> solve([step], lambda z, step: z, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1)).noise.item()
+        0.0
+    """
+    noised = [step.add_noise(z_0, eps) for step, eps in zip(steps, drawn, strict=True)]
+    z, noises, predictions = noised[0], [], 0
+    for index, (step, z_prev) in enumerate(zip(steps, [*noised[1:], z_0], strict=True)):
+        if not step.stochastic and index + 1 == len(steps):
+            # Nothing depends on where the last step leads.
+            noises.append(torch.zeros_like(z))
+            break
+        prediction = predict(z, step)
+        predictions += 1
+        noises.append(step.noise_for(z_prev, z, prediction) if step.stochastic else torch.zeros_like(z))
+        z = step.apply(z, prediction, noises[-1])
+    return Solved(noised[0], torch.stack(noises), predictions)
+
+
+def _own_or_ddim(scheduler: Any, num_steps: int) -> str:
+    """The class of the model's own sampler if that adds noise, else DDIM's."""
+    name = type(scheduler).__name__
+    if name == DDIM or name not in SUPPORTED:
+        return DDIM
+    return name if any(step.stochastic for step in steps_for(scheduler, num_steps)) else DDIM

@@ -1,0 +1,45 @@
+"""Metrics on pictures whose answers are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from renoise.evaluation import metrics
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    return torch.rand(3, 3, 48, 40, generator=torch.Generator().manual_seed(0))
+
+
+def test_l2_and_psnr_are_each_others(pictures: torch.Tensor) -> None:
+    other = (pictures + torch.tensor([0.1, 0.2, 0.0]).view(3, 1, 1, 1)).double()
+    l2 = metrics.l2(pictures, other.float())
+    torch.testing.assert_close(l2, torch.tensor([0.01, 0.04, 0.0]), atol=1e-6, rtol=1e-4)
+    assert float(metrics.psnr(pictures, other.float())[0]) == pytest.approx(20.0, abs=1e-3)
+    assert math.isinf(float(metrics.psnr(pictures, pictures)[0]))
+
+
+def test_ssim_is_one_for_equal_pictures_and_falls_with_noise(pictures: torch.Tensor) -> None:
+    torch.testing.assert_close(metrics.ssim(pictures, pictures), torch.ones(3))
+    noisy = pictures + 0.2 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1))
+    assert float(metrics.ssim(pictures, noisy).max()) < 0.95
+    assert metrics.ssim(pictures[:1], noisy[:1]).shape == (1,)
+
+
+def test_ms_ssim_is_not_available_for_small_pictures(pictures: torch.Tensor) -> None:
+    assert metrics.ms_ssim(pictures, pictures) is None
+    large = torch.rand(2, 3, 176, 180, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(metrics.ms_ssim(large, large), torch.ones(2))
+
+
+def test_lpips_is_not_available_without_its_network(
+    pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    metrics._has_lpips.cache_clear()
+    assert metrics.lpips(pictures, pictures) is None
+    metrics._has_lpips.cache_clear()
