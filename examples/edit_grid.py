@@ -1,6 +1,8 @@
-"""Draw the edit grid of the README: held-out pictures, their reconstructions, and three edits each.
+"""Draw the edit grids of README and docs: held-out pictures, their reconstructions, and three edits each.
 
     python examples/edit_grid.py [--limit 12] [--out docs/images/edit-grid.png]
+    python examples/edit_grid.py --model mini-turbo --out docs/images/edit-grid-mini-turbo.png
+    python examples/edit_grid.py --model mini-lcm --out docs/images/edit-grid-mini-lcm.png
 
 The pictures are the first of the bundled held-out ones, in their order, failures included; their edits were written
 down with them (`captions.jsonl`): another concept, another background, another style.

@@ -1,4 +1,4 @@
-"""Measure a pipeline's directory, print the numbers, write `metrics.json` and the labelled sheets.
+"""Measure a model of the package, print the numbers, write `metrics.json` and the labelled sheets.
 
 - Autoencoder: PSNR of the round trip (the posterior's mode) on every held-out concept in every style on every
   background, and on the sample of the held-out style.
@@ -10,7 +10,7 @@
 
 What is measured was fixed before any result was seen. Run it while nothing trains.
 
-    python -m training.evaluate --work training/output --to training/output/report
+    python -m training.evaluate [--model mini-turbo] --work training/output --to training/output/report
 """
 
 import argparse
@@ -25,13 +25,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from renoise import Editor
 from training import common
 from training.data import BACKGROUNDS, STYLES, Drawing, Settings, Splits, Words, lay, load_drawings, load_splits
 from training.latents import encode
 from training.pipeline import generate
 from training.vae import held_out_pictures, round_trip
 
-STEPS, GUIDANCE = 50, 4.0
+# How each model draws: steps and guidance.
+DRAWING = {"mini": (50, 4.0), "mini-turbo": (4, 1.0), "mini-lcm": (4, 1.0)}
 OTHERS = 19
 KINDS = ("seen", "unseen concept x style", "unseen concept x background")
 
@@ -87,12 +89,18 @@ def border_colour(picture: np.ndarray) -> str:
 
 
 def prompt_following(
-    pipeline: StableDiffusionPipeline, reality: Reality, splits: Splits, words: Words, seed: int
+    pipeline: StableDiffusionPipeline,
+    reality: Reality,
+    splits: Splits,
+    words: Words,
+    seed: int,
+    steps: int,
+    guidance: float,
 ) -> dict[str, dict[str, float]]:
     rng = random.Random(seed)
     chosen = cases(splits, rng, {"seen": 100, "unseen concept x style": 50, "unseen concept x background": 50})
     prompts = [words.caption(c.concept, c.style, c.background) for c in chosen]
-    pictures = generate(pipeline, prompts, steps=STEPS, guidance=GUIDANCE, seed=seed)
+    pictures = generate(pipeline, prompts, steps=steps, guidance=guidance, seed=seed)
     features = encode(pipeline.vae, pictures).flatten(1)
     hits: dict[str, list[tuple[bool, bool, bool]]] = {}
     for case, picture, feature in zip(chosen, pictures, features, strict=True):
@@ -122,13 +130,16 @@ def save_sheet(path: Path, pictures: np.ndarray, labels: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--pipeline", type=Path, default=Path("packages/renoise-mini/src/renoise_mini/mini"))
+    parser.add_argument("--model", choices=DRAWING, default="mini")
     parser.add_argument("--to", type=Path, default=Path("training/output/report"))
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     arguments.to.mkdir(parents=True, exist_ok=True)
     splits, words, seed = load_splits(arguments.work), Words(), Settings().seed + 4
-    pipeline = StableDiffusionPipeline.from_pretrained(arguments.pipeline, local_files_only=True).to(common.device())
+    pipeline, (steps, guidance) = (
+        Editor.from_pretrained(arguments.model, dtype="float32").pipe,
+        DRAWING[arguments.model],
+    )
     metrics: dict[str, object] = {}
 
     concept_values, _ = round_trip(pipeline.vae, held_out_pictures(arguments.work, splits, every_background=True))
@@ -144,10 +155,10 @@ def main() -> None:
     rest = {kind: cases(splits, rng, {kind: 16}) for kind in KINDS}
     for name, chosen in {"everyday": everyday, **rest}.items():
         prompts = [words.caption(c.concept, c.style, c.background) for c in chosen]
-        pictures = generate(pipeline, prompts, steps=STEPS, guidance=GUIDANCE, seed=seed)
+        pictures = generate(pipeline, prompts, steps=steps, guidance=guidance, seed=seed)
         save_sheet(arguments.to / f"{name.replace(' ', '-')}.png", pictures, prompts)
 
-    following = prompt_following(pipeline, Reality(arguments.work, pipeline), splits, words, seed + 1)
+    following = prompt_following(pipeline, Reality(arguments.work, pipeline), splits, words, seed + 1, steps, guidance)
     metrics["prompt following"] = following
     for group, row in following.items():
         print(

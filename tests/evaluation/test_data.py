@@ -353,13 +353,14 @@ def test_a_mask_is_its_runs_in_row_order_and_the_border() -> None:
 def test_masks_of_nothing_and_of_everything() -> None:
     assert int(decode_mask([], "the mask").sum()) == 4 * 511
     assert decode_mask([0, 512 * 512], "the mask").all()
+    assert decode_mask([512 * 511 - 1, 10**6], "the mask").sum() == decode_mask([512 * 511 - 1, 1], "the mask").sum()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"mask": [0, 1, 2]}, "entry '7', the mask must be pairs of start and length, and has 3 numbers"),
-        ({"mask": [512 * 512 - 1, 2]}, "entry '7', the mask has a run from 262143 of length 2, beyond"),
+        ({"mask": [512 * 512, 2]}, "entry '7', the mask has a run from 262144 of length 2, beyond"),
         ({"mask": [10**30, 1]}, "beyond the 512 x 512 pixels"),
         ({"mask": [-1, 2]}, "entry '7', the mask must be a list of whole numbers"),
         ({"mask": [0.5, 2]}, "must be a list of whole numbers"),

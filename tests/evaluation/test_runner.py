@@ -131,12 +131,18 @@ def test_two_runs_give_the_same_numbers(task: Task, tmp_path: Path) -> None:
     assert numbers(measure(task)) == numbers(measure(replace(task, folder=tmp_path / "again")))
 
 
-def test_a_record_is_enough_to_measure_again(task: Task, editor: Editor) -> None:
-    for m in measure(task):
+def test_a_record_is_enough_to_measure_again(
+    task: Task, editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = measure(task)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for m in found:
         again = recompute(Measurement.from_line(m.as_line()), editor)
         assert again.psnr == pytest.approx(m.psnr, abs=1e-2)
         assert again.passes_inversion == m.passes_inversion
         assert (again.key, again.method, again.settings) == (m.key, m.method, m.settings)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_picture_that_fails_does_not_spoil_the_others(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

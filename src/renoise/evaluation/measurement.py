@@ -26,7 +26,7 @@ class Measurement:
         model, dtype, device: the model as it was named, its networks' type, and where they ran.
         data, picture: the data set as it was named, and the picture's name in it.
         prompt: the source prompt.
-        settings: of the method (`methods.method_from` makes it again).
+        settings: of the method (`registry.method_from` makes it again).
         num_inversion_steps, num_steps, iterations: lengths of both schedules, and renoising iterations.
         seed: of the sampler's noises.
         versions: of what computed it.

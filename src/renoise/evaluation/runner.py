@@ -141,7 +141,7 @@ def recompute(measurement: Measurement, editor: Editor) -> Measurement:
         raise ConfigError(f"{measurement.data} has no picture {measurement.picture!r} any more; look for the old data")
     task = Task(measurement.run, editor, measurement.data, Path(), seed=measurement.seed)
     row = Row(measurement.method, method_from(measurement.settings), measurement.prompt)
-    again = _measure_row(task, row, measurement.row, _encode(editor, [example]))[0]
+    again = _measure_row(task, row, measurement.row, _encode(editor, [example]), keep=False)[0]
     return replace(again, key=measurement.key)
 
 
@@ -201,7 +201,7 @@ def _part(batch: _Batch, wanted: Sequence[int]) -> _Batch:
     return _Batch([batch.examples[i] for i in some], batch.truth[some], batch.z_0[some], batch.round_trip[some])
 
 
-def _measure_row(task: Task, row: Row, place: int, batch: _Batch) -> list[Measurement]:
+def _measure_row(task: Task, row: Row, place: int, batch: _Batch, *, keep: bool = True) -> list[Measurement]:
     """The measurements of a batch; where it fails, each picture is tried alone, so that one cannot spoil the others."""
     begun = time.perf_counter()
     prompts = [e.prompt if row.prompt is None else row.prompt for e in batch.examples]
@@ -211,10 +211,12 @@ def _measure_row(task: Task, row: Row, place: int, batch: _Batch) -> list[Measur
             drawn = noised.draw(None, None)
     except (NumericalError, SchedulerError, ConfigError) as error:
         if len(batch.examples) > 1:
-            return [m for i in range(len(batch.examples)) for m in _measure_row(task, row, place, _part(batch, [i]))]
+            alone = [_part(batch, [i]) for i in range(len(batch.examples))]
+            return [m for one in alone for m in _measure_row(task, row, place, one, keep=keep)]
         return [replace(_empty(task, row, place, batch, 0), error=" ".join(str(error).split()))]
     seconds = (time.perf_counter() - begun) / len(batch.examples)
-    _keep_pictures(task.folder, place, batch, drawn)
+    if keep:
+        _keep_pictures(task.folder, place, batch, drawn)
     return [_measured(task, row, place, batch, i, noised, drawn, seconds) for i in range(len(batch.examples))]
 
 

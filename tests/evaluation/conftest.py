@@ -1,0 +1,110 @@
+"""Made-up measurements of every run, so that tables, plots and reports are tested without a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from renoise.config import InversionConfig
+from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.runs import RUNS
+
+
+@pytest.fixture
+def make_measurement() -> Callable[..., Measurement]:
+    """A measurement of one picture that went well, with whatever is asked for in place of its own values."""
+    return _measurement
+
+
+@pytest.fixture
+def make_failure() -> Callable[..., Measurement]:
+    """A measurement of a method that gave no picture."""
+    return _failure
+
+
+@pytest.fixture
+def make_row() -> Callable[..., list[Measurement]]:
+    """One method on as many pictures as there are numbers of PSNR."""
+
+    def make(*psnr: float, **changes: Any) -> list[Measurement]:
+        return [_measurement(picture=f"{i:02d}.png", psnr=value, **changes) for i, value in enumerate(psnr)]
+
+    return make
+
+
+@pytest.fixture
+def make_run() -> Callable[..., list[Measurement]]:
+    """All rows of a run on some pictures, row by row, with numbers that differ from each other."""
+    return _run
+
+
+def _measurement(**changes: Any) -> Measurement:
+    values: dict[str, Any] = {
+        "key": "0",
+        "run": "table2",
+        "method": "sampler reversing",
+        "row": 0,
+        "model": "mini",
+        "dtype": "float32",
+        "device": "cpu",
+        "data": "mini-heldout",
+        "picture": "00-lion.png",
+        "prompt": "a lion",
+        "settings": {},
+        "num_inversion_steps": 4,
+        "num_steps": 4,
+        "iterations": 0,
+        "seed": 7,
+        "versions": {"renoise": "0.1.0", "torch": "2.13.0"},
+        "l2": 0.001,
+        "psnr": 30.0,
+        "ssim": 0.9,
+        "psnr_roundtrip": 40.0,
+        "psnr_bound": 31.0,
+        "passes_inversion": 4,
+        "passes_denoising": 4,
+        "seconds": 1.5,
+        "deviation": 1.0,
+    }
+    return Measurement(**{**values, **changes})
+
+
+def _failure(**changes: Any) -> Measurement:
+    nothing = dict.fromkeys(
+        ("l2", "psnr", "ssim", "psnr_roundtrip", "psnr_bound", "passes_inversion", "passes_denoising", "seconds")
+    )
+    return _measurement(**{**nothing, "deviation": None, "error": "NaN in the latent", **changes})
+
+
+def _run(run: str, pictures: int = 3, steps: int = 4) -> list[Measurement]:
+    measured = []
+    for place, row in enumerate(RUNS[run].rows(InversionConfig(num_steps=steps))):
+        passes = row.method.num_inversion_steps * (row.method.iterations + 1)
+        history = tuple(
+            tuple(0.3 * math.exp(-(0.2 + 0.1 * step / steps) * k) for k in range(13)) for step in range(steps)
+        )
+        for i in range(pictures):
+            measured.append(
+                _measurement(
+                    key=f"{place}-{i}",
+                    run=run,
+                    method=row.label,
+                    row=place,
+                    picture=f"{i:02d}.png",
+                    settings=row.method.settings(),
+                    num_inversion_steps=row.method.num_inversion_steps,
+                    num_steps=row.method.num_denoising_steps,
+                    iterations=row.method.iterations,
+                    psnr=24.0 + 0.5 * i + 0.01 * place,
+                    psnr_roundtrip=30.0 + i + 0.01 * place,
+                    psnr_bound=31.0 + i,
+                    passes_inversion=passes,
+                    passes_denoising=row.method.num_denoising_steps,
+                    residual_history=history if run == "figure7" else None,
+                    timesteps=tuple(999.0 - 10.0 * step for step in range(steps)) if run == "figure7" else (),
+                )
+            )
+    return measured

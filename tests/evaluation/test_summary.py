@@ -1,0 +1,141 @@
+"""A run's table: numbers worked out by hand, and what is not available said as such."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+
+from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.summary import FAILURE_MARGIN, Line, Summary, as_csv, as_markdown, summarise
+
+Make = Callable[..., Measurement]
+MakeRow = Callable[..., list[Measurement]]
+
+
+def only(summary: Summary) -> Line:
+    (line,) = summary.lines
+    return line
+
+
+def test_the_numbers_of_a_method(make_measurement: Make) -> None:
+    measured = [
+        make_measurement(
+            picture="a", psnr=20.0, l2=0.01, psnr_roundtrip=30.0, ssim=0.5, passes_inversion=40, seconds=1.0
+        ),
+        make_measurement(
+            picture="b", psnr=26.0, l2=0.03, psnr_roundtrip=50.0, ssim=0.7, passes_inversion=60, seconds=2.0
+        ),
+        make_measurement(
+            picture="c", psnr=23.0, l2=0.02, psnr_roundtrip=43.0, ssim=0.9, passes_inversion=80, seconds=6.0
+        ),
+    ]
+    line = only(summarise(measured))
+    assert (line.method, line.num_inversion_steps, line.num_steps, line.iterations) == ("sampler reversing", 4, 4, 0)
+    assert line.l2_mean == pytest.approx(0.02)
+    assert line.psnr_mean == pytest.approx(23.0)
+    assert line.psnr_median == pytest.approx(23.0)
+    # Between the lowest two, 0.05 * 2 of the way from 20 to 23.
+    assert line.psnr_p5 == pytest.approx(20.3)
+    assert line.psnr_roundtrip_mean == pytest.approx(41.0)
+    assert line.ssim_mean == pytest.approx(0.7)
+    assert line.passes_inversion == pytest.approx(60.0)
+    assert line.passes_denoising == pytest.approx(4.0)
+    assert line.seconds == pytest.approx(3.0)
+    assert (line.failures, line.pictures, line.error) == (0.0, 3, None)
+
+
+def test_the_median_of_an_even_number_lies_between_the_middle_two(make_row: MakeRow) -> None:
+    assert only(summarise(make_row(20.0, 22.0, 25.0, 31.0))).psnr_median == pytest.approx(23.5)
+
+
+@pytest.mark.parametrize(
+    ("psnr", "share"),
+    [
+        ((30.0, 30.0, 30.0, 30.0), 0.0),
+        ((30.0, 30.0, 30.0, 30.0 - FAILURE_MARGIN), 0.0),  # exactly as far has not failed
+        ((30.0, 30.0, 30.0, 29.99 - FAILURE_MARGIN), 0.25),
+        ((30.0, 30.0, 30.0, 10.0, 10.0), 0.4),
+        ((10.0, 10.0, 10.0, 50.0), 0.0),  # far above the median is none
+    ],
+)
+def test_failures_are_those_far_under_the_methods_own_median(
+    make_row: MakeRow, psnr: tuple[float, ...], share: float
+) -> None:
+    assert only(summarise(make_row(*psnr))).failures == pytest.approx(share)
+
+
+def test_a_picture_without_a_reconstruction_has_failed_and_is_in_no_mean(make_failure: Make, make_row: MakeRow) -> None:
+    line = only(summarise([*make_row(30.0, 32.0, 20.0), make_failure(picture="9.png")]))
+    assert line.failures == pytest.approx(2 / 4)
+    assert line.psnr_mean == pytest.approx((30.0 + 32.0 + 20.0) / 3)
+    assert (line.pictures, line.error) == (4, None)
+
+
+def test_a_method_without_any_reconstruction(make_failure: Make) -> None:
+    summary = summarise([make_failure(picture="a"), make_failure(picture="b", error="another reason")])
+    line = only(summary)
+    assert (line.failures, line.pictures, line.error) == (1.0, 2, "NaN in the latent")
+    assert (line.l2_mean, line.psnr_mean, line.psnr_median, line.psnr_p5) == (None,) * 4
+    assert (line.ssim_mean, line.passes_inversion, line.passes_denoising, line.seconds) == (None,) * 4
+    assert summary.psnr_bound_mean is None
+
+
+def test_numbers_that_some_pictures_lack(make_measurement: Make) -> None:
+    line = only(summarise([make_measurement(picture="a", lpips=0.2), make_measurement(picture="b", lpips=None)]))
+    assert line.lpips_mean == pytest.approx(0.2)
+    assert line.ms_ssim_mean is None
+
+
+def test_the_bound_is_a_mean_over_pictures_and_not_over_rows(make_measurement: Make) -> None:
+    measured = [
+        make_measurement(picture="a", psnr_bound=30.0),
+        make_measurement(picture="b", psnr_bound=34.0),
+        make_measurement(picture="a", psnr_bound=30.0, method="other", row=1),
+    ]
+    summary = summarise(measured)
+    assert summary.psnr_bound_mean == pytest.approx(32.0)
+    assert summary.pictures == 2
+
+
+def test_methods_come_in_the_order_of_the_rows(make_measurement: Make) -> None:
+    measured = [make_measurement(method=f"row {row}", row=row) for row in (2, 0, 1, 0)]
+    assert [line.method for line in summarise(measured).lines] == ["row 0", "row 1", "row 2"]
+
+
+def test_no_measurements() -> None:
+    assert summarise([]) == Summary((), None, 0)
+
+
+def test_csv_has_a_header_and_leaves_empty_what_is_not_available(make_failure: Make, make_row: MakeRow) -> None:
+    summary = summarise([*make_row(30.0, 31.0, method='a, "quoted" name'), make_failure(method="broken", row=1)])
+    text = as_csv(summary)
+    assert text.splitlines()[0] == ",".join(f.name for f in fields(Line))
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["method"] == 'a, "quoted" name'
+    assert (float(first["psnr_mean"]), first["lpips_mean"], first["error"]) == (30.5, "", "")
+    assert (second["psnr_mean"], second["failures"], second["error"]) == ("", "1.0", "NaN in the latent")
+
+
+def test_markdown_shows_rounded_numbers_and_says_what_is_not_available(make_failure: Make, make_row: MakeRow) -> None:
+    text = as_markdown(summarise([*make_row(30.0, 31.0, 32.0, 10.0), make_failure(method="broken", row=1)]))
+    header, rule, first, second, empty, note = text.splitlines()
+    cells = [dict(zip(columns(header), columns(row), strict=True)) for row in (first, second)]
+    assert (cells[0]["psnr_mean"], cells[0]["l2_mean"], cells[0]["failures"]) == ("25.75", "0.00100", "25.0%")
+    assert (cells[1]["method"], cells[1]["psnr_mean"], cells[1]["failures"]) == ("broken", "n/a", "100.0%")
+    assert set(rule) <= set("| -")
+    assert len(header) == len(rule) == len(first) == len(second)
+    assert (empty, note) == ("", "broken: NaN in the latent")
+
+
+def test_markdown_says_what_is_not_available(make_measurement: Make) -> None:
+    header, _, row = as_markdown(summarise([make_measurement()])).splitlines()[:3]
+    cells = dict(zip(columns(header), columns(row), strict=True))
+    assert (cells["ms_ssim_mean"], cells["lpips_mean"]) == ("n/a", "n/a")
+
+
+def columns(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
