@@ -1,5 +1,6 @@
 # make demo: invert, reconstruct and edit a real picture with the bundled model.   make test: run the tests.
-# Both set up .venv first, which takes some minutes the first time and nothing after that.
+# make evaluate: measure what each part of the method adds, on a few pictures.
+# Each sets up .venv first, which takes some minutes the first time and nothing after that.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -9,11 +10,12 @@ PACKAGES_source := -e .[evaluation] -e packages/renoise-mini
 PACKAGES_wheels := $(addsuffix [evaluation],$(wildcard dist/renoise-[0-9]*.whl)) $(wildcard dist/renoise_mini-*.whl)
 SOURCES := src tests packages training benchmarks examples
 
-.PHONY: help install demo test lint types check format wheels clean
+.PHONY: help install demo test evaluate lint types check format wheels clean
 
 help:
 	@echo "make demo      edit a real picture with the bundled model"
 	@echo "make test      run the tests"
+	@echo "make evaluate  reproduce a small table of what each part of the method adds"
 	@echo "make install   set up .venv (the others do it when it is due)"
 	@echo "make check     lint and types;  make format: mend the formatting;  make wheels: build dist/"
 
@@ -30,6 +32,9 @@ demo: install
 
 test: install
 	$(BIN)/pytest
+
+evaluate: install
+	$(BIN)/renoise evaluate table2 --model mini-turbo --limit 16 --out evaluation/table2-mini-turbo
 
 lint: install
 	$(BIN)/ruff check $(SOURCES)

@@ -49,6 +49,50 @@ def editor(make_editor: Callable[..., Editor]) -> Editor:
     return make_editor()
 
 
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP model with random weights, as transformers saves one."""
+    from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny-sd" / "tokenizer")
+    tokenizer.save_pretrained(folder)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(
+            CLIPConfig(
+                text_config={**shape, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": 24},
+                vision_config={**shape, "image_size": 32, "patch_size": 8},
+                projection_dim=8,
+            )
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny vision transformer with random weights, as transformers saves one."""
+    from transformers import ViTConfig, ViTModel
+
+    folder = tmp_path_factory.mktemp("dino")
+    config = ViTConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def picture() -> Image.Image:
     """A smooth picture with some detail, 100 x 80."""

@@ -109,7 +109,7 @@ def test_the_papers_settings() -> None:
         assert turbo.renoising_at(500).resolved_weights() == (0.0,) * 7 + (1 / 3,) * 3
         assert turbo.renoising_at(100).resolved_weights() == (0.25,) * 4
         assert turbo.edit_losses == EditLosses(pair=10.0, patch_kl=0.055)
-        assert turbo.noise_correction == NoiseCorrection()
+        assert turbo.noise_correction == NoiseCorrection(0.5)
     for name in ("lcm", "lcm-lora"):
         assert presets[name].num_steps == 4
         assert presets[name].renoising_at(500).resolved_weights() == (0.0,) * 5 + (1 / 3,) * 3

@@ -1,17 +1,19 @@
-"""The bundled model: loads without a network, and inversion on it behaves as the paper says."""
+"""The bundled models: they load without a network, and inversion on them behaves as the paper says."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import renoise_mini
-from renoise import Editor, InversionConfig, Renoising, images
+from renoise import Editor, InversionConfig, Renoising, images, presets
 
 HELD_OUT = renoise_mini.path("heldout")
 CAPTIONS = [json.loads(line) for line in (HELD_OUT / "captions.jsonl").read_text().splitlines()]
@@ -22,14 +24,30 @@ def mini() -> Editor:
     return Editor.from_pretrained("mini", device="cpu")
 
 
+def drawn(pipe: Any, steps: int, prompt: str = "a cat face, noto style, on a white background") -> Any:
+    """A picture (128, 128, 3) in [0, 1], without guidance."""
+    result = pipe(
+        prompt,
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    )
+    return result.images[0]
+
+
 def files_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_it_is_small_and_safe() -> None:
-    files = files_under(renoise_mini.path("mini"))
-    assert sum(path.stat().st_size for path in files) <= 40 * 2**20
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt"}
+def test_they_are_small_and_safe() -> None:
+    sizes = {}
+    for model in ("mini", "mini-turbo", "mini-lcm"):
+        files = files_under(renoise_mini.path(model))
+        sizes[model] = sum(path.stat().st_size for path in files)
+        assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt"}
+    assert sizes["mini"] <= 40 * 2**20
+    assert sum(sizes.values()) <= 90 * 10**6
 
 
 def test_it_is_an_ordinary_pipeline_and_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +58,43 @@ def test_it_is_an_ordinary_pipeline_and_needs_no_network(monkeypatch: pytest.Mon
     assert isinstance(pipe.scheduler, DDIMScheduler)
     picture = pipe("a red heart, noto style, on a white background", num_inference_steps=2).images[0]
     assert picture.size == (128, 128)
+
+
+def test_the_lora_loads_into_the_very_same_pipeline() -> None:
+    from diffusers import LCMScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(renoise_mini.path("mini"), local_files_only=True)
+    before = drawn(pipe, 4)
+    pipe.load_lora_weights(renoise_mini.path("mini-lcm"))
+    pipe.scheduler = LCMScheduler.from_pretrained(renoise_mini.path("mini-lcm"), subfolder="scheduler")
+    by_hand = drawn(pipe, 4)
+    assert np.abs(by_hand - before).mean() > 0.01
+    editor = Editor.from_pretrained("mini-lcm", device="cpu")
+    assert type(editor.pipe.scheduler) is LCMScheduler
+    assert np.abs(drawn(editor.pipe, 4) - by_hand).max() < 0.02
+    assert InversionConfig.for_pipeline(editor.pipe) is presets["lcm-lora"]
+
+
+def test_turbo_is_an_ordinary_pipeline() -> None:
+    from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(renoise_mini.path("mini-turbo"), local_files_only=True)
+    assert type(pipe.scheduler) is EulerAncestralDiscreteScheduler
+    assert pipe.scheduler.config.timestep_spacing == "trailing"
+    assert InversionConfig.for_pipeline(pipe) is presets["sd-turbo"]
+
+
+@pytest.mark.parametrize("model", ["mini-turbo", "mini-lcm"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_few_steps_follow_the_prompt(model: str, steps: int) -> None:
+    """Hearts are red and backgrounds are what they are called, after one step and after four."""
+    pipe = Editor.from_pretrained(model, device="cpu").pipe
+    colours = {"white": (1.0, 1.0, 1.0), "black": (0.11, 0.11, 0.13), "blue": (0.59, 0.78, 0.94)}
+    for name, colour in colours.items():
+        picture = drawn(pipe, steps, f"a red heart, noto style, on a {name} background")
+        assert np.abs(picture[:8, :8].mean((0, 1)) - colour).max() < 0.12, name
+        red, green, blue = picture[56:72, 56:72].mean((0, 1))
+        assert red > 0.6 > 0.45 > max(green, blue)
 
 
 def test_unknown_names_are_refused() -> None:
@@ -86,3 +141,23 @@ def test_an_edit_changes_what_the_prompt_changes(mini: Editor) -> None:
     assert float(source[0, :, :8, :8].mean()) > 0.9
     assert float(corner[2] - corner[0]) > 0.05
     assert torch.isfinite(edited).all()
+
+
+@pytest.mark.parametrize("model", ["mini-turbo", "mini-lcm"])
+def test_few_step_models_are_inverted_and_edited(model: str) -> None:
+    editor = Editor.from_pretrained(model, device="cpu")
+    entries = [e for e in CAPTIONS if e["background"] == "white"][:2]
+    pictures = [HELD_OUT / e["file"] for e in entries]
+    inversion = editor.invert(pictures, [e["caption"] for e in entries])
+    again = images.to_tensor(editor.reconstruct(inversion))
+    bound = editor.decode(editor.encode(pictures), "pt")
+    assert float(images.psnr(again, bound).min()) > 20.0
+    reversing = InversionConfig.for_pipeline(editor.pipe, "reverse")
+    plain = editor.invert(pictures, [e["caption"] for e in entries], config=reversing)
+    assert (
+        float(images.psnr(again, bound).mean())
+        > float(images.psnr(images.to_tensor(editor.reconstruct(plain)), bound).mean()) + 3.0
+    )
+    blue = [e["caption"].replace("white background", "blue background") for e in entries]
+    corner = editor.edit(inversion, blue, output_type="pt")[:, :, :8, :8].mean(dim=(2, 3))
+    assert float((corner[:, 2] - corner[:, 0]).min()) > 0.15

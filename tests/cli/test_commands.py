@@ -16,7 +16,8 @@ from PIL import Image
 from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
 from renoise.cli.options import InversionSettings
 from renoise.cli.terminal import Terminal
-from renoise.cli.work import EDIT_GUIDANCE, Work
+from renoise.cli.work import Work
+from renoise.config import EDIT_GUIDANCE
 
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]

@@ -184,6 +184,8 @@ def evaluate(
     out: o.ResultFolder = None,
     batch: o.Batch = 8,
     seed: o.Seed = None,
+    clip: o.ClipFolder = None,
+    dino: o.DinoFolder = None,
     model: o.Model = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -191,7 +193,7 @@ def evaluate(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> str:
-    """Measure how true reconstructions are, and compare methods.
+    """Measure how true reconstructions are and what edits keep, and compare methods.
 
     For example: renoise evaluate table2 --model mini-turbo --limit 16 --out results
     """
@@ -204,6 +206,8 @@ def evaluate(
         out=out,
         batch=batch,
         seed=0 if seed is None else seed,
+        clip=clip,
+        dino=dino,
         model=ModelChoice(model, device, dtype),
         reporting=Reporting(json, quiet, debug),
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renoise.cli import report
 from renoise.cli.destinations import slug
 from renoise.cli.failures import UsageError
-from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
+from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting, RunName
+from renoise.cli.silence import quiet_libraries
+from renoise.cli.terminal import Terminal
 from renoise.cli.work import working
 
 if TYPE_CHECKING:
+    from renoise.evaluation.edit_summary import EditSummary
+    from renoise.evaluation.judges import Judges
     from renoise.evaluation.summary import Summary
 
 
@@ -24,20 +28,28 @@ def evaluate(
     out: Path | None,
     batch: int,
     seed: int,
+    clip: Path | None,
+    dino: Path | None,
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
     """Measure what is missing in the folder, write its tables, and give the summary."""
+    edits = run == RunName.editing
+    if not edits and not (clip is None and dino is None):
+        raise UsageError(f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
     _require_extra()
     from renoise.evaluation import data as data_sets
 
     folder = Path("evaluation") / f"{run}-{slug(model.name or DEFAULT_MODEL)}" if out is None else out
     # Read before the model is, so that a wrong name costs no loading.
-    data_sets.load(data, limit=limit)
+    examples = data_sets.load(data, limit=limit)
+    skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
+    judges = _judges(clip, dino, model, reporting)
     with working(model, reporting) as work:
         from renoise.evaluation import outputs, runner
 
         task = runner.Task(run, work.editor, data, folder, limit, seed, batch)
+        task = task if judges is None else replace(task, judges=judges)
         with work.stage("measuring") as stage:
             measurements = runner.measure(
                 task, lambda p: stage.advance(p.done, p.total, f"{p.label} ({p.done}/{p.total})")
@@ -51,18 +63,48 @@ def evaluate(
                 "run": run,
                 "folder": str(folder),
                 "summary": [asdict(line) for line in summary.lines],
+                **_more(summary, skipped),
             }
         )
-    return "" if reporting.quiet else _text(folder, summary)
+    return "" if reporting.quiet else _text(folder, summary, skipped)
 
 
-def _text(folder: Path, summary: Summary) -> str:
-    from renoise.evaluation.summary import as_markdown
+def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting: Reporting) -> Judges | None:
+    """CLIP and DINO, loaded before the model is, so that a wrong folder costs no loading either."""
+    if clip is None and dino is None:
+        return None
+    with (
+        Terminal(reporting.quiet) as terminal,
+        terminal.stage("loading what judges edits"),
+        quiet_libraries(terminal.note, debug=reporting.debug),
+    ):
+        from renoise.evaluation.judges import Judges
 
-    bound = (
-        "" if summary.psnr_bound_mean is None else f"; the autoencoder's round trip: {summary.psnr_bound_mean:.2f} dB"
-    )
-    return f"{summary.pictures} pictures{bound}\n\n{as_markdown(summary)}\nwrote {folder}"
+        return Judges.load(clip, dino, model.device)
+
+
+def _more(summary: Summary | EditSummary, skipped: int) -> dict[str, object]:
+    """What the document says of edits besides."""
+    from renoise.evaluation.edit_summary import EditSummary
+
+    if not isinstance(summary, EditSummary):
+        return {}
+    kinds = {kind: [asdict(line) for line in lines] for kind, lines in summary.kinds.items()}
+    return {"kinds": kinds, "skipped": skipped}
+
+
+def _text(folder: Path, summary: Summary | EditSummary, skipped: int) -> str:
+    from renoise.evaluation import edit_summary
+    from renoise.evaluation import summary as reconstructions
+
+    if isinstance(summary, reconstructions.Summary):
+        bound = summary.psnr_bound_mean
+        round_trip = "" if bound is None else f"; the autoencoder's round trip: {bound:.2f} dB"
+        table = f"{summary.pictures} pictures{round_trip}\n\n{reconstructions.as_markdown(summary)}"
+    else:
+        without = f"; {skipped} without edits left out" if skipped else ""
+        table = f"{summary.edits} edits of {summary.pictures} pictures{without}\n\n{edit_summary.as_markdown(summary)}"
+    return f"{table}\nwrote {folder}"
 
 
 def _require_extra() -> None:

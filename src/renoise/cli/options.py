@@ -62,6 +62,7 @@ class RunName(StrEnum):
     figure7 = "figure7"
     figure8 = "figure8"
     empty_prompt = "empty-prompt"
+    editing = "editing"
 
 
 Run = Annotated[
@@ -69,7 +70,7 @@ Run = Annotated[
     typer.Argument(
         help="What to compare: table1, one number of network passes spent in several ways; table2, what each part of "
         "the method adds; figure7, the residual of each iteration; figure8, reconstruction against network passes for "
-        "each sampler; empty-prompt, captions against none.",
+        "each sampler; empty-prompt, captions against none; editing, what edits keep and how they fit their prompts.",
         show_default=False,
     ),
 ]
@@ -92,6 +93,24 @@ ResultFolder = Annotated[
         "-o",
         metavar="DIR",
         help="Where results go; by default evaluation/RUN-MODEL. What is there already is not measured again.",
+    ),
+]
+ClipFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--clip",
+        metavar="DIR",
+        help="For editing: a CLIP model on this machine, such as a download of openai/clip-vit-large-patch14, which "
+        "tells how well edits fit their prompts. Without it that is n/a.",
+    ),
+]
+DinoFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dino",
+        metavar="DIR",
+        help="For editing: a DINO vision transformer on this machine, such as a download of facebook/dino-vitb8, which "
+        "tells how far edits are from their picture's structure. Without it that is n/a.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many pictures are worked on at a time.")]

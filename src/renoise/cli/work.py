@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from renoise.editor import Editor
     from renoise.inversion import Inversion
 
-# Guidance of an edit whose inversion was not guided. Judged by eye on the bundled model's first twelve held-out
-# pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
-# 3 on shapes and colours go that the new prompt does not ask to change.
-EDIT_GUIDANCE = 1.5
-
 
 @dataclass(frozen=True)
 class Quality:
@@ -83,9 +78,9 @@ class Work:
             return given
         if inversion.config.guidance_scale > 1.0:
             return inversion.config.guidance_scale
-        from renoise.config import FEW_STEPS
+        from renoise.config import edit_guidance
 
-        return 1.0 if self.preset().num_steps <= FEW_STEPS else EDIT_GUIDANCE
+        return edit_guidance(self.preset())
 
     def invert(
         self, picture: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig

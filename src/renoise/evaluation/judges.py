@@ -11,8 +11,8 @@ structure, whatever its colours and textures (Tumanyan et al., 2022, arXiv 2201.
     S(x)_ij  = cos(k_i(x), k_j(x))                   k_i: the key of token i, of all heads together, class token first
     distance = mean over i, j of (S(x)_ij - S(y)_ij)^2
 
-PnP Inversion (Ju et al., 2024, arXiv 2310.01506) measures edits with both, by `openai/clip-vit-large-patch14` and DINO's
-ViT-B/8, and prints 1000 times the distance.
+PnP Inversion (Ju et al., 2024, arXiv 2310.01506) measures edits with both, by `openai/clip-vit-large-patch14` and
+DINO's ViT-B/8, and prints 1000 times the distance.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Clip:
         self._tokenizer = folder.read(lambda: AutoTokenizer.from_pretrained(folder.path, local_files_only=True))
         self._side = int(self._model.config.vision_config.image_size)
         self._tokens = int(self._model.config.text_config.max_position_embeddings)
-        self._mean, self._std = folder.mean_and_std(_CLIP_MEAN, _CLIP_STD)
-        self.identity = folder.identity(self._model)
+        self._standard = folder.standard(_CLIP_MEAN, _CLIP_STD)
+        self.identity = _identity(self._model, self._model.config.vision_config)
 
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
@@ -87,7 +87,7 @@ class Clip:
         """As CLIP was trained on: 8 bits, shorter side resampled by bicubic interpolation, the centre, standardised."""
         cut = [_centre(_shorter_side(picture, self._side), self._side) for picture in to_pictures(pixels)]
         values = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) for picture in cut]))
-        return _standardised(values.permute(0, 3, 1, 2) / 255.0, self._mean, self._std)
+        return _standardised(values.permute(0, 3, 1, 2) / 255.0, self._standard)
 
 
 class Dino:
@@ -112,8 +112,8 @@ class Dino:
         self._device = resolve_device(device)
         self._model = folder.load(ViTModel, add_pooling_layer=False).to(self._device)
         self._side, self._patch = int(self._model.config.image_size), int(self._model.config.patch_size)
-        self._mean, self._std = folder.mean_and_std(_IMAGENET_MEAN, _IMAGENET_STD)
-        self.identity = folder.identity(self._model)
+        self._standard = folder.standard(_IMAGENET_MEAN, _IMAGENET_STD)
+        self.identity = _identity(self._model, self._model.config)
 
     @torch.no_grad()
     def self_similarity(self, pixels: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class Dino:
         scale = self._side / min(height, width)
         size = [max(1, round(side * scale / self._patch)) * self._patch for side in (height, width)]
         resized = functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
-        return _standardised(resized, self._mean, self._std)
+        return _standardised(resized, self._standard)
 
 
 def structure_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -200,21 +200,20 @@ class _Folder:
             raise self.refusal(f"lacks weights, first {missing[0]}")
         return model.eval()
 
-    def mean_and_std(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Of the pictures that the model was trained on, if the folder says so, for standardising."""
-        try:
-            told = json.loads((self.path / "preprocessor_config.json").read_text(encoding="utf-8"))
-            values = [told.get("image_mean", mean), told.get("image_std", std)]
-        except FileNotFoundError:
-            values = [mean, std]
-        except (OSError, ValueError, AttributeError) as error:
-            raise self.refusal(f"has no readable preprocessor_config.json ({reason(error)})") from error
-        return tuple(self.read(lambda v=v: torch.tensor(v, dtype=torch.float32).reshape(3, 1, 1)) for v in values)
+    def standard(self, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        """Mean and deviation of the colours that the model was trained on, (2, 3, 1, 1); the folder's own if it has."""
+        path = self.path / "preprocessor_config.json"
+        own = self.read(lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+        values = (own.get("image_mean", mean), own.get("image_std", std))
+        standard: Tensor = self.read(lambda: torch.tensor(values, dtype=torch.float32).reshape(2, 3, 1, 1))
+        return standard
 
-    def identity(self, model: Any) -> str:
-        """The folder's name, and a hash of some of the weights, whatever transformers calls them."""
-        samples = sorted(float(p.flatten()[p.numel() // 2]) for p in model.parameters())
-        return f"{self.path.resolve().name} {key_of({'weights': samples})[:12]}"
+
+def _identity(model: Any, config: Any) -> str:
+    """The vision transformer's shape, and a hash of some of the weights, whatever transformers calls them."""
+    samples = sorted(float(p.detach().flatten()[p.numel() // 2]) for p in model.parameters())
+    shape = f"ViT {config.num_hidden_layers}x{config.hidden_size}/{config.patch_size}"
+    return f"{shape} {key_of({'weights': samples})[:12]}"
 
 
 def _shorter_side(picture: Image.Image, side: int) -> Image.Image:
@@ -228,5 +227,6 @@ def _centre(picture: Image.Image, side: int) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-def _standardised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return (pixels - mean.to(pixels.device)) / std.to(pixels.device)
+def _standardised(pixels: Tensor, standard: Tensor) -> Tensor:
+    standard = standard.to(pixels.device)
+    return (pixels - standard[0]) / standard[1]

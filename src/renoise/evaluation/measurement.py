@@ -40,6 +40,15 @@ class Measurement:
         residual_history: of every pass of each step, the noisiest first; None unless the run asks for it.
         timesteps: of the steps, where there is a residual history.
         error: why the method gave no picture; None where it did.
+        target: the prompt of an edit. None is the reconstruction; otherwise everything that is said of it above is said
+            of the edit, and `l2` to `lpips` tell how much the edit changed at all.
+        kind: the type of the edit, where the data tells.
+        guidance: the edit's guidance scale; None is the method's own.
+        background: the share of the picture outside the mask, which the edit was to keep; None where there is no mask.
+        mse_background, psnr_background, ssim_background, lpips_background: of the edit against the picture there; None
+            also where the mask leaves no background.
+        structure_distance: of the edit from the picture (`judges.Dino`).
+        clip_whole, clip_edited: how well the edit fits its prompt, as a whole and what its mask shows (`judges.Clip`).
     """
 
     key: str
@@ -72,6 +81,17 @@ class Measurement:
     residual_history: tuple[tuple[float, ...], ...] | None = None
     timesteps: tuple[float, ...] = field(default=())
     error: str | None = None
+    target: str | None = None
+    kind: str | None = None
+    guidance: float | None = None
+    background: float | None = None
+    mse_background: float | None = None
+    psnr_background: float | None = None
+    ssim_background: float | None = None
+    lpips_background: float | None = None
+    structure_distance: float | None = None
+    clip_whole: float | None = None
+    clip_edited: float | None = None
 
     def as_line(self) -> str:
         """One line of JSON."""

@@ -17,6 +17,8 @@ from renoise.images import psnr
 
 __all__ = ["l2", "lpips", "ms_ssim", "psnr", "ssim"]
 
+# Equal pictures have an infinite PSNR, of which no mean can be taken.
+HIGHEST_PSNR = 150.0
 # MS-SSIM halves the picture four times and needs more than its window of 11 left.
 _SMALLEST_MS_SSIM_SIDE = 161
 

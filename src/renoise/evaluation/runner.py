@@ -6,13 +6,13 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from renoise import images
@@ -20,13 +20,14 @@ from renoise.backbones.fingerprint import fingerprint
 from renoise.editor import Editor
 from renoise.errors import ConfigError, NumericalError, SchedulerError, StorageError, reason
 from renoise.evaluation import data, metrics
+from renoise.evaluation.batches import Batch, Targets
+from renoise.evaluation.edit_metrics import edit_numbers
+from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement, Results, finite, key_of
 from renoise.evaluation.methods import Drawn, Noised
 from renoise.evaluation.registry import method_from
 from renoise.evaluation.runs import RUNS, Row, rows_of
 
-# Equal pictures have an infinite PSNR, of which no mean can be taken.
-HIGHEST_PSNR = 150.0
 _PACKAGES = ("renoise", "torch", "diffusers", "transformers", "torchmetrics", "numpy")
 
 
@@ -42,6 +43,7 @@ class Task:
         limit: how many pictures; None is all.
         seed: of the sampler's noises.
         batch: how many pictures are worked on at a time.
+        judges: of edits; without them some numbers are not available.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Task:
     limit: int | None = None
     seed: int = 0
     batch: int = 8
+    judges: Judges = field(default_factory=Judges)
 
     def __post_init__(self) -> None:
         if self.run not in RUNS:
@@ -74,16 +77,6 @@ class Progress:
     label: str
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Pictures as the model sees them, with what bounds their reconstruction."""
-
-    examples: Sequence[data.Example]
-    truth: Tensor
-    z_0: Tensor
-    round_trip: Tensor
-
-
 def measure(task: Task, progress: Callable[[Progress], None] | None = None) -> list[Measurement]:
     """Measure every row of a run on every picture, but for what the folder's `results.jsonl` has already.
 
@@ -95,36 +88,48 @@ def measure(task: Task, progress: Callable[[Progress], None] | None = None) -> l
         The measurements of this run, row by row.
 
     Raises:
-        ConfigError: if the data set or the run is not there.
+        ConfigError: if the data set or the run is not there, or the data set has no edits for a run that draws them.
         ImageError: if a picture cannot be read.
         StorageError: if results cannot be read or written.
     """
     examples = data.load(task.source, limit=task.limit)
+    if RUNS[task.run].edits:
+        examples = data.editable(examples, task.source)
     rows = rows_of(task.run, task.editor, task.seed)
     make_folder(task.folder)
     results = Results(task.folder / "results.jsonl")
     model = fingerprint(task.editor.pipe)
     keys = {
-        (row.label, example.name): key_of(_deciding(task, row, example, model)) for row in rows for example in examples
+        (row.label, example.name, target): key_of(_deciding(task, row, example, target, model))
+        for row in rows
+        for example in examples
+        for target in _targets(task, example)
     }
     done, total = 0, len(keys)
     for start in range(0, len(examples), task.batch):
         some = examples[start : start + task.batch]
-        batch: _Batch | None = None
+        wanted = {e.name: _targets(task, e) for e in some}
+        whole: Batch | None = None
         for place, row in enumerate(rows):
-            missing = [e for e in some if keys[row.label, e.name] not in results]
-            if missing:
-                batch = _encode(task.editor, some) if batch is None else batch
-                wanted = [i for i, e in enumerate(some) if e in missing]
-                found = _measure_row(task, row, place, _part(batch, wanted))
-                results.add(replace(m, key=keys[row.label, m.picture]) for m in found)
-            done += len(some)
+            missing = {
+                name: tuple(t for t in own if keys[row.label, name, t] not in results) for name, own in wanted.items()
+            }
+            if any(missing.values()):
+                whole = Batch.of(task.editor, some, list(wanted.values()), task.judges) if whole is None else whole
+                for batch in whole.with_targets(missing):
+                    found = _measure_row(task, row, place, batch)
+                    results.add(replace(m, key=keys[row.label, m.picture, m.target]) for m in found)
+            done += sum(map(len, wanted.values()))
             if progress is not None:
                 progress(Progress(done, total, row.label))
     return results.get(keys.values())
 
 
-def recompute(measurement: Measurement, editor: Editor) -> Measurement:
+def _targets(task: Task, example: data.Example) -> Targets:
+    return tuple(dict.fromkeys(example.targets)) if RUNS[task.run].edits else (None,)
+
+
+def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = None) -> Measurement:
     """Measure one picture under one row again, from its record alone.
 
     The same up to the rounding of float32, which depends on how many pictures are worked on at a time.
@@ -132,6 +137,7 @@ def recompute(measurement: Measurement, editor: Editor) -> Measurement:
     Args:
         measurement: the record.
         editor: the model that it names.
+        judges: those of an edit, which its `versions` name; without them their numbers are not available.
 
     Raises:
         ConfigError: if the record's picture or method is not there any more.
@@ -139,9 +145,11 @@ def recompute(measurement: Measurement, editor: Editor) -> Measurement:
     example = next((e for e in data.load(measurement.data) if e.name == measurement.picture), None)
     if example is None:
         raise ConfigError(f"{measurement.data} has no picture {measurement.picture!r} any more; look for the old data")
-    task = Task(measurement.run, editor, measurement.data, Path(), seed=measurement.seed)
-    row = Row(measurement.method, method_from(measurement.settings), measurement.prompt)
-    again = _measure_row(task, row, measurement.row, _encode(editor, [example]), keep=False)[0]
+    judges = Judges() if judges is None else judges
+    task = Task(measurement.run, editor, measurement.data, Path(), seed=measurement.seed, judges=judges)
+    row = Row(measurement.method, method_from(measurement.settings), measurement.prompt, measurement.guidance)
+    batch = Batch.of(editor, [example], [(measurement.target,)], judges)
+    again = _measure_row(task, row, measurement.row, batch, keep=False)[0]
     return replace(again, key=measurement.key)
 
 
@@ -157,10 +165,24 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"cannot make the folder {folder}: {reason(error)}; name another") from error
 
 
-def picture_path(folder: Path, kind: str, name: str) -> Path:
-    """Where a picture of a run lies: `kind` is a row's place, "picture" or "round-trip"."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    return folder / "pictures" / kind / f"{Path(safe).stem}.jpg"
+def picture_path(folder: Path, kind: str, name: str, target: str | None = None) -> Path:
+    """Where a picture of a run lies.
+
+    Args:
+        folder: the run's.
+        kind: a row's place, "picture" or "round-trip".
+        name: the picture's in its data set.
+        target: what it was edited to show; None where it was not.
+    """
+    stem = Path(_safe(name, "-_.")).stem
+    if target is not None:
+        # Long prompts may begin alike.
+        stem += f"--{_safe(target, '-')[:40]}-{key_of({'target': target})[:6]}"
+    return folder / "pictures" / kind / f"{stem}.jpg"
+
+
+def _safe(name: str, punctuation: str) -> str:
+    return "".join(c if c.isalnum() or c in punctuation else "_" for c in name)
 
 
 def versions() -> dict[str, str]:
@@ -174,9 +196,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _deciding(task: Task, row: Row, example: data.Example, model: object) -> dict[str, object]:
+def _deciding(task: Task, row: Row, example: data.Example, target: str | None, model: object) -> dict[str, object]:
     """Everything on which a measurement depends, but for versions: an upgrade must not throw results away unasked."""
-    return {
+    edit = {"target": target, "guidance": row.guidance, "judges": task.judges.identities}
+    return ({} if target is None else edit) | {
         "model": model,
         "dtype": str(task.editor.dtype),
         "data": task.source,
@@ -188,62 +211,73 @@ def _deciding(task: Task, row: Row, example: data.Example, model: object) -> dic
     }
 
 
-def _encode(editor: Editor, examples: Sequence[data.Example]) -> _Batch:
-    fitted: list[Image.Image] = editor.fit([e.picture for e in examples])
-    z_0 = editor.encode(fitted)
-    return _Batch(examples, images.to_tensor(fitted), z_0, editor.decode(z_0, "pt").cpu())
+def _measure_row(task: Task, row: Row, place: int, batch: Batch, *, keep: bool = True) -> list[Measurement]:
+    """The measurements of a batch.
 
-
-def _part(batch: _Batch, wanted: Sequence[int]) -> _Batch:
-    if len(wanted) == len(batch.examples):
-        return batch
-    some = list(wanted)
-    return _Batch([batch.examples[i] for i in some], batch.truth[some], batch.z_0[some], batch.round_trip[some])
-
-
-def _measure_row(task: Task, row: Row, place: int, batch: _Batch, *, keep: bool = True) -> list[Measurement]:
-    """The measurements of a batch; where it fails, each picture is tried alone, so that one cannot spoil the others."""
+    Where it fails, each picture and then each target is tried alone, so that one cannot spoil the others.
+    """
     begun = time.perf_counter()
     prompts = [e.prompt if row.prompt is None else row.prompt for e in batch.examples]
+    count = len(prompts)
+    found: list[Measurement] = []
     try:
         with _without_warnings():
             noised = row.method.invert(task.editor, batch.z_0, prompts)
-            drawn = noised.draw(None, None)
+            inverting = time.perf_counter() - begun
+            for targets in zip(*batch.targets, strict=True):
+                begun = time.perf_counter()
+                drawn = noised.draw([t for t in targets if t is not None] or None, row.guidance)
+                seconds = (inverting + time.perf_counter() - begun) / count
+                if keep:
+                    _keep_pictures(task.folder, place, batch, targets, drawn)
+                for i, target in enumerate(targets):
+                    numbers = _numbers(batch, i, noised, drawn) | _edit_numbers(batch, i, drawn, target, task.judges)
+                    empty = _empty(task, row, place, batch.examples[i], target)
+                    found.append(replace(empty, seconds=seconds, **numbers))
     except (NumericalError, SchedulerError, ConfigError) as error:
-        if len(batch.examples) > 1:
-            alone = [_part(batch, [i]) for i in range(len(batch.examples))]
-            return [m for one in alone for m in _measure_row(task, row, place, one, keep=keep)]
-        return [replace(_empty(task, row, place, batch, 0), error=" ".join(str(error).split()))]
-    seconds = (time.perf_counter() - begun) / len(batch.examples)
-    if keep:
-        _keep_pictures(task.folder, place, batch, drawn)
-    return [_measured(task, row, place, batch, i, noised, drawn, seconds) for i in range(len(batch.examples))]
+        if batch.drawings > 1:
+            return [m for part in batch.divided() for m in _measure_row(task, row, place, part, keep=keep)]
+        empty = _empty(task, row, place, batch.examples[0], batch.targets[0][0])
+        return [replace(empty, error=" ".join(str(error).split()))]
+    return found
 
 
-def _measured(
-    task: Task, row: Row, place: int, batch: _Batch, i: int, noised: Noised, drawn: Drawn, seconds: float
-) -> Measurement:
+def _numbers(batch: Batch, i: int, noised: Noised, drawn: Drawn) -> dict[str, Any]:
+    """What is measured of every picture that was drawn, by the names of a `Measurement`'s fields."""
     again, truth, bound = (x[i : i + 1] for x in (drawn.pixels, batch.truth, batch.round_trip))
-    return replace(
-        _empty(task, row, place, batch, i),
-        l2=finite(float(metrics.l2(again, truth))),
-        psnr=_decibels(again, truth),
-        ssim=finite(float(metrics.ssim(again, truth))),
-        ms_ssim=_optional(metrics.ms_ssim(again, truth)),
-        lpips=_optional(metrics.lpips(again, truth)),
-        psnr_roundtrip=_decibels(again, bound),
-        psnr_bound=_decibels(bound, truth),
-        passes_inversion=noised.passes,
-        passes_denoising=drawn.passes,
-        seconds=seconds,
-        deviation=finite(float(noised.latents[i].std())),
-        residual_history=_history(noised.residuals, i),
-        timesteps=noised.timesteps,
+    return {
+        "l2": finite(float(metrics.l2(again, truth))),
+        "psnr": _decibels(again, truth),
+        "ssim": finite(float(metrics.ssim(again, truth))),
+        "ms_ssim": _optional(metrics.ms_ssim(again, truth)),
+        "lpips": _optional(metrics.lpips(again, truth)),
+        "psnr_roundtrip": _decibels(again, bound),
+        "psnr_bound": _decibels(bound, truth),
+        "passes_inversion": noised.passes,
+        "passes_denoising": drawn.passes,
+        "deviation": finite(float(noised.latents[i].std())),
+        "residual_history": _history(noised.residuals, i),
+        "timesteps": noised.timesteps,
+    }
+
+
+def _edit_numbers(batch: Batch, i: int, drawn: Drawn, target: str | None, judges: Judges) -> dict[str, Any]:
+    """What is measured of an edit besides; nothing of a reconstruction."""
+    if target is None:
+        return {}
+    structure = None if batch.structure is None else batch.structure[i : i + 1]
+    return edit_numbers(
+        drawn.pixels[i : i + 1],
+        batch.truth[i : i + 1],
+        target,
+        mask=batch.masks[i],
+        structure=structure,
+        judges=judges,
     )
 
 
-def _empty(task: Task, row: Row, place: int, batch: _Batch, i: int) -> Measurement:
-    example, method = batch.examples[i], row.method
+def _empty(task: Task, row: Row, place: int, example: data.Example, target: str | None) -> Measurement:
+    method = row.method
     return Measurement(
         key="",
         run=task.run,
@@ -260,12 +294,15 @@ def _empty(task: Task, row: Row, place: int, batch: _Batch, i: int) -> Measureme
         num_steps=method.num_denoising_steps,
         iterations=method.iterations,
         seed=task.seed,
-        versions=versions(),
+        versions=versions() | task.judges.identities,
+        target=target,
+        kind=None if target is None else example.kind,
+        guidance=None if target is None else row.guidance,
     )
 
 
 def _decibels(a: Tensor, b: Tensor) -> float:
-    return min(float(images.psnr(a, b)), HIGHEST_PSNR)
+    return min(float(images.psnr(a, b)), metrics.HIGHEST_PSNR)
 
 
 def _optional(value: Tensor | None) -> float | None:
@@ -279,11 +316,17 @@ def _history(residuals: Tensor | None, i: int) -> tuple[tuple[float, ...], ...] 
     return tuple(tuple(float(r) for r in step[:, i] if torch.isfinite(r)) for step in residuals)
 
 
-def _keep_pictures(folder: Path, place: int, batch: _Batch, drawn: Drawn) -> None:
-    for kind, pixels in (("picture", batch.truth), ("round-trip", batch.round_trip), (f"{place:02d}", drawn.pixels)):
-        for example, picture in zip(batch.examples, images.to_pictures(pixels), strict=True):
-            path = picture_path(folder, kind, example.name)
-            if kind != f"{place:02d}" and path.exists():
+def _keep_pictures(folder: Path, place: int, batch: Batch, targets: Targets, drawn: Drawn) -> None:
+    nothing = (None,) * len(targets)
+    own = f"{place:02d}"
+    for kind, pixels, texts in (
+        ("picture", batch.truth, nothing),
+        ("round-trip", batch.round_trip, nothing),
+        (own, drawn.pixels, targets),
+    ):
+        for example, text, picture in zip(batch.examples, texts, images.to_pictures(pixels), strict=True):
+            path = picture_path(folder, kind, example.name, text)
+            if kind != own and path.exists():
                 continue
             make_folder(path.parent)
             images.save(picture, path)

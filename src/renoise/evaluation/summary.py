@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from renoise.evaluation import tables
 from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.tables import mean
 
 # A reconstruction this much under its method's median has failed, in dB.
 FAILURE_MARGIN = 6.0
@@ -83,29 +83,18 @@ def summarise(measurements: Iterable[Measurement]) -> Summary:
     rows = by_method(measurements)
     bounds = {m.picture: m.psnr_bound for own in rows.values() for m in own if m.psnr_bound is not None}
     pictures = {m.picture for own in rows.values() for m in own}
-    return Summary(tuple(_line(own) for own in rows.values()), _mean(list(bounds.values())), len(pictures))
+    return Summary(tuple(_line(own) for own in rows.values()), mean(list(bounds.values())), len(pictures))
 
 
 def as_csv(summary: Summary) -> str:
     """The summary as comma-separated values with a header; what is not available is left empty."""
-    buffer = io.StringIO()
-    names = [f.name for f in fields(Line)]
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    for line in summary.lines:
-        writer.writerow(["" if getattr(line, name) is None else getattr(line, name) for name in names])
-    return buffer.getvalue()
+    return tables.as_csv(Line, summary.lines)
 
 
 def as_markdown(summary: Summary) -> str:
     """The summary as a Markdown table."""
-    rows = [[name for name, _ in _COLUMNS]]
-    rows += [[_cell(getattr(line, name), form) for name, form in _COLUMNS] for line in summary.lines]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, " | ".join("-" * w for w in widths))
-    notes = [f"\n{line.method}: {line.error}" for line in summary.lines if line.error]
-    return "".join(f"| {line} |\n" for line in lines) + "".join(f"{note}\n" for note in notes)
+    notes = [f"\n{line.method}: {line.error}\n" for line in summary.lines if line.error]
+    return tables.as_markdown(_COLUMNS, summary.lines) + "".join(notes)
 
 
 _COLUMNS = (
@@ -128,10 +117,6 @@ _COLUMNS = (
 )
 
 
-def _cell(value: object, form: str) -> str:
-    return "n/a" if value is None else format(value, form)
-
-
 def _line(own: Sequence[Measurement]) -> Line:
     first, drawn = own[0], [m for m in own if m.error is None]
     psnr = [m.psnr for m in drawn if m.psnr is not None]
@@ -140,23 +125,18 @@ def _line(own: Sequence[Measurement]) -> Line:
         num_inversion_steps=first.num_inversion_steps,
         num_steps=first.num_steps,
         iterations=first.iterations,
-        l2_mean=_mean([m.l2 for m in drawn]),
-        psnr_mean=_mean(psnr),
+        l2_mean=mean([m.l2 for m in drawn]),
+        psnr_mean=mean(psnr),
         psnr_median=float(np.median(psnr)) if psnr else None,
         psnr_p5=float(np.percentile(psnr, 5)) if psnr else None,
-        psnr_roundtrip_mean=_mean([m.psnr_roundtrip for m in drawn]),
-        ssim_mean=_mean([m.ssim for m in drawn]),
-        ms_ssim_mean=_mean([m.ms_ssim for m in drawn]),
-        lpips_mean=_mean([m.lpips for m in drawn]),
-        passes_inversion=_mean([m.passes_inversion for m in drawn]),
-        passes_denoising=_mean([m.passes_denoising for m in drawn]),
-        seconds=_mean([m.seconds for m in drawn]),
+        psnr_roundtrip_mean=mean([m.psnr_roundtrip for m in drawn]),
+        ssim_mean=mean([m.ssim for m in drawn]),
+        ms_ssim_mean=mean([m.ms_ssim for m in drawn]),
+        lpips_mean=mean([m.lpips for m in drawn]),
+        passes_inversion=mean([m.passes_inversion for m in drawn]),
+        passes_denoising=mean([m.passes_denoising for m in drawn]),
+        seconds=mean([m.seconds for m in drawn]),
         failures=len(failed(own)) / len(own),
         pictures=len(own),
         error=None if drawn else first.error,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.mean(known)) if known else None

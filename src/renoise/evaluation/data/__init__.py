@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from renoise.errors import ConfigError, reason
@@ -14,7 +15,7 @@ from renoise.evaluation.data import captions, coco, hub, pie_bench
 from renoise.evaluation.data.example import Example
 from renoise.evaluation.data.reading import is_file
 
-__all__ = ["HELDOUT", "Example", "load"]
+__all__ = ["HELDOUT", "Example", "editable", "load"]
 
 HELDOUT = "mini-heldout"
 
@@ -56,6 +57,25 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
     if hub.is_saved(path):
         return hub.load_saved(path, limit)
     return captions.load(path, limit)
+
+
+def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> list[Example]:
+    """Those examples that have prompts to edit them with.
+
+    Args:
+        examples: of a data set.
+        source: what it was loaded from.
+
+    Raises:
+        ConfigError: if there are none.
+    """
+    found = [example for example in examples if example.targets]
+    if not found:
+        raise ConfigError(
+            f"none of the {len(examples)} pictures of {source} comes with a prompt to edit it with; give {HELDOUT}, "
+            'PIE-Bench, or a folder whose captions.jsonl has "edits"'
+        )
+    return found
 
 
 def _heldout() -> Path:

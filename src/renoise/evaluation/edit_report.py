@@ -1,0 +1,112 @@
+"""The report of a run that edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from renoise.evaluation import pages
+from renoise.evaluation.edit_summary import EditLine, EditSummary
+from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.pages import Album
+from renoise.evaluation.runs import RUNS
+from renoise.evaluation.summary import by_method
+
+_EDITS_SHOWN = 24
+_NOTES = (
+    "Structure distance compares the keys of a DINO vision transformer; lower keeps more of the picture's structure. "
+    "The background is what lies outside the mask, and an edit is to keep it: PSNR and SSIM higher, MSE and LPIPS "
+    "lower is better. Edits whose mask leaves no background are counted, and in none of these means. CLIP similarity "
+    "is 100 times the cosine between edit and prompt, of all of the edit or of what its mask shows; higher is better. "
+    "PSNR and SSIM against the picture tell how much changed at all: an edit must change something. Passes of the "
+    "inversion serve all edits of a picture. Failed is the share of edits without a picture. n/a: not available."
+)
+
+
+def page(folder: Path, run: str, measurements: Sequence[Measurement], summary: EditSummary) -> str:
+    """The report as HTML.
+
+    Args:
+        folder: where the run's pictures lie; those that are missing are shown as "no picture".
+        run: its name, out of `runs.RUNS`.
+        measurements: of its rows, at least one.
+        summary: of these measurements.
+    """
+    rows = by_method(measurements)
+    edits = list(dict.fromkeys((m.picture, m.target) for m in measurements))
+    shown = edits[:_EDITS_SHOWN]
+    sections = [
+        pages.section("Numbers", _numbers("Numbers", summary.lines), pages.note(_NOTES)),
+        pages.section(
+            "Pictures",
+            pages.note(f"The first {len(shown)} of {len(edits)} edits; under each what was measured of it."),
+            pages.scroll("Pictures", _grid(Album(folder), rows, shown)),
+        ),
+    ]
+    if summary.kinds:
+        tables = (
+            f"<details>\n<summary>{escape(kind)} "
+            f'<span class="quiet">{lines[0].edits} edits</span></summary>\n{_numbers(kind, lines)}\n</details>'
+            for kind, lines in summary.kinds.items()
+        )
+        sections.insert(1, pages.section("Numbers for each kind of edit", *tables))
+    failed = [f"<h3>{escape(method)}</h3>\n{told}" for method, own in rows.items() if (told := _errors(own))]
+    if failed:
+        sections.append(pages.section("Edits without a picture", *failed))
+    facts = {"pictures": str(summary.pictures), "edits": f"{summary.edits} by each method"}
+    return pages.page(f"{run}: {RUNS[run].about}", pages.facts(measurements, facts), sections)
+
+
+_COLUMNS = (
+    (("structure", "distance"), "structure_distance_mean", ".5f"),
+    (("background", "PSNR (dB)"), "psnr_background_mean", ".2f"),
+    (("background", "SSIM"), "ssim_background_mean", ".4f"),
+    (("background", "MSE"), "mse_background_mean", ".5f"),
+    (("background", "LPIPS"), "lpips_background_mean", ".4f"),
+    (("edits without", "background"), "no_background", "d"),
+    (("CLIP similarity,", "whole"), "clip_whole_mean", ".2f"),
+    (("CLIP similarity,", "edited part"), "clip_edited_mean", ".2f"),
+    (("PSNR against", "the picture (dB)"), "psnr_to_source_mean", ".2f"),
+    (("SSIM against", "the picture"), "ssim_to_source_mean", ".4f"),
+    (("failed",), "failures", ".1%"),
+    (("inversion", "steps"), "num_inversion_steps", "d"),
+    (("denoising", "steps"), "num_steps", "d"),
+    (("renoising", "iterations"), "iterations", "d"),
+    (("passes of", "inversion"), "passes_inversion", ".0f"),
+    (("passes of", "denoising"), "passes_denoising", ".0f"),
+    (("seconds", "an edit"), "seconds", ".2f"),
+)
+
+
+def _numbers(label: str, lines: Sequence[EditLine]) -> str:
+    return pages.scroll(label, pages.numbers(_COLUMNS, lines))
+
+
+def _errors(own: Sequence[Measurement]) -> str:
+    return pages.errors(own, "a picture")
+
+
+def _grid(album: Album, rows: dict[str, list[Measurement]], edits: Sequence[tuple[str, str | None]]) -> str:
+    measured = {(m.method, m.picture, m.target): m for own in rows.values() for m in own}
+    grid = (_row(album, name, [measured.get((method, name, target)) for method in rows]) for name, target in edits)
+    return pages.pictures(("picture and edit", *rows), grid)
+
+
+def _row(album: Album, picture: str, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
+    one = next(m for m in measured if m is not None)
+    said = f"{escape(picture)}<br>{escape(one.prompt)}<br>&rarr; {escape(one.target or '')}"
+    return album.show("picture", picture, f"{picture}, the picture") + said, [_cell(album, m) for m in measured]
+
+
+def _cell(album: Album, m: Measurement | None) -> str:
+    if m is None:
+        return "not measured"
+    numbers = (
+        (m.structure_distance, "structure {:.4f}"),
+        (m.psnr_background, "background {:.2f} dB"),
+        (m.clip_whole, "CLIP {:.2f}"),
+        (m.psnr, "picture {:.2f} dB"),
+    )
+    told = "<br>".join(text.format(value) for value, text in numbers if value is not None)
+    return album.drawn(m, f"{m.picture}, edited to show {m.target} by: {m.method}") + told

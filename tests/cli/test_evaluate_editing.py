@@ -1,0 +1,114 @@
+"""`renoise evaluate editing`: what it writes and says, and what it refuses before a model is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from renoise import Editor, InversionConfig, Renoising, presets
+
+Renoise = Callable[..., Any]
+Files = Callable[[], set[str]]
+TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
+RUNS = ("table1", "table2", "figure7", "figure8", "empty-prompt")
+
+
+@pytest.fixture
+def pictures(folder: Path, picture: Image.Image) -> str:
+    """A data set of two pictures, one of which has two edits."""
+    (folder / "set").mkdir()
+    lines = []
+    for name, edits in (("cat.png", ["a dog", "a lion"]), ("tree.png", [])):
+        picture.save(folder / "set" / name)
+        lines.append(json.dumps({"file": name, "caption": f"a {name[:-4]}", "edits": edits}))
+    (folder / "set" / "captions.jsonl").write_text("\n".join(lines))
+    return "set"
+
+
+@pytest.fixture
+def editing(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> Renoise:
+    """The run on the tiny pipeline with a preset of two steps."""
+    short = replace(presets["sd"], num_steps=2, renoising=Renoising(1), renoising_low_noise=None)
+    monkeypatch.setattr(InversionConfig, "for_pipeline", classmethod(lambda cls, pipe, variant="paper": short))
+
+    def call(*arguments: str | Path) -> Any:
+        return renoise("evaluate", "editing", "--model", TINY, "--device", "cpu", *arguments)
+
+    return call
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a diffusion model fails the test: what can be refused without it, is."""
+
+    def load(*args: object, **kwargs: object) -> None:
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr(Editor, "from_pretrained", load)
+
+
+def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Path, dino_folder: Path) -> None:
+    judges = ("--clip", clip_folder, "--dino", dino_folder)
+    done = editing("--data", pictures, "--out", "results", *judges)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("2 edits of 1 pictures; 1 without edits left out\n\n| method ")
+    assert done.out.endswith("\nwrote results\n")
+    names = {path.name for path in (folder / "results").iterdir()}
+    assert names == {"pictures", "report.html", "results.jsonl", "summary.csv", "summary.md"}
+    document = editing("--data", pictures, "--out", "results", *judges, "--json").json
+    assert (document["skipped"], document["kinds"], len(document["summary"])) == (1, {}, 6)
+    for line in document["summary"]:
+        assert (line["pictures"], line["edits"], line["failures"]) == (1, 2, 0.0)
+        assert line["structure_distance_mean"] > 0.0
+        assert -100.0 <= line["clip_whole_mean"] <= 100.0
+        assert (line["clip_edited_mean"], line["psnr_background_mean"]) == (None, None)
+    assert len((folder / "results" / "results.jsonl").read_text().splitlines()) == 12
+
+
+def test_the_run_without_judges(editing: Renoise, pictures: str) -> None:
+    done = editing("--data", pictures, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert {line["clip_whole_mean"] for line in done.json["summary"]} == {None}
+    assert {line["structure_distance_mean"] for line in done.json["summary"]} == {None}
+
+
+@pytest.mark.usefixtures("no_model")
+def test_folders_that_hold_no_judge(editing: Renoise, pictures: str, files: Files, clip_folder: Path) -> None:
+    before = files()
+    for option, path, words in (
+        ("--clip", "no", "no is no CLIP model: it has no readable config.json"),
+        ("--clip", pictures, "get one with: hf download openai/clip-vit-large-patch14"),
+        ("--dino", clip_folder, "it holds a model of type 'clip', not 'vit'"),
+        ("--dino", "facebook/dino-vitb8", "get one with: hf download facebook/dino-vitb8 --local-dir dino-vitb8"),
+    ):
+        done = editing("--data", pictures, option, path)
+        assert done.code == 1
+        assert words in done.error
+    assert files() == before
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("option", ["--clip", "--dino"])
+@pytest.mark.parametrize("run", RUNS)
+def test_other_runs_take_no_judges(renoise: Renoise, run: str, option: str, files: Files) -> None:
+    before = files()
+    done = renoise("evaluate", run, option, "somewhere")
+    assert done.code == 2
+    assert done.error == (f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
+    assert files() == before
+
+
+@pytest.mark.usefixtures("no_model")
+def test_data_without_edits(editing: Renoise, pictures: str, folder: Path, files: Files) -> None:
+    (folder / pictures / "captions.jsonl").write_text('{"file": "cat.png", "caption": "a cat"}')
+    before = files()
+    done = editing("--data", pictures)
+    assert done.code == 1
+    assert "none of the 1 pictures of set comes with a prompt to edit it with; give mini-heldout" in done.error
+    assert files() == before
