@@ -16,11 +16,10 @@ import renoise_mini
 from renoise import Editor, images
 from renoise.cli.compare import side_by_side
 from renoise.cli.silence import quiet_libraries
+from renoise.config import EDIT_GUIDANCE
 
 # Which of the held-out pictures: any will do (--picture 0 to 95).
 PICTURE = 7
-# The command's own default (`renoise edit --help`).
-GUIDANCE = 1.5
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def main() -> None:
     source = editor.fit(held_out / entry["file"])
     inversion = editor.invert(source, entry["caption"])
     reconstruction = editor.reconstruct(inversion)
-    edits = editor.edit(inversion, entry["edits"], guidance_scale=GUIDANCE)
+    edits = editor.edit(inversion, entry["edits"], guidance_scale=EDIT_GUIDANCE)
     seconds = time.perf_counter() - begun
 
     written = {"source.png": source, "reconstruction.png": reconstruction}

@@ -19,9 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import renoise_mini
 from renoise import Editor, images
+from renoise.config import edit_guidance
 
-# The command's own default (`renoise edit --help`).
-GUIDANCE = 1.5
 SIDE, STRIP, GAP, BLOCK_GAP = 128, 30, 6, 36
 COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "edit: style")
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=12)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE)
+    parser.add_argument("--guidance", type=float, help="of the edits; by default the command's own for the model")
     parser.add_argument("--out", type=Path, default=Path("docs/images/edit-grid.png"))
     options = parser.parse_args()
 
@@ -41,7 +40,8 @@ def main() -> None:
     pictures = editor.fit([held_out / entry["file"] for entry in entries])
     inversion = editor.invert(pictures, [entry["caption"] for entry in entries])
     again = editor.reconstruct(inversion)
-    edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=options.guidance)
+    guidance = edit_guidance(inversion.config) if options.guidance is None else options.guidance
+    edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=guidance)
     rows = [[p, r, *e] for p, r, e in zip(pictures, again, edited, strict=True)]
     images.save(page(rows, [row_labels(entry) for entry in entries]), options.out)
     print(f"wrote {options.out}")
