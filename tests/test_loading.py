@@ -131,3 +131,26 @@ def test_the_bundled_model_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "renoise_mini", None)
     with pytest.raises(ModelError, match=r"pip install 'renoise\[mini\]'"):
         Editor.from_pretrained("mini", device="cpu")
+
+
+def test_a_package_of_models_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import renoise_mini
+
+    def path(name: str = "mini") -> Path:
+        raise ValueError(f"no resource {name}")
+
+    monkeypatch.setattr(renoise_mini, "path", path)
+    for name in ("mini-turbo", "mini-lcm"):
+        with pytest.raises(ModelError, match="update it"):
+            Editor.from_pretrained(name, device="cpu")
+
+
+def test_a_lora_that_is_not_there_is_not_looked_for_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    import renoise_mini
+
+    folders = {"mini": data / "tiny-sd", "mini-lcm": tmp_path}
+    monkeypatch.setattr(renoise_mini, "path", lambda name: folders[name])
+    with pytest.raises(ModelError, match=r"no pytorch_lora_weights.safetensors"):
+        Editor.from_pretrained("mini-lcm", device="cpu")

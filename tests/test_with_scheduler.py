@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -37,9 +39,28 @@ def test_settings_of_the_sampler_can_differ(editor: Editor) -> None:
     [
         ("PNDMScheduler", {}, "use one of DDIMScheduler"),
         ("nonsense", {}, "not supported"),
+        (["DDIMScheduler"], {}, "not supported"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "two kinds of models"),
+        ("DDIMScheduler", {"clip_sample": True}, "impossible to invert"),
+        ("DDPMScheduler", {"thresholding": True}, "impossible to invert"),
         ("LCMScheduler", {"karras": True}, "no setting karras"),
     ],
 )
-def test_what_cannot_be_is_refused(editor: Editor, name: str, changes: dict[str, bool], message: str) -> None:
+def test_what_cannot_be_is_refused(editor: Editor, name: Any, changes: dict[str, bool], message: str) -> None:
     with pytest.raises(SchedulerError, match=message):
         editor.with_scheduler(name, **changes)
+
+
+def test_settings_that_were_never_chosen_are_the_other_samplers_own(editor: Editor) -> None:
+    lcm = editor.with_scheduler("LCMScheduler")
+    again = lcm.with_scheduler("DDIMScheduler")
+    assert again.timesteps(CONFIG) == editor.timesteps(CONFIG)
+    assert again.pipe.scheduler.config.set_alpha_to_one == editor.pipe.scheduler.config.set_alpha_to_one
+
+
+def test_an_exchange_is_silent(
+    editor: Editor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    editor.with_scheduler("LCMScheduler").with_scheduler("EulerDiscreteScheduler").with_scheduler("DDIMScheduler")
+    assert capfd.readouterr().err == ""

@@ -134,7 +134,8 @@ class EditLosses:
         shifts: random shifts of the pair loss in each of them.
         released_procedure: do as the published code does instead of the paper: regularise every prediction from the
             averaging window's start on, average the unregularised ones, regularise that average once more, clip the
-            divergence's gradient and leave the pair loss unscaled.
+            divergence's gradient and leave the pair loss unscaled. Its random shifts may also be 0 and differ from
+            channel to channel; here they are at least 1 and the same for all channels of a picture.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -320,8 +321,10 @@ class InversionConfig:
 
         Args:
             pipe: a diffusers pipeline.
-            variant: one of `VARIANTS`: the paper's settings, those of its published code, or plain sampler reversing
-                with the same number of steps.
+            variant: one of `VARIANTS`: "paper", its settings (how far the noise correction moves, which it does not
+                tell, is this project's); "released", those of its published code (for models of many steps without
+                the edit losses that it applies below timestep 250); or "reverse", plain sampler reversing with the same
+                number of steps.
 
         Raises:
             ConfigError: if the variant is unknown.
@@ -408,8 +411,9 @@ presets: Mapping[str, InversionConfig] = MappingProxyType(
             edit_losses=EditLosses.released(),
             noise_correction=NoiseCorrection.released(),
         ),
-        # Its settings for 50 DDIM steps. Above timestep 250 its windows begin after the second and last pass, so that
-        # it averages and regularises nothing there.
+        # Its settings for 50 DDIM steps, but for its edit losses. From timestep 250 on its windows begin after the
+        # second and last pass, so that it averages and regularises nothing there; below, it does both, and losses for
+        # some of the timesteps alone are nothing that these settings can say.
         "released-many-step": _MANY_STEPS,
         "reverse": InversionConfig(num_steps=50, renoising=Renoising(0)),
     }

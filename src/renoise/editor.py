@@ -106,7 +106,8 @@ class Editor:
             changes: settings that differ from those of the pipeline's own scheduler, such as `timestep_spacing`.
 
         Raises:
-            SchedulerError: if the scheduler is unknown or its steps cannot be inverted.
+            SchedulerError: if the scheduler is unknown, is made for another kind of model, does not know a setting, or
+                would clip its samples.
 
         Example:
             >>> ancestral = editor.with_scheduler("EulerAncestralDiscreteScheduler")  # doctest: +SKIP

@@ -32,6 +32,7 @@ from renoise.errors import ConfigError, SchedulerError
 from renoise.steps import Step
 
 TCD_DEFAULT_GAMMA = 0.3
+_CLIPPING = ("clip_sample", "thresholding")
 # DDPM clamps its variances at 1e-20 instead of 0: noise of that size is no noise.
 SMALLEST_RHO = 1e-6
 
@@ -107,7 +108,7 @@ def _check_settings(
         raise ConfigError(f"eta must be in [0, 1], not {eta:g}")
     if not 0.0 < strength <= 1.0:
         raise ConfigError(f"strength must be above 0 and at most 1, not {strength:g}")
-    for setting in ("clip_sample", "thresholding"):
+    for setting in _CLIPPING:
         if _get(scheduler, setting, False):
             raise SchedulerError(
                 f"{name} has {setting}=True, which clips the sample and makes the step impossible to invert; use "
@@ -329,19 +330,40 @@ SUPPORTED: tuple[str, ...] = tuple(_TABLES)
 def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
     """Another scheduler on the same noise levels, with clipping off.
 
+    Args:
+        scheduler: a diffusers scheduler.
+        name: the class of the other in diffusers, one of `SUPPORTED`.
+        changes: settings that differ.
+
     Raises:
-        SchedulerError: if it is not supported, or does not know a setting.
+        SchedulerError: if it is not supported, is made for another kind of model, does not know a setting, or would
+            clip its samples.
     """
     import diffusers
 
-    if name not in _TABLES:
-        raise SchedulerError(f"{name} is not supported; use one of {', '.join(SUPPORTED)}")
+    if not isinstance(name, str) or name not in _TABLES:
+        raise SchedulerError(f"{name!r} is not supported; use one of {', '.join(SUPPORTED)}")
+    if name.startswith("FlowMatch") == hasattr(scheduler, "alphas_cumprod"):
+        raise SchedulerError(
+            f"{type(scheduler).__name__} and {name} sample two kinds of models, diffusion and flow matching, so that "
+            "neither can stand in for the other; use a sampler of the model's own kind"
+        )
     kind = getattr(diffusers, name)
-    unknown = set(changes) - set(inspect.signature(kind.__init__).parameters)
+    known = set(inspect.signature(kind.__init__).parameters)
+    unknown = set(changes) - known
     if unknown:
         raise SchedulerError(f"{name} has no setting {', '.join(sorted(unknown))}")
-    known = {"clip_sample": False, "thresholding": False} if name != "FlowMatchEulerDiscreteScheduler" else {}
-    return kind.from_config(scheduler.config, **known, **changes)
+    for setting in _CLIPPING:
+        if changes.get(setting):
+            raise SchedulerError(f"{setting}=True makes the steps impossible to invert; leave it out")
+    settings = {**scheduler.config, **changes, **dict.fromkeys(_CLIPPING, False)}
+    try:
+        # With the entries that diffusers keeps for itself: they tell which settings were never chosen.
+        return kind.from_config({k: v for k, v in settings.items() if k in known or k.startswith("_")})
+    except NotImplementedError as error:
+        raise SchedulerError(
+            f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error}); use another sampler"
+        ) from error
 
 
 def describe(scheduler: Any) -> dict[str, Any]:

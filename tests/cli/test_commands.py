@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
+from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
 from renoise.cli.options import InversionSettings
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import Work
@@ -212,8 +212,7 @@ def test_guidance_of_an_edit(
 
     editor.pipe.scheduler = getattr(diffusers, scheduler).from_config(editor.pipe.scheduler.config)
     config = InversionConfig(num_steps=1, guidance_scale=inverted_with, renoising=Renoising(0))
-    inversion = editor.invert("cat.png", config=config)
-    assert Work(editor, "tiny", Terminal(quiet=True), 0.0).edit_guidance(inversion, given) == expected
+    assert Work(editor, "tiny", Terminal(quiet=True), 0.0).edit_guidance(config, given) == expected
 
 
 def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
@@ -226,7 +225,8 @@ def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
     assert inverted("--preset", "reverse") == paper.reversing()
     assert inverted("--preset", "released") == replace(presets["released-many-step"], num_steps=2)
     assert inverted("--renoise", "0") == paper.reversing()
-    assert inverted("--renoise", "0", "--edit-losses").edit_losses == EditLosses()
+    for reversing in (("--renoise", "0"), ("--preset", "reverse")):
+        assert inverted(*reversing, "--edit-losses").edit_losses == presets["sd"].edit_losses
     assert inverted("--no-edit-losses") == replace(paper, edit_losses=None)
     assert inverted("--noise-correction", "0.5").noise_correction == NoiseCorrection(0.5)
     assert inverted("--noise-correction", "0").noise_correction is None
@@ -246,3 +246,16 @@ def test_the_source_as_negative_prompt(on_tiny: Renoise, inverted: Path) -> None
     assert on_tiny("edit", inverted, *options, "--negative-prompt", "a tree", "-o", "b.png").code == 0
     assert on_tiny("edit", inverted, *options, "-o", "c.png").code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes() != Path("c.png").read_bytes()
+
+
+def test_the_document_tells_the_negative_prompt_of_the_edit(on_tiny: Renoise, inverted: Path) -> None:
+    edit = ("edit", inverted, "--to", "a dog", "--guidance", "3", "--json", "-o", "a.png")
+    assert on_tiny(*edit).json["negative_prompt"] is None
+    assert on_tiny(*edit, "--negative-prompt", "blur").json["negative_prompt"] == "blur"
+    assert on_tiny(*edit, "--negative-source").json["negative_prompt"] == "a tree"
+
+
+def test_noise_correction_without_noise_is_said_to_have_no_effect(on_tiny: Renoise) -> None:
+    done = on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "1")
+    assert (done.code, done.err.count("no effect: DDIMScheduler")) == (0, 1)
+    assert on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "0").err == ""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -36,10 +40,44 @@ def test_ms_ssim_is_not_available_for_small_pictures(pictures: torch.Tensor) -> 
     torch.testing.assert_close(metrics.ms_ssim(large, large), torch.ones(2))
 
 
-def test_lpips_is_not_available_without_its_network(
-    pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A torchvision that names the weights it would ask for, and the empty folder where it would look for them."""
+    models = ModuleType("torchvision.models")
+    weights = SimpleNamespace(DEFAULT=SimpleNamespace(url="https://example.org/models/alexnet-owt-7be5be79.pth"))
+    models.AlexNet_Weights = weights  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    monkeypatch.setattr(metrics, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    metrics._has_lpips.cache_clear()
+    (tmp_path / "checkpoints").mkdir()
+    metrics._lpips_network.cache_clear()
+    yield tmp_path / "checkpoints"
+    metrics._lpips_network.cache_clear()
+
+
+def test_lpips_is_not_available_without_the_very_weights(pictures: torch.Tensor, torchvision: Path) -> None:
+    (torchvision / "alexnet-owt-4df8aa71.pth").write_bytes(b"an older torchvision's")
     assert metrics.lpips(pictures, pictures) is None
-    metrics._has_lpips.cache_clear()
+
+
+def test_lpips_is_not_available_without_torchvision(pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    metrics._lpips_network.cache_clear()
+    assert metrics.lpips(pictures, pictures) is None
+    metrics._lpips_network.cache_clear()
+
+
+def test_lpips_is_fed_pictures_from_minus_one_to_one(pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def network(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        seen.extend((a, b))
+        return (a - b).abs().mean()
+
+    monkeypatch.setattr(metrics, "_lpips_network", lambda: network)
+    values = metrics.lpips(pictures, 1.0 - pictures)
+    assert values is not None
+    assert values.shape == (3,)
+    torch.testing.assert_close(seen[0], 2.0 * pictures[:1] - 1.0)
+    torch.testing.assert_close(seen[1], 1.0 - 2.0 * pictures[:1])

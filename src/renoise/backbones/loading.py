@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from renoise.errors import ConfigError, ModelError
-from renoise.schedulers import SUPPORTED
+from renoise.schedulers import SUPPORTED, exchanged
 
 log = logging.getLogger("renoise")
 
@@ -89,14 +89,23 @@ def _bundled(name: str) -> Path:
         import renoise_mini
     except ImportError as error:
         raise ModelError(f"the bundled model {name!r} is not installed; run: pip install 'renoise[mini]'") from error
-    return Path(renoise_mini.path(name))
+    try:
+        return Path(renoise_mini.path(name))
+    except ValueError as error:
+        raise ModelError(
+            f"the installed renoise-mini {getattr(renoise_mini, '__version__', '')} has no model {name!r}; update it: "
+            "pip install --upgrade 'renoise[mini]'"
+        ) from error
 
 
 def _adapt(pipe: Any, folder: Path) -> None:
     """Load the LoRA in `folder` into the pipeline, with the scheduler that it was trained for."""
     from diffusers import LCMScheduler
 
-    pipe.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors", adapter_name=folder.name)
+    weights = "pytorch_lora_weights.safetensors"
+    if not (folder / weights).is_file():
+        raise ModelError(f"{folder} has no {weights}; install renoise-mini again")
+    pipe.load_lora_weights(folder, weight_name=weights, adapter_name=folder.name)
     pipe.scheduler = LCMScheduler.from_pretrained(folder, subfolder="scheduler")
 
 
@@ -154,17 +163,15 @@ def _why_not_loaded(name: str | os.PathLike[str], source: Path | str, error: Exc
 
 
 def _make_invertible(pipe: Any) -> None:
-    """Switch clipping off, and exchange a scheduler of several steps for DDIM on the same noise levels."""
-    if getattr(pipe, "scheduler", None) is None:
+    """Switch clipping off, and exchange a scheduler of several steps for a single-step one on the same noise levels."""
+    scheduler = getattr(pipe, "scheduler", None)
+    if scheduler is None:
         return
-    config = pipe.scheduler.config
-    clips = config.get("clip_sample", False) or config.get("thresholding", False)
-    if type(pipe.scheduler).__name__ in SUPPORTED and not clips:
+    name = type(scheduler).__name__
+    clips = scheduler.config.get("clip_sample", False) or scheduler.config.get("thresholding", False)
+    if name in SUPPORTED and not clips:
         return
-    if type(pipe.scheduler).__name__ in SUPPORTED:
-        pipe.scheduler = type(pipe.scheduler).from_config(config, clip_sample=False, thresholding=False)
-        return
-    from diffusers import DDIMScheduler
-
-    log.info("%s cannot be inverted step by step; sampling with DDIM instead", type(pipe.scheduler).__name__)
-    pipe.scheduler = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
+    single = "DDIMScheduler" if hasattr(scheduler, "alphas_cumprod") else "FlowMatchEulerDiscreteScheduler"
+    if name not in SUPPORTED:
+        log.info("%s cannot be inverted step by step; sampling with %s instead", name, single)
+    pipe.scheduler = exchanged(scheduler, name if name in SUPPORTED else single)

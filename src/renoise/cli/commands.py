@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from renoise.config import InversionConfig
     from renoise.inversion import Inversion
 
 INVERSION_SUFFIX = ".safetensors"
@@ -61,15 +62,16 @@ def edit(
     inversion = load_single_inversion(source) if inverted else None
 
     with working(model, reporting) as work:
+        config = work.config(settings) if inversion is None else inversion.config
+        scale = work.edit_guidance(config, guidance)
+        if negative_source:
+            _require_guidance(scale)
         if inversion is None:
             if picture is None or prompt is None:  # both were required above
                 raise UsageError("a picture and its --prompt are needed")
-            config = settings.applied_to(work.preset(settings.preset))
-            inversion = work.invert(picture, prompt, negative_prompt, config)
+            inversion = _invert(work, picture, prompt, negative_prompt, config, settings)
         again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
-        scale = work.edit_guidance(inversion, guidance)
         if negative_source:
-            _require_guidance(scale)
             negative_prompt = _only(inversion.prompt)
         edited = work.edit(inversion, list(targets), guidance_scale=scale, negative_prompt=negative_prompt, force=force)
         panels = _panels(inversion, picture, again)
@@ -89,6 +91,7 @@ def edit(
         quality=quality,
         seconds=seconds,
         guidance=scale,
+        negative_prompt=inversion.negative_prompt if negative_prompt is None else negative_prompt,
     )
     return _result(reporting, document, report.summary(work, quality, seconds, [*goal.files, *_some(compare)]))
 
@@ -114,8 +117,7 @@ def invert(
     picture = _read_picture(source)
 
     with working(model, reporting) as work:
-        config = settings.applied_to(work.preset(settings.preset))
-        inversion = work.invert(picture, prompt or "", negative_prompt, config)
+        inversion = _invert(work, picture, prompt or "", negative_prompt, work.config(settings), settings)
         again = work.reconstruct(inversion)
         quality = work.quality(inversion, again, picture)
         panels = _panels(inversion, picture, again)
@@ -213,6 +215,20 @@ def _read_picture(path: Path) -> Image.Image:
     from renoise import images
 
     return images.load(path)
+
+
+def _invert(
+    work: Work,
+    picture: Image.Image,
+    prompt: str,
+    negative_prompt: str | None,
+    config: InversionConfig,
+    settings: InversionSettings,
+) -> Inversion:
+    inversion = work.invert(picture, prompt, negative_prompt, config)
+    if settings.noise_correction and inversion.noise is None:
+        work.note(f"--noise-correction has no effect: {inversion.scheduler['class']} adds no noise in its steps")
+    return inversion
 
 
 def _reconstruct_if_of_use(

@@ -322,19 +322,25 @@ class InversionSettings:
         }
         return [name for name, value in names.items() if value is not None]
 
-    def applied_to(self, config: InversionConfig) -> InversionConfig:
-        """A preset with these settings in place of its own."""
-        from renoise import config as settings
+    def applied_to(self, config: InversionConfig, paper: InversionConfig | None = None) -> InversionConfig:
+        """A preset with these settings in place of its own.
 
+        Args:
+            config: the preset.
+            paper: the paper's for the same model, whose edit losses are taken where the preset has none; None is
+                `config` itself.
+        """
+        from renoise.config import EditLosses, NoiseCorrection
+
+        losses = (config if paper is None else paper).edit_losses or EditLosses()
         if self.renoise == 0:
             config = config.reversing()
         elif self.renoise is not None:
             config = config.with_iterations(self.renoise)
         if self.edit_losses is not None:
-            losses = (config.edit_losses or settings.EditLosses()) if self.edit_losses else None
-            config = replace(config, edit_losses=losses)
+            config = replace(config, edit_losses=(config.edit_losses or losses) if self.edit_losses else None)
         if self.noise_correction is not None:
-            correction = settings.NoiseCorrection(self.noise_correction) if self.noise_correction else None
+            correction = NoiseCorrection(self.noise_correction) if self.noise_correction else None
             config = replace(config, noise_correction=correction)
         return replace(
             config,

@@ -32,8 +32,9 @@ def document(
     quality: Quality | None,
     seconds: float,
     guidance: float | None = None,
+    negative_prompt: Any = None,
 ) -> dict[str, Any]:
-    """Everything that a run did, as data."""
+    """Everything that a run did, as data; guidance and negative prompt are those of an edit."""
     from renoise import __version__
 
     return {
@@ -42,7 +43,7 @@ def document(
         "model": work.model,
         "source": str(source),
         **settings(inversion),
-        **({} if guidance is None else {"guidance": guidance}),
+        **({} if guidance is None else {"guidance": guidance, "negative_prompt": negative_prompt}),
         "outputs": list(outputs),
         "compare": None if compare is None else str(compare),
         "psnr": None if quality is None else asdict(quality),

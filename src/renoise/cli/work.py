@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
+from renoise.cli.options import DEFAULT_MODEL, InversionSettings, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Stage, Terminal
 from renoise.errors import ConfigError
@@ -66,21 +66,26 @@ class Work:
         """Show what is being done, for as long as it is done."""
         return self._terminal.stage(description)
 
-    def preset(self, variant: str | None = None) -> InversionConfig:
-        """The preset for the model: the paper's, or another variant."""
+    def config(self, settings: InversionSettings) -> InversionConfig:
+        """The preset for the model, with what the command line says in place of its own."""
         from renoise.config import InversionConfig
 
-        return InversionConfig.for_pipeline(self.editor.pipe, variant or "paper")
+        preset = InversionConfig.for_pipeline(self.editor.pipe, settings.preset or "paper")
+        return settings.applied_to(preset, InversionConfig.for_pipeline(self.editor.pipe))
 
-    def edit_guidance(self, inversion: Inversion, given: float | None) -> float:
+    def edit_guidance(self, config: InversionConfig, given: float | None) -> float:
         """The guidance scale of an edit: the one given, a guided inversion's own, or what suits the model."""
+        from renoise.config import InversionConfig, edit_guidance
+
         if given is not None:
             return given
-        if inversion.config.guidance_scale > 1.0:
-            return inversion.config.guidance_scale
-        from renoise.config import edit_guidance
+        if config.guidance_scale > 1.0:
+            return config.guidance_scale
+        return edit_guidance(InversionConfig.for_pipeline(self.editor.pipe))
 
-        return edit_guidance(self.preset())
+    def note(self, text: str) -> None:
+        """Say something in a line of its own, on standard error."""
+        self._terminal.note(text)
 
     def invert(
         self, picture: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig

@@ -6,6 +6,7 @@ MS-SSIM (Wang et al., 2004 and 2003) and LPIPS (Zhang et al., 2018, arXiv 1801.0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,17 +55,22 @@ def lpips(a: Tensor, b: Tensor) -> Tensor | None:
     nothing else is given under its name. To have it, install torchvision and call
     `torchvision.models.alexnet(weights="DEFAULT")` once.
     """
-    if not _has_lpips():
+    network = _lpips_network()
+    if network is None:
         return None
-    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
-
     pairs = zip(2.0 * a.float() - 1.0, 2.0 * b.float() - 1.0, strict=True)
-    return torch.stack([learned_perceptual_image_patch_similarity(x[None], y[None], net_type="alex") for x, y in pairs])
+    return torch.stack([network(x[None], y[None]) for x, y in pairs])
 
 
 @cache
-def _has_lpips() -> bool:
-    """Whether AlexNet's weights lie where torchvision keeps them, and torchvision is there to read them."""
+def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """LPIPS of one pair of pictures in [-1, 1], if torchvision and the very weights that it would ask for are here."""
     if find_spec("torchvision") is None:
-        return False
-    return any((Path(torch.hub.get_dir()) / "checkpoints").glob("alexnet-*.pth"))
+        return None
+    from torchvision.models import AlexNet_Weights
+
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(AlexNet_Weights.DEFAULT.url).name).is_file():
+        return None
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex").forward

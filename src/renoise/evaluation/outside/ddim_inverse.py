@@ -28,10 +28,9 @@ from renoise.evaluation.outside.shared import (
     clean_latents,
     network,
     require_finite_latents,
-    sampler_like,
     settle,
 )
-from renoise.schedulers import steps_for
+from renoise.schedulers import exchanged, steps_for
 from renoise.steps import Step
 
 # The spacings of DDIMInverseScheduler, and what stands in for another: DDIM's default.
@@ -101,7 +100,7 @@ class DDIMInverse(OneSchedule):
         own = editor.pipe.scheduler
         spacing = own.config.get("timestep_spacing")
         spacing = spacing if spacing in SPACINGS else DEFAULT_SPACING
-        ddim = sampler_like(own, "DDIMScheduler", timestep_spacing=spacing)
+        ddim = exchanged(own, "DDIMScheduler", timestep_spacing=spacing)
         # They check little themselves: our own table refuses a schedule with timesteps that the model does not have.
         steps_for(ddim, self.num_steps)
         inverse = DDIMInverseScheduler.from_config(ddim.config, clip_sample=False)

@@ -33,11 +33,10 @@ from renoise.evaluation.outside.shared import (
     clean_latents,
     network,
     require_finite_latents,
-    sampler_like,
     settle,
 )
 from renoise.inversion import PredictAt, draw_noise, generators_for
-from renoise.schedulers import SUPPORTED, steps_for
+from renoise.schedulers import SUPPORTED, exchanged, steps_for
 from renoise.steps import Step
 
 DDIM = "DDIMScheduler"
@@ -123,7 +122,7 @@ class EditFriendly(OneSchedule):
         """
         own = editor.pipe.scheduler
         name = self.scheduler or _own_or_ddim(own, self.num_steps)
-        scheduler = own if self.scheduler is None and name != DDIM else sampler_like(own, name)
+        scheduler = own if self.scheduler is None and name != DDIM else exchanged(own, name)
         steps = steps_for(scheduler, self.num_steps, eta=self.eta if name == DDIM else None, strength=self.strength)
         if not any(step.stochastic for step in steps):
             raise SchedulerError(

@@ -13,10 +13,9 @@ from torch import Tensor
 from renoise.checks import require_finite
 from renoise.config import InversionConfig, presets
 from renoise.editor import Editor
-from renoise.errors import ConfigError, SchedulerError
+from renoise.errors import ConfigError
 from renoise.inversion import PredictAt
 from renoise.prompts import one_each
-from renoise.schedulers import exchanged
 
 
 @dataclass(frozen=True)
@@ -68,31 +67,6 @@ def clean_latents(editor: Editor, z_0: Tensor) -> Tensor:
 def require_finite_latents(editor: Editor, latents: Tensor, what: str) -> None:
     """Raise a `NumericalError` for NaN or infinity."""
     require_finite(latents, what, editor.dtype)
-
-
-def sampler_like(scheduler: Any, name: str, **changes: Any) -> Any:
-    """Another sampler on a model's noise levels, with clipping off.
-
-    Args:
-        scheduler: the model's own; any diffusers scheduler with `alphas_cumprod`.
-        name: the class of the other in diffusers.
-        changes: settings that differ from the model's own.
-
-    Raises:
-        SchedulerError: if the model's noise levels are not those of the other sampler's kind, or it is unknown.
-    """
-    if name.startswith("FlowMatch") == hasattr(scheduler, "alphas_cumprod"):
-        raise SchedulerError(
-            f"{type(scheduler).__name__} and {name} sample two kinds of models, diffusion and flow matching, so that "
-            "neither can stand in for the other; use a sampler of the model's own kind"
-        )
-    try:
-        return exchanged(scheduler, name, **changes)
-    except NotImplementedError as error:
-        raise SchedulerError(
-            f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error}); use a method on the "
-            "model's own sampler"
-        ) from error
 
 
 def settle(method: Any, *names: str) -> None:
