@@ -9,8 +9,8 @@ caption changes a picture as the teacher would; half are real pictures under noi
 distance between the clean latents, one for each picture (pseudo-Huber: Song & Dhariwal, 2023, arXiv 2310.14189, eq. 8);
 the network goes on predicting epsilon, as its scheduler expects.
 
-    python -m training.distil turbo --minutes 30
-    python -m training.distil lcm --minutes 25
+    python -m training.distil turbo --minutes 25
+    python -m training.distil lcm --minutes 22
 """
 
 import argparse
