@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from renoise import Editor, InversionConfig, Renoising, presets
+from renoise import __version__ as renoise_version
 
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]
@@ -56,12 +57,15 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Path, dino_folder: Path) -> None:
     judges = ("--clip", clip_folder, "--dino", dino_folder)
     done = editing("--data", pictures, "--out", "results", *judges)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert "renoise: measuring: 100% (12/12)" in done.err.splitlines()
     assert done.out.startswith("2 edits of 1 pictures; 1 without edits left out\n\n| method ")
     assert done.out.endswith("\nwrote results\n")
     names = {path.name for path in (folder / "results").iterdir()}
     assert names == {"pictures", "report.html", "results.jsonl", "summary.csv", "summary.md"}
     document = editing("--data", pictures, "--out", "results", *judges, "--json").json
+    assert (document["version"], document["model"], document["data"]) == (renoise_version, str(TINY), pictures)
+    assert (document["seed"], document["run"], document["folder"]) == (0, "editing", "results")
     assert (document["skipped"], document["kinds"], len(document["summary"])) == (1, {}, 6)
     for line in document["summary"]:
         assert (line["pictures"], line["edits"], line["failures"]) == (1, 2, 0.0)
@@ -72,7 +76,7 @@ def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Pat
 
 
 def test_the_run_without_judges(editing: Renoise, pictures: str) -> None:
-    done = editing("--data", pictures, "--json")
+    done = editing("--data", pictures, "--json", "--quiet")
     assert (done.code, done.err) == (0, "")
     assert {line["clip_whole_mean"] for line in done.json["summary"]} == {None}
     assert {line["structure_distance_mean"] for line in done.json["summary"]} == {None}

@@ -103,7 +103,35 @@ def test_quiet_terminals_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with Terminal(quiet=True) as terminal, terminal.stage("inverting") as stage:
         terminal.note("hello")
         stage(Progress("invert", 3, 8, 500))
+        stage.tell(3, 8, "a row")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("total", "said"), [(600, 10), (12, 10), (3, 3), (1, 1), (0, 0)])
+def test_work_without_a_bar_is_told_by_tenths(monkeypatch: pytest.MonkeyPatch, total: int, said: int) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Terminal(quiet=False) as terminal, terminal.stage("measuring") as stage:
+        for done in range(total + 1):
+            stage.tell(done, total, "a row")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == said
+    assert all(line.startswith("renoise: measuring: ") for line in lines)
+    if total == 600:
+        assert lines[1] == "renoise: measuring: 20% (120/600)"
+    if total:
+        assert lines[-1] == f"renoise: measuring: 100% ({total}/{total})"
+
+
+def test_work_with_a_bar_is_told_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Tty()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with Terminal(quiet=False) as terminal, terminal.stage("measuring") as stage:
+        stage.tell(3, 6, "a row (3/6)")
+        time.sleep(0.3)
+    assert "a row (3/6)" in stream.getvalue()
+    assert "renoise: measuring" not in stream.getvalue()
 
 
 def test_libraries_are_silenced_for_as_long_as_it_lasts(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from renoise.config import InversionConfig
-from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.keys import keyed
+from renoise.evaluation.measurement import Measurement, key_of
 from renoise.evaluation.runs import RUNS
 
 
@@ -43,7 +45,7 @@ def make_run() -> Callable[..., list[Measurement]]:
 
 def _measurement(**changes: Any) -> Measurement:
     values: dict[str, Any] = {
-        "key": "0",
+        "key": "",
         "run": "table2",
         "method": "sampler reversing",
         "row": 0,
@@ -69,7 +71,9 @@ def _measurement(**changes: Any) -> Measurement:
         "seconds": 1.5,
         "deviation": 1.0,
     }
-    return Measurement(**{**values, **changes})
+    m = Measurement(**{**values, **changes})
+    m = replace(m, picture_hash=m.picture_hash or key_of({"pixels of": m.picture}))
+    return m if m.key else keyed(m)
 
 
 def _failure(**changes: Any) -> Measurement:
@@ -89,7 +93,6 @@ def _run(run: str, pictures: int = 3, steps: int = 4) -> list[Measurement]:
         for i in range(pictures):
             measured.append(
                 _measurement(
-                    key=f"{place}-{i}",
                     run=run,
                     method=row.label,
                     row=place,

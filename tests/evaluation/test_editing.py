@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from renoise import ConfigError, Editor, InversionConfig, NumericalError, Renoising, images, presets
-from renoise.evaluation import data, edit_report, edit_summary, metrics, outputs, runner, runs
+from renoise.evaluation import data, edit_summary, metrics, outputs, runner, runs
 from renoise.evaluation.edit_metrics import (
     edit_numbers,
     fit_mask,
@@ -188,8 +188,7 @@ def captions(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     short = {"editing": runs.Run("short edits", lambda preset: SHORT, edits=True)}
-    for module in (runs, runner, edit_report):
-        monkeypatch.setattr(module, "RUNS", short)
+    monkeypatch.setattr(runs, "RUNS", short)
 
 
 @pytest.fixture
@@ -204,7 +203,7 @@ def judged(editor: Editor, pie_bench: Path, tmp_path: Path, clip_folder: Path, d
 
 
 def test_every_target_of_every_picture_is_drawn(task: Task) -> None:
-    seen: list[runner.Progress] = []
+    seen: list[runner.Advance] = []
     found = measure(task, seen.append)
     edits = [("cat.png", "a dog"), ("cat.png", "a lion"), ("tree.png", "a house")]
     assert [(m.method, m.picture, m.target) for m in found] == [(row.label, *edit) for row in SHORT for edit in edits]
@@ -218,9 +217,11 @@ def test_every_target_of_every_picture_is_drawn(task: Task) -> None:
         assert m.kind is None
         assert m.prompt == f"a {m.picture[:-4]}"
         assert {getattr(m, name) for name in (*NUMBERS, *BACKGROUND, "background")} == {None}
-        assert picture_path(task.folder, f"{m.row:02d}", m.picture, m.target).is_file()
-        assert picture_path(task.folder, "picture", m.picture).is_file()
-    assert len(list((task.folder / "pictures" / "00").iterdir())) == 3
+        assert picture_path(Path(task.folder), m).is_file()
+        assert picture_path(Path(task.folder), m, "picture").is_file()
+        assert picture_path(Path(task.folder), m, "round-trip").is_file()
+    # Nine edits, and two pictures with their round trips.
+    assert len(list((Path(task.folder) / "pictures").iterdir())) == 9 + 2 * 2
 
 
 def test_what_is_measured_is_the_edit(task: Task, editor: Editor, captions: Path) -> None:
@@ -295,13 +296,13 @@ def test_what_was_measured_is_not_measured_again(task: Task, captions: Path, mon
 
 
 def test_an_interrupted_run_keeps_what_it_has(task: Task) -> None:
-    def stop(progress: runner.Progress) -> None:
+    def stop(progress: runner.Advance) -> None:
         if progress.done >= 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         measure(task, stop)
-    assert len(Results(task.folder / "results.jsonl").all()) == 6
+    assert len(Results(Path(task.folder) / "results.jsonl").all()) == 6
     assert len(measure(task)) == 9
 
 
@@ -344,7 +345,7 @@ def test_a_picture_or_a_target_that_fails_does_not_spoil_the_others(
     assert all(m.psnr is not None for m in found if not m.error)
     summary = outputs.write(task.folder, "editing", found)
     assert [line.failures for line in summary.lines] == pytest.approx([1 / 3] * 3)
-    report = (task.folder / "report.html").read_text()
+    report = (Path(task.folder) / "report.html").read_text()
     assert "1 of 3 without a picture" in report
     assert "cat.png (a lion)" in report
 
@@ -361,12 +362,39 @@ def test_a_mask_that_does_not_fit_is_refused(judged: Task, pie_bench: Path) -> N
         measure(judged)
 
 
-def test_targets_that_begin_alike_have_pictures_of_their_own(tmp_path: Path) -> None:
+def test_targets_that_begin_alike_have_pictures_of_their_own(tmp_path: Path, make_measurement: Make) -> None:
     long = "a very long prompt that goes on and on and on, "
-    paths = {picture_path(tmp_path, "00", "a/b.png", long + end) for end in ("red", "blue", "?*:<>", "")}
-    assert len(paths) == 4
-    assert all(len(path.name) < 80 and path.parent == tmp_path / "pictures" / "00" for path in paths)
-    assert not {path.name for path in paths} & {picture_path(tmp_path, "00", "a/b.png").name}
+    measured = [make_measurement(picture="a/b.png", target=long + end) for end in ("red", "blue", "?*:<>", "")]
+    paths = {picture_path(tmp_path, m) for m in (*measured, make_measurement(picture="a/b.png"))}
+    assert len(paths) == 5
+    assert all(len(path.name) < 80 and path.parent == tmp_path / "pictures" for path in paths)
+
+
+def test_a_changed_mask_is_measured_anew(judged: Task, pie_bench: Path) -> None:
+    first = {m.key for m in measure(judged)}
+    mapping = (pie_bench / "mapping_file.json").read_text()
+    (pie_bench / "mapping_file.json").write_text(mapping.replace(f"[0, {512 * 256}]", f"[0, {512 * 128}]"))
+    changed = [m for m in measure(judged) if m.key not in first]
+    assert [m.target for m in changed] == ["a dog"] * len(SHORT)
+
+
+def test_a_record_is_not_measured_again_with_other_judges_or_another_mask(
+    judged: Task, editor: Editor, pie_bench: Path
+) -> None:
+    m = measure(judged)[0]
+    with pytest.raises(ConfigError, match="the judges of edits"):
+        recompute(m, editor, Judges(judged.judges.clip))
+    mapping = (pie_bench / "mapping_file.json").read_text()
+    (pie_bench / "mapping_file.json").write_text(mapping.replace(f"[0, {512 * 256}]", f"[0, {512 * 128}]"))
+    with pytest.raises(ConfigError, match="the picture '000' or its mask"):
+        recompute(m, editor, judged.judges)
+
+
+def test_a_picture_that_cannot_be_read_fails_with_each_of_its_targets(task: Task, captions: Path) -> None:
+    (captions / "cat.png").write_bytes(b"no picture")
+    found = measure(task)
+    assert [(m.picture, m.target) for m in found if m.error] == [("cat.png", "a dog"), ("cat.png", "a lion")] * 3
+    assert len(found) == 9
 
 
 # The named rows.
@@ -413,7 +441,7 @@ def test_the_numbers_of_a_method(make_measurement: Make, make_failure: Make) -> 
     assert (summary.pictures, summary.edits, line.pictures, line.edits) == (3, 4, 3, 4)
     assert (line.psnr_background_mean, line.clip_whole_mean) == (25.0, 25.0)
     assert (line.psnr_to_source_mean, line.structure_distance_mean) == (13.0, 0.05)
-    assert (line.no_background, line.failures, line.error) == (1, 0.25, None)
+    assert (line.no_background, line.failures, line.error) == (1, 0.25, "NaN in the latent (1 of 4)")
     assert (line.ssim_background_mean, line.lpips_background_mean, line.clip_edited_mean) == (None,) * 3
     assert list(summary.kinds) == ["add object", "change style"]
     (style,) = summary.kinds["change style"]
@@ -428,8 +456,8 @@ def test_without_masks_nothing_is_said_of_them(make_measurement: Make) -> None:
 
 def test_a_method_without_any_edit_says_why(make_failure: Make) -> None:
     summary = edit_summary.summarise([make_failure(target="x")])
-    assert (summary.lines[0].error, summary.lines[0].failures) == ("NaN in the latent", 1.0)
-    assert edit_summary.as_markdown(summary).endswith("\n\nsampler reversing: NaN in the latent\n")
+    assert (summary.lines[0].error, summary.lines[0].failures) == ("NaN in the latent (1 of 1)", 1.0)
+    assert edit_summary.as_markdown(summary).endswith("\n\nsampler reversing: NaN in the latent (1 of 1)\n")
 
 
 def test_csv_and_markdown(make_measurement: Make) -> None:
@@ -459,14 +487,14 @@ def test_csv_and_markdown(make_measurement: Make) -> None:
 def test_the_folder(judged: Task) -> None:
     summary = outputs.write(judged.folder, "editing", measure(judged))
     assert isinstance(summary, EditSummary)
-    assert {p.name for p in judged.folder.iterdir()} == {
+    assert {p.name for p in Path(judged.folder).iterdir()} == {
         "pictures",
         "report.html",
         "results.jsonl",
         "summary.csv",
         "summary.md",
     }
-    report = (judged.folder / "report.html").read_text()
+    report = (Path(judged.folder) / "report.html").read_text()
     for words in ("editing: short edits", "Numbers for each kind of edit", "3 by each method", "a dog", "change style"):
         assert words in report
     # Three pictures, and three edits of each by three methods.

@@ -25,8 +25,8 @@ from PIL import Image
 
 from renoise.errors import StorageError
 from renoise.evaluation import outputs, plots
+from renoise.evaluation.keeping import Kind, picture_path
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runner import picture_path
 from renoise.evaluation.runs import RUNS, SAMPLERS
 
 Make = Callable[..., Measurement]
@@ -76,8 +76,8 @@ def written(folder: Path, run: str, measurements: Sequence[Measurement]) -> Page
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def keep_picture(folder: Path, kind: str, name: str, size: tuple[int, int] = (16, 16)) -> Path:
-    path = picture_path(folder, kind, name)
+def keep_picture(folder: Path, m: Measurement, kind: Kind, size: tuple[int, int] = (16, 16)) -> Path:
+    path = picture_path(folder, m, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, "teal").save(path)
     return path
@@ -145,13 +145,24 @@ def test_a_file_where_the_plots_should_lie(make_run: MakeRun, tmp_path: Path) ->
         outputs.write(tmp_path, "table1", make_run("table1", pictures=1))
 
 
+def test_a_run_with_rows_of_ones_own(make_row: MakeRow, tmp_path: Path) -> None:
+    page = written(tmp_path, "mine", [*make_row(30.0, 31.0), *make_row(32.0, 33.0, method="other", row=1)])
+    assert "mine: a comparison of methods" in page.words
+    assert [figure.get("id") for figure in page.all("figure") if figure.get("class") == "plot"] == USUAL_PLOTS
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_rows_of_ones_own_under_any_name(run: str, make_row: MakeRow, tmp_path: Path) -> None:
+    assert written(tmp_path, run, make_row(30.0, 31.0, settings={"kind": "mine"})).all("details")
+
+
 # The report.
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_report_stands_alone(run: str, make_run: MakeRun, tmp_path: Path) -> None:
     measured = make_run(run, pictures=2)
-    keep_picture(tmp_path, "picture", "00.png")
+    keep_picture(tmp_path, measured[0], "picture")
     page = written(tmp_path, run, measured)
     assert page.all("img")
     for image in page.all("img"):
@@ -184,7 +195,7 @@ def test_the_table_says_what_is_not_available(make_row: MakeRow, make_failure: M
 def test_markup_in_names_stays_text(make_row: MakeRow, tmp_path: Path) -> None:
     label = '<script>alert("$title")</script> & co'
     measured = [replace(m, picture='"><b>.png') for m in make_row(30.0, method=label, model="<i>mini", data="a & b")]
-    keep_picture(tmp_path, "picture", '"><b>.png')
+    keep_picture(tmp_path, measured[0], "picture")
     page = written(tmp_path, "table2", measured)
     assert page.all("script") == page.all("b") == page.all("i") == []
     assert label in page.words
@@ -193,9 +204,11 @@ def test_markup_in_names_stays_text(make_row: MakeRow, tmp_path: Path) -> None:
 
 def test_pictures_are_embedded_and_those_missing_are_said_to_be(make_row: MakeRow, tmp_path: Path) -> None:
     measured = [*make_row(30.0, 31.0), *make_row(32.0, 33.0, method="other", row=1)]
-    for kind, name in (("picture", "00.png"), ("round-trip", "00.png"), ("00", "00.png"), ("picture", "01.png")):
-        keep_picture(tmp_path, kind, name)
-    keep_picture(tmp_path, "01", "00.png").write_bytes(b"no picture at all")
+    keep_picture(tmp_path, measured[0], "picture")
+    keep_picture(tmp_path, measured[0], "round-trip")
+    keep_picture(tmp_path, measured[0], "drawn")
+    keep_picture(tmp_path, measured[1], "picture")
+    keep_picture(tmp_path, measured[2], "drawn").write_bytes(b"no picture at all")
     page = written(tmp_path, "table2", measured)
     alts = [image["alt"] for image in page.all("img")]
     assert alts.count("00.png, the picture") == 3  # in the grid, and in the tail of both methods
@@ -205,9 +218,26 @@ def test_pictures_are_embedded_and_those_missing_are_said_to_be(make_row: MakeRo
     assert page.words.count("no picture") == 1 + 2 * 3
 
 
+def test_a_picture_is_found_under_the_name_that_it_had(make_row: MakeRow, tmp_path: Path) -> None:
+    measured = make_row(30.0)
+    for kind in ("picture", "round-trip", "drawn"):
+        keep_picture(tmp_path, replace(measured[0], picture="old/name.png"), kind)
+    page = written(tmp_path, "table2", measured)
+    assert "no picture" not in page.words
+
+
+def test_a_picture_that_could_not_be_read_for_one_method_is_shown(make_failure: Make, tmp_path: Path) -> None:
+    first = make_failure(method="a", picture="00.png", picture_hash="x")
+    unread = replace(first, picture_hash="", key="y", method="b", row=1)
+    keep_picture(tmp_path, first, "picture")
+    page = written(tmp_path, "table2", [unread, first])
+    assert "00.png, the picture" in [image["alt"] for image in page.all("img")]
+
+
 def test_embedded_pictures_are_small(make_row: MakeRow, tmp_path: Path) -> None:
-    keep_picture(tmp_path, "picture", "00.png", size=(1024, 768))
-    page = written(tmp_path, "table2", make_row(30.0))
+    measured = make_row(30.0)
+    keep_picture(tmp_path, measured[0], "picture", size=(1024, 768))
+    page = written(tmp_path, "table2", measured)
     source = next(str(i["src"]) for i in page.all("img") if i["alt"] == "00.png, the picture")
     with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as picture:
         assert picture.size == (192, 144)
@@ -225,8 +255,9 @@ def test_a_grid_with_a_failure_and_a_picture_not_measured(
     make_row: MakeRow, make_failure: Make, tmp_path: Path
 ) -> None:
     # What an earlier measurement left is not shown as if the method had not failed.
-    keep_picture(tmp_path, "01", "00.png")
-    page = written(tmp_path, "table2", [*make_row(30.0, 31.0), make_failure(method="b", row=1, picture="00.png")])
+    failed = make_failure(method="b", row=1, picture="00.png")
+    keep_picture(tmp_path, failed, "drawn")
+    page = written(tmp_path, "table2", [*make_row(30.0, 31.0), failed])
     assert "not measured" in page.words
     assert not [image for image in page.all("img") if image["alt"] == "00.png, reconstructed by: b"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,19 @@ import torch
 from PIL import Image
 
 from renoise import ConfigError, Editor, InversionConfig, NumericalError, Renoising, StorageError, images, presets
-from renoise.evaluation import outputs, report, runner, runs
+from renoise.evaluation import data, outputs, runner, runs
+from renoise.evaluation.keeping import Kind, picture_path
+from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement, Results
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.registry import method_from
 from renoise.evaluation.runner import Task, measure, recompute
+from renoise.evaluation.summary import Line
+from renoise.schedulers import describe
 
 MakeEditor = Callable[..., Editor]
+Make = Callable[..., Measurement]
+KINDS: tuple[Kind, ...] = ("drawn", "picture", "round-trip")
 SHORT = (
     runs.Row("reversing", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(0)))),
     runs.Row("renoising", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(3)), keep_residuals=True)),
@@ -44,8 +51,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (runs, runner, report):
-        monkeypatch.setattr(module, "RUNS", {"short": runs.Run("a short one", lambda preset: SHORT)})
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("a short one", lambda preset: SHORT)})
 
 
 @pytest.fixture
@@ -53,8 +59,8 @@ def task(editor: Editor, pictures: Path, tmp_path: Path) -> Task:
     return Task("short", editor, str(pictures), tmp_path / "out", batch=2)
 
 
-def test_every_row_is_measured_on_every_picture(task: Task) -> None:
-    seen: list[runner.Progress] = []
+def test_every_row_is_measured_on_every_picture(task: Task, tmp_path: Path) -> None:
+    seen: list[runner.Advance] = []
     found = measure(task, seen.append)
     assert [(m.method, m.picture) for m in found] == [
         (row.label, name) for row in SHORT for name in ("cat.png", "dog.png", "lion.png")
@@ -63,14 +69,21 @@ def test_every_row_is_measured_on_every_picture(task: Task) -> None:
     assert {m.passes_denoising for m in found} == {2}
     assert (seen[-1].done, seen[-1].total) == (9, 9)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
-    for m in found:
+    for i, m in enumerate(found):
         assert m.error is None
         assert m.psnr is not None
         assert m.l2 is not None
         assert m.psnr == pytest.approx(-10 * np.log10(m.l2), abs=1e-3)
         assert (m.lpips, m.ms_ssim) == (None, None)
         assert m.prompt == ("" if m.method == "no prompt" else f"a {m.picture.removesuffix('.png')}")
-        assert runner.picture_path(task.folder, f"{m.row:02d}", m.picture).is_file()
+        assert (m.data, m.index) == (str(tmp_path / "pictures"), i % 3)
+        assert m.scheduler == describe(task.editor.pipe.scheduler)
+        assert (len(m.picture_hash), len(m.model_hash)) == (64, 24)
+        assert picture_path(tmp_path / "out", m).is_file()
+        assert picture_path(tmp_path / "out", m, "picture").is_file()
+        assert picture_path(tmp_path / "out", m, "round-trip").is_file()
+    # Nine reconstructions, and three pictures with their round trips.
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 9 + 2 * 3
     renoised = [m for m in found if m.method == "renoising"]
     assert all(m.residual_history is not None and [len(s) for s in m.residual_history] == [4, 4] for m in renoised)
     assert all(len(m.timesteps) == 2 for m in renoised)
@@ -88,29 +101,175 @@ def test_what_is_measured_is_a_reconstruction_from_noise(task: Task, editor: Edi
 
 def test_what_was_measured_is_not_measured_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     first = measure(replace(task, limit=2))
-    calls: list[Any] = []
-    real = ReNoise.invert
-
-    def counting(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
-        calls.append(list(prompts))
-        return real(self, editor, z_0, prompts)
-
-    monkeypatch.setattr(ReNoise, "invert", counting)
+    calls, encoded = remembered(monkeypatch)
     second = measure(task)
     assert calls == [["a lion"], ["a lion"], [""]]
+    # Fitted are all of them, to know what is missing; encoded is only the batch that misses something.
+    assert encoded == [1]
     assert [m for m in second if m.picture != "lion.png"] == first
     assert measure(task) == second
-    assert len(calls) == 3
+    assert (len(calls), len(encoded)) == (3, 1)
+
+
+def remembered(monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], list[int]]:
+    """Remembers the prompts of every inversion by `ReNoise`, and how many pictures are encoded each time."""
+    calls: list[list[str]] = []
+    encoded: list[int] = []
+    invert, encode = ReNoise.invert, Editor.encode
+
+    def inverting(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
+        calls.append(list(prompts))
+        return invert(self, editor, z_0, prompts)
+
+    def encoding(self: Editor, image: Any) -> torch.Tensor:
+        encoded.append(len(image))
+        return encode(self, image)
+
+    monkeypatch.setattr(ReNoise, "invert", inverting)
+    monkeypatch.setattr(Editor, "encode", encoding)
+    return calls, encoded
+
+
+# What decides a measurement.
+
+
+def test_another_name_of_the_data_makes_no_other_row(
+    task: Task, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure(task)
+    calls, encoded = remembered(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert measure(replace(task, source="pictures")) == first
+    assert measure(replace(task, source=Path("pictures"))) == first
+    # The folder moves, and a picture gets another name.
+    pictures.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "cat.png").rename(tmp_path / "moved" / "tiger.png")
+    captions = (tmp_path / "moved" / "captions.jsonl").read_text().replace("cat.png", "tiger.png")
+    (tmp_path / "moved" / "captions.jsonl").write_text(captions)
+    moved = measure(replace(task, source="moved"))
+    assert [m.key for m in moved] == [m.key for m in first]
+    assert {m.data for m in moved} == {str(tmp_path / "moved")}
+    assert [m.picture for m in moved[:3]] == ["tiger.png", "dog.png", "lion.png"]
+    assert (calls, encoded) == ([], [])
+    assert len(Results(tmp_path / "out" / "results.jsonl").all()) == 9
+
+
+def test_changed_pixels_are_measured_anew(
+    task: Task, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure(task)
+    calls, _ = remembered(monkeypatch)
+    with Image.open(pictures / "dog.png") as picture:
+        changed = picture.convert("RGB")
+    changed.putpixel((5, 5), (255, 0, 255))
+    changed.save(pictures / "dog.png")
+    second = measure(task)
+    assert calls == [["a dog"], ["a dog"], [""]]
+    assert [m for m in second if m.picture != "dog.png"] == [m for m in first if m.picture != "dog.png"]
+    # Of both versions of the picture everything is kept.
+    assert all(picture_path(tmp_path / "out", m, kind).is_file() for m in (*first, *second) for kind in KINDS)
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 12 + 2 * 4
+
+
+def test_another_sampler_of_the_model_is_measured_anew(
+    task: Task, make_editor: MakeEditor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure(replace(task, limit=1))
+    for changes in ({"scheduler": "EulerDiscreteScheduler"}, {"scheduler": "DDIMScheduler", "set_alpha_to_one": True}):
+        second = measure(replace(task, limit=1, editor=make_editor(**changes)))
+        assert not {m.key for m in second} & {m.key for m in first}
+        assert [m.scheduler["class"] for m in second] == [changes["scheduler"]] * 3
+        assert not {picture_path(tmp_path, m) for m in first} & {picture_path(tmp_path, m) for m in second}
+
+
+def test_equal_pictures_with_equal_prompts_are_one_measurement(task: Task, pictures: Path) -> None:
+    (pictures / "copy.png").write_bytes((pictures / "cat.png").read_bytes())
+    with (pictures / "captions.jsonl").open("a") as file:
+        file.write('\n{"file": "copy.png", "caption": "a cat"}')
+    found = measure(task)
+    assert [m.picture for m in found[:4]] == ["cat.png", "dog.png", "lion.png", "copy.png"]
+    assert found[0].psnr == found[3].psnr
+    assert len(Results(Path(task.folder) / "results.jsonl").all()) == 9
+    assert measure(task) == found
+
+
+def test_a_row_that_moved_is_given_with_its_present_place(task: Task) -> None:
+    first = {m.key: m for m in measure(replace(task, rows=SHORT))}
+    found = measure(replace(task, rows=SHORT[::-1]))
+    assert [m.method for m in found[::3]] == [row.label for row in SHORT[::-1]]
+    assert [m.row for m in found] == [0] * 3 + [1] * 3 + [2] * 3
+    assert all(replace(m, row=first[m.key].row) == first[m.key] for m in found)
+
+
+def test_old_lines_stay_as_they_are_and_are_measured_anew(task: Task) -> None:
+    found = measure(replace(task, limit=1))
+    path = Path(task.folder) / "results.jsonl"
+    old = [json.loads(line) | {"key": f"old {i}"} for i, line in enumerate(path.read_text().splitlines())]
+    for record in old:
+        for name in ("index", "model_hash", "scheduler", "picture_hash"):
+            del record[name]
+    path.write_text("".join(json.dumps(record) + "\n" for record in old))
+    again = measure(replace(task, limit=1))
+    assert [m.key for m in again] == [m.key for m in found]
+    everything = Results(path).all()
+    assert len(everything) == 6
+    assert (everything[0].picture_hash, everything[0].scheduler, everything[0].index) == ("", {}, None)
+    with pytest.raises(ConfigError, match="does not tell which picture and sampler"):
+        recompute(everything[0], task.editor)
+
+
+# Pictures.
+
+
+def test_examples_of_like_names_never_share_a_picture(tmp_path: Path, make_measurement: Make) -> None:
+    names = (
+        "a.png",
+        "a.jpg",
+        "a/b.png",
+        "a_b.png",
+        "a b.png",
+        "ä.png",
+        "ö.png",
+        "x" * 300,
+        "x" * 301,
+        "..",
+        "a.picture",
+    )
+    measured = [make_measurement(picture=name) for name in names]
+    paths = [picture_path(tmp_path, m, kind) for m in measured for kind in KINDS]
+    assert len({str(path).lower() for path in paths}) == len(paths)
+    for path in paths:
+        assert path.parent == tmp_path / "pictures"
+        assert len(path.name.encode()) < 150
+    assert picture_path(tmp_path, measured[0]).name.startswith("a-")
+    assert picture_path(tmp_path, measured[0], "round-trip").name.startswith("a-round-trip-")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"run": "table1"}, {"method": "another"}, {"settings": {"seed": 8}}, {"model_hash": "x"}, {"dtype": "float16"}],
+)
+def test_other_runs_rows_seeds_and_models_have_other_pictures(
+    tmp_path: Path, make_measurement: Make, changes: dict[str, Any]
+) -> None:
+    one, other = make_measurement(), make_measurement(**changes)
+    assert picture_path(tmp_path, one) != picture_path(tmp_path, other)
+    # The picture itself is the same whatever is made of it; its round trip is the model's.
+    same = "model_hash" not in changes and "dtype" not in changes
+    assert (picture_path(tmp_path, one, "round-trip") == picture_path(tmp_path, other, "round-trip")) is same
+
+
+# Going on.
 
 
 def test_an_interrupted_run_keeps_what_it_has(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(progress: runner.Progress) -> None:
+    def stop(progress: runner.Advance) -> None:
         if progress.done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         measure(task, stop)
-    assert len(Results(task.folder / "results.jsonl").all()) == 4
+    assert len(Results(Path(task.folder) / "results.jsonl").all()) == 4
     assert len(measure(task)) == 9
 
 
@@ -161,6 +320,52 @@ def test_a_picture_that_fails_does_not_spoil_the_others(task: Task, monkeypatch:
     assert summary.lines[0].failures == pytest.approx(1 / 3)
 
 
+def test_what_failed_is_tried_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
+        raise NumericalError("NaN in the latent")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ReNoise, "invert", failing)
+        first = measure(task)
+        size = (Path(task.folder) / "results.jsonl").stat().st_size
+        assert measure(task) == first
+        # What fails as before is not written again.
+        assert (Path(task.folder) / "results.jsonl").stat().st_size == size
+    assert {m.error for m in first} == {"NaN in the latent"}
+    second = measure(task)
+    assert [m.key for m in second] == [m.key for m in first]
+    assert {m.error for m in second} == {None}
+    everything = Results(Path(task.folder) / "results.jsonl").all()
+    assert (len(everything), {m.error for m in everything}) == (9, {None})
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+def test_a_picture_that_cannot_be_read_ends_no_run(task: Task, pictures: Path, content: bytes) -> None:
+    whole = (pictures / "dog.png").read_bytes()
+    for name in ("dog.png", "lion.png"):
+        (pictures / name).write_bytes(content)
+    found = measure(task)
+    assert {m.picture for m in found if m.error} == {"dog.png", "lion.png"}
+    assert len([m for m in found if m.error is None]) == 3
+    for m in found:
+        assert m.error is None or m.picture in m.error
+        assert "\n" not in (m.error or "")
+        assert (m.picture_hash == "") == (m.error is not None)
+    summary = outputs.write(task.folder, "short", found)
+    assert [(line.pictures, line.measured) for line in summary.lines if isinstance(line, Line)] == [(3, 1)] * 3
+    assert measure(task) == found
+    (pictures / "dog.png").write_bytes(whole)
+    assert {m.picture for m in measure(task) if m.error} == {"lion.png"}
+    with pytest.raises(ConfigError, match="could not be read"):
+        recompute(next(m for m in found if m.error), task.editor)
+
+
+def test_pictures_none_of_which_can_be_read(task: Task, pictures: Path) -> None:
+    for path in pictures.glob("*.png"):
+        path.write_bytes(b"")
+    assert len([m for m in measure(task) if m.error]) == 9
+
+
 def test_a_row_that_no_sampler_has_says_why(editor: Editor, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     row = runs.Row("too long", ReNoise(InversionConfig(num_steps=1001, renoising=Renoising(0))))
     monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("", lambda preset: (row,))})
@@ -169,8 +374,8 @@ def test_a_row_that_no_sampler_has_says_why(editor: Editor, task: Task, monkeypa
 
 def test_the_folder_of_a_run(task: Task) -> None:
     outputs.write(task.folder, "short", measure(task))
-    assert {"results.jsonl", "summary.csv", "summary.md"} <= {p.name for p in task.folder.iterdir()}
-    assert len((task.folder / "results.jsonl").read_text().splitlines()) == 9
+    assert {"results.jsonl", "summary.csv", "summary.md"} <= {p.name for p in Path(task.folder).iterdir()}
+    assert len((Path(task.folder) / "results.jsonl").read_text().splitlines()) == 9
 
 
 @pytest.mark.parametrize("change", [{"run": "table9"}, {"batch": 0}])
@@ -180,8 +385,8 @@ def test_impossible_tasks_are_refused(task: Task, change: dict[str, Any]) -> Non
 
 
 def test_damaged_results_are_refused(task: Task) -> None:
-    runner.make_folder(task.folder)
-    (task.folder / "results.jsonl").write_text("{}\n")
+    Path(task.folder).mkdir()
+    (Path(task.folder) / "results.jsonl").write_text("{}\n")
     with pytest.raises(StorageError, match="line 1"):
         measure(task)
 
@@ -192,10 +397,156 @@ def test_a_folder_that_cannot_be_made_is_refused(task: Task, tmp_path: Path) -> 
         measure(replace(task, folder=tmp_path / "file" / "out"))
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(StorageError, match="cannot be written to: No space left on device; name another"):
+        measure(task)
+    assert not Path(task.folder).exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+def test_a_folder_that_was_made_for_nothing_is_taken_away(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(ReNoise, "invert", fail)
+    with pytest.raises(type(error)):
+        measure(replace(task, folder=tmp_path / "a" / "b"))
+    assert not (tmp_path / "a").exists()
+    # One that was there stays, and one with something in it.
+    (tmp_path / "a").mkdir()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "notes").touch()
+    for name in ("a/b", "c"):
+        with pytest.raises(type(error)):
+            measure(replace(task, folder=str(tmp_path / name)))
+    assert list((tmp_path / "a").iterdir()) == []
+    assert (tmp_path / "c" / "notes").exists()
+
+
+def test_a_data_set_that_was_loaded_is_not_loaded_again(
+    task: Task, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = data.load(pictures)
+    expected = measure(task)
+    monkeypatch.setattr(data, "load", lambda *args, **kwargs: pytest.fail("it was loaded"))
+    assert measure(task, examples=examples) == expected
+    assert measure(replace(task, limit=1), examples=examples) == expected[::3]
+
+
+# Rows of one's own.
+
+
+def test_rows_of_ones_own(task: Task, tmp_path: Path) -> None:
+    rows = [SHORT[0], runs.Row("seeded", ReNoise(InversionConfig(num_steps=1, renoising=Renoising(0), seed=5)))]
+    mine = Task("mine", task.editor, str(task.source), str(tmp_path / "mine"), limit=2, rows=rows)
+    found = measure(mine)
+    assert [(m.run, m.method, m.picture) for m in found] == [
+        ("mine", row.label, name) for row in rows for name in ("cat.png", "dog.png")
+    ]
+    assert [m.seed for m in found] == [0, 0, 5, 5]
+    summary = outputs.write(str(tmp_path / "mine"), "mine", found)
+    assert [line.method for line in summary.lines] == ["reversing", "seeded"]
+    assert "mine: a comparison of methods" in (tmp_path / "mine" / "report.html").read_text()
+    assert recompute(found[2], task.editor).psnr == pytest.approx(found[2].psnr, abs=1e-2)
+
+
+def test_rows_may_stand_in_for_a_runs_own(task: Task) -> None:
+    assert [m.method for m in measure(replace(task, rows=SHORT[:1]))] == ["reversing"] * 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": []}, {"rows": [SHORT[0], SHORT[0]]}, {"run": "", "rows": SHORT}, {"run": None, "rows": SHORT}]
+)
+def test_impossible_rows_are_refused(task: Task, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        replace(task, **change)
+
+
+# Warnings.
+
+
+def test_only_the_remark_on_noises_is_silenced(
+    make_editor: MakeEditor, task: Task, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ancestral = make_editor(scheduler="EulerAncestralDiscreteScheduler")
+    method = ReNoise(InversionConfig(num_steps=4, renoising=Renoising(0)), 3)
+    inversion = ancestral.invert(Path(task.source) / "cat.png", "a cat", config=method.config)
+    ancestral.edit(inversion, "a cat", num_steps=3)
+    assert "adds noise in its steps" in caplog.text
+    caplog.clear()
+    real = ReNoise.invert
+
+    def warning(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
+        logging.getLogger("renoise").warning("something else")
+        return real(self, editor, z_0, prompts)
+
+    monkeypatch.setattr(ReNoise, "invert", warning)
+    level = logging.getLogger("renoise").level
+    measure(replace(task, editor=ancestral, limit=1, rows=(runs.Row("unequal", method),)))
+    assert [record.getMessage() for record in caplog.records if record.name == "renoise"] == ["something else"]
+    assert (logging.getLogger("renoise").level, logging.getLogger("renoise").filters) == (level, [])
+
+
+# Again, from a record.
+
+
 def test_a_lost_picture_cannot_be_measured_again(task: Task, editor: Editor) -> None:
     m = measure(task)[0]
     with pytest.raises(ConfigError, match="no picture"):
         recompute(replace(m, picture="horse.png"), editor)
+
+
+def test_a_record_needs_its_own_picture_only(task: Task, pictures: Path) -> None:
+    found = measure(task)
+    (pictures / "lion.png").unlink()
+    assert recompute(found[1], task.editor).psnr == pytest.approx(found[1].psnr, abs=1e-2)
+    with pytest.raises(ConfigError, match=r"1 picture is missing.*lion\.png"):
+        recompute(found[2], task.editor)
+
+
+def test_a_picture_in_another_place_is_looked_for(task: Task, pictures: Path) -> None:
+    found = measure(task)
+    lines = (pictures / "captions.jsonl").read_text().splitlines()
+    (pictures / "captions.jsonl").write_text("\n".join(lines[::-1]))
+    again = recompute(found[0], task.editor)
+    assert (again.key, again.index) == (found[0].key, 2)
+    assert recompute(replace(found[0], index=None), task.editor).key == found[0].key
+    assert recompute(replace(found[0], index=99), task.editor).key == found[0].key
+
+
+def test_a_record_is_not_measured_again_as_something_else(
+    task: Task, make_editor: MakeEditor, pictures: Path, editor: Editor
+) -> None:
+    m = measure(task)[1]
+    euler = make_editor(scheduler="EulerDiscreteScheduler")
+    with pytest.raises(ConfigError, match=r"the model's sampler \(EulerDiscreteScheduler; it was "):
+        recompute(m, euler)
+    other = make_editor()
+    with torch.no_grad():
+        for p in other.pipe.unet.parameters():
+            p.mul_(1.1)
+    with pytest.raises(ConfigError, match="the model, whose weights are others; give what was measured"):
+        recompute(m, other)
+    half = make_editor()
+    half.pipe.to(torch.bfloat16)
+    with pytest.raises(ConfigError, match=r"the networks' type \(bfloat16; it was float32\); give"):
+        recompute(m, half)
+    older = json.loads(m.as_line())["settings"]
+    del older["config"]["low_noise_below"]
+    with pytest.raises(ConfigError, match="cannot be measured again: the method's settings; give"):
+        recompute(keyed(replace(m, settings=older)), editor)
+    for changes in ({"settings": SHORT[1].method.settings()}, {"prompt": "a horse"}):
+        with pytest.raises(ConfigError, match="cannot be measured again: its settings or its prompt, which do not fit"):
+            recompute(replace(m, **changes), editor)
+    Image.new("RGB", (64, 64)).save(pictures / "dog.png")
+    with pytest.raises(ConfigError, match=r"the picture 'dog\.png' or its mask; give"):
+        recompute(m, editor)
 
 
 @pytest.mark.parametrize(

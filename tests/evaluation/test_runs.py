@@ -7,7 +7,7 @@ import pytest
 from renoise import InversionConfig, presets
 from renoise.cli.options import RunName
 from renoise.evaluation.methods import ReNoise
-from renoise.evaluation.runs import RUNS
+from renoise.evaluation.runs import RUNS, about, draws_edits
 
 
 def configs(run: str, preset: InversionConfig) -> list[InversionConfig]:
@@ -46,3 +46,36 @@ def test_labels_and_settings_are_all_different(run: str) -> None:
 
 def test_figure8_draws_in_as_many_steps_with_every_method() -> None:
     assert {row.method.num_denoising_steps for row in RUNS["figure8"].rows(presets["sd"])} == {4}
+
+
+@pytest.mark.parametrize("name", presets)
+def test_table1_samples_without_noises(name: str) -> None:
+    methods = [row.method for row in RUNS["table1"].rows(presets[name])]
+    assert {m.scheduler for m in methods if isinstance(m, ReNoise)} == {"DDIMScheduler"}
+    assert len(methods) == 7
+    assert "DDIM" in RUNS["table1"].about
+
+
+@pytest.mark.parametrize("name", presets)
+def test_table2_goes_on_behind_the_papers_rows(name: str) -> None:
+    preset = presets[name]
+    rows = RUNS["table2"].rows(preset)[7:]
+    assert [row.label for row in rows] == [
+        "averaging and noise correction, no edit losses",
+        "this model's preset",
+        "sampler reversing, twice the inversion steps",
+        "DDIM inversion of diffusers",
+        "edit-friendly DDPM inversion",
+        "negative-prompt inversion",
+        "null-prompt inversion",
+    ]
+    twice = rows[2].method
+    assert (twice.num_inversion_steps, twice.num_denoising_steps) == (2 * preset.num_steps, preset.num_steps)
+    assert twice.iterations == 0
+
+
+def test_runs_that_edit_and_names_that_are_none() -> None:
+    assert [run for run in RUNS if draws_edits(run)] == ["editing"]
+    assert not draws_edits("mine")
+    assert about("table2") == RUNS["table2"].about
+    assert about("mine") == "a comparison of methods"

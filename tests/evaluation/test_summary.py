@@ -45,7 +45,8 @@ def test_the_numbers_of_a_method(make_measurement: Make) -> None:
     assert line.passes_inversion == pytest.approx(60.0)
     assert line.passes_denoising == pytest.approx(4.0)
     assert line.seconds == pytest.approx(3.0)
-    assert (line.failures, line.pictures, line.error) == (0.0, 3, None)
+    assert (line.failures, line.pictures, line.measured, line.error) == (0.0, 3, 3, None)
+    assert line.psnr_bound_mean == pytest.approx(31.0)
 
 
 def test_the_median_of_an_even_number_lies_between_the_middle_two(make_row: MakeRow) -> None:
@@ -72,13 +73,90 @@ def test_a_picture_without_a_reconstruction_has_failed_and_is_in_no_mean(make_fa
     line = only(summarise([*make_row(30.0, 32.0, 20.0), make_failure(picture="9.png")]))
     assert line.failures == pytest.approx(2 / 4)
     assert line.psnr_mean == pytest.approx((30.0 + 32.0 + 20.0) / 3)
-    assert (line.pictures, line.error) == (4, None)
+    assert (line.pictures, line.measured, line.error) == (4, 3, "NaN in the latent (1 of 4)")
+
+
+@pytest.mark.parametrize(
+    ("count", "lost", "median", "low"),
+    [
+        (21, 0, 30.0, 21.0),
+        (21, 1, 29.0, 20.0),  # the second lowest of 21
+        (21, 2, 28.0, None),
+        (21, 10, 20.0, None),
+        (21, 11, None, None),
+        (4, 0, 21.5, 20.15),
+        (4, 1, 20.5, None),  # in part a picture without one
+        (4, 2, None, None),
+        (1, 1, None, None),
+    ],
+)
+def test_pictures_without_a_reconstruction_rank_lowest(
+    make_row: MakeRow, make_failure: Make, count: int, lost: int, median: float | None, low: float | None
+) -> None:
+    drawn = make_row(*(20.0 + i for i in range(count - lost)))
+    line = only(summarise([*(make_failure(picture=f"lost {i}") for i in range(lost)), *drawn]))
+    assert line.psnr_median == (None if median is None else pytest.approx(median))
+    assert line.psnr_p5 == (None if low is None else pytest.approx(low))
+
+
+def test_a_picture_that_is_lost_improves_neither_median_nor_percentile(make_row: MakeRow, make_failure: Make) -> None:
+    values = [12.0, 18.0, 21.0, 22.0, 25.0, 31.0]
+    whole = only(summarise(make_row(*values)))
+    for i in range(len(values)):
+        rest = make_row(*(value for j, value in enumerate(values) if j != i))
+        line = only(summarise([*rest, make_failure(picture="lost")]))
+        assert whole.psnr_median is not None
+        assert line.psnr_median is not None
+        assert line.psnr_median <= whole.psnr_median
+        assert line.psnr_p5 is None
+
+
+def test_every_reason_is_told_with_its_count(make_row: MakeRow, make_failure: Make) -> None:
+    lost = [make_failure(picture=f"lost {i}", error=error) for i, error in enumerate(("a", "b", "a"))]
+    text = as_markdown(summarise([*make_row(30.0, 31.0), *lost, *make_row(30.0, method="whole", row=1)]))
+    assert text.endswith("\n\nsampler reversing: a (2 of 5); b (1 of 5)\n")
+
+
+def test_the_bound_of_a_method_is_that_of_its_pictures(make_measurement: Make, make_failure: Make) -> None:
+    measured = [
+        make_measurement(picture="a", psnr_bound=30.0),
+        make_measurement(picture="b", psnr_bound=34.0),
+        make_failure(picture="a", method="other", row=1),
+        make_failure(picture="b", method="other", row=1),
+    ]
+    assert [line.psnr_bound_mean for line in summarise(measured).lines] == [32.0, 32.0]
+
+
+def test_the_columns_of_a_line() -> None:
+    assert [f.name for f in fields(Line)] == [
+        "method",
+        "num_inversion_steps",
+        "num_steps",
+        "iterations",
+        "l2_mean",
+        "psnr_mean",
+        "psnr_median",
+        "psnr_p5",
+        "psnr_roundtrip_mean",
+        "ssim_mean",
+        "passes_inversion",
+        "passes_denoising",
+        "seconds",
+        "failures",
+        "ms_ssim_mean",
+        "lpips_mean",
+        "psnr_bound_mean",
+        "pictures",
+        "measured",
+        "error",
+    ]
 
 
 def test_a_method_without_any_reconstruction(make_failure: Make) -> None:
     summary = summarise([make_failure(picture="a"), make_failure(picture="b", error="another reason")])
     line = only(summary)
-    assert (line.failures, line.pictures, line.error) == (1.0, 2, "NaN in the latent")
+    assert (line.failures, line.pictures, line.measured) == (1.0, 2, 0)
+    assert line.error == "NaN in the latent (1 of 2); another reason (1 of 2)"
     assert (line.l2_mean, line.psnr_mean, line.psnr_median, line.psnr_p5) == (None,) * 4
     assert (line.ssim_mean, line.passes_inversion, line.passes_denoising, line.seconds) == (None,) * 4
     assert summary.psnr_bound_mean is None
@@ -117,22 +195,24 @@ def test_csv_has_a_header_and_leaves_empty_what_is_not_available(make_failure: M
     first, second = csv.DictReader(io.StringIO(text))
     assert first["method"] == 'a, "quoted" name'
     assert (float(first["psnr_mean"]), first["lpips_mean"], first["error"]) == (30.5, "", "")
-    assert (second["psnr_mean"], second["failures"], second["error"]) == ("", "1.0", "NaN in the latent")
+    assert (second["psnr_mean"], second["failures"], second["error"]) == ("", "1.0", "NaN in the latent (1 of 1)")
 
 
 def test_markdown_shows_rounded_numbers_and_says_what_is_not_available(make_failure: Make, make_row: MakeRow) -> None:
-    text = as_markdown(summarise([*make_row(30.0, 31.0, 32.0, 10.0), make_failure(method="broken", row=1)]))
-    header, rule, first, second, empty, note = text.splitlines()
+    failure = make_failure(method="broken", row=1, picture="a")
+    text = as_markdown(summarise([*make_row(30.0, 31.0, 32.0, 10.0), failure]))
+    head, blank, header, rule, first, second, empty, note = text.splitlines()
+    assert (head, blank) == ("5 pictures; the autoencoder's round trip: 31.00 dB", "")
     cells = [dict(zip(columns(header), columns(row), strict=True)) for row in (first, second)]
     assert (cells[0]["psnr_mean"], cells[0]["l2_mean"], cells[0]["failures"]) == ("25.75", "0.00100", "25.0%")
     assert (cells[1]["method"], cells[1]["psnr_mean"], cells[1]["failures"]) == ("broken", "n/a", "100.0%")
     assert set(rule) <= set("| -")
     assert len(header) == len(rule) == len(first) == len(second)
-    assert (empty, note) == ("", "broken: NaN in the latent")
+    assert (empty, note) == ("", "broken: NaN in the latent (1 of 1)")
 
 
 def test_markdown_says_what_is_not_available(make_measurement: Make) -> None:
-    header, _, row = as_markdown(summarise([make_measurement()])).splitlines()[:3]
+    header, _, row = as_markdown(summarise([make_measurement()])).splitlines()[2:5]
     cells = dict(zip(columns(header), columns(row), strict=True))
     assert (cells["ms_ssim_mean"], cells["lpips_mean"]) == ("n/a", "n/a")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,29 +46,47 @@ def evaluate(
     # Read before the model is, so that a wrong name costs no loading.
     examples = data_sets.load(data, limit=limit)
     skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
-    judges = _judges(clip, dino, model, reporting)
-    with working(model, reporting) as work:
-        from renoise.evaluation import outputs, runner
+    with _usable(folder):
+        judges = _judges(clip, dino, model, reporting)
+        with working(model, reporting) as work:
+            from renoise.evaluation import outputs, runner
 
-        task = runner.Task(run, work.editor, data, folder, limit, seed, batch)
-        task = task if judges is None else replace(task, judges=judges)
-        with work.stage("measuring") as stage:
-            measurements = runner.measure(
-                task, lambda p: stage.advance(p.done, p.total, f"{p.label} ({p.done}/{p.total})")
-            )
-        with work.stage("writing"):
-            summary = outputs.write(folder, run, measurements)
+            task = runner.Task(run, work.editor, data, folder, limit, seed, batch)
+            task = task if judges is None else replace(task, judges=judges)
+            with work.stage("measuring") as stage:
+                measurements = runner.measure(
+                    task, lambda p: stage.tell(p.done, p.total, f"{p.label} ({p.done}/{p.total})"), examples
+                )
+            with work.stage("writing"):
+                summary = outputs.write(folder, run, measurements)
     if reporting.json:
+        from renoise import __version__
+
         return report.as_json(
             {
                 "command": "evaluate",
+                "version": __version__,
+                "model": work.model,
+                "data": data,
                 "run": run,
+                "seed": seed,
                 "folder": str(folder),
                 "summary": [asdict(line) for line in summary.lines],
                 **_more(summary, skipped),
             }
         )
     return "" if reporting.quiet else _text(folder, summary, skipped)
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """The folder for results, made and tried out before a model is loaded for nothing."""
+    from renoise.evaluation.keeping import RESULTS, usable
+    from renoise.evaluation.measurement import Results
+
+    with usable(folder):
+        Results(folder / RESULTS)
+        yield
 
 
 def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting: Reporting) -> Judges | None:
@@ -84,11 +104,11 @@ def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting:
 
 
 def _more(summary: Summary | EditSummary, skipped: int) -> dict[str, object]:
-    """What the document says of edits besides."""
+    """What the document says besides: of reconstructions their bound, of edits their kinds."""
     from renoise.evaluation.edit_summary import EditSummary
 
     if not isinstance(summary, EditSummary):
-        return {}
+        return {"psnr_bound_mean": summary.psnr_bound_mean}
     kinds = {kind: [asdict(line) for line in lines] for kind, lines in summary.kinds.items()}
     return {"kinds": kinds, "skipped": skipped}
 
@@ -98,9 +118,7 @@ def _text(folder: Path, summary: Summary | EditSummary, skipped: int) -> str:
     from renoise.evaluation import summary as reconstructions
 
     if isinstance(summary, reconstructions.Summary):
-        bound = summary.psnr_bound_mean
-        round_trip = "" if bound is None else f"; the autoencoder's round trip: {bound:.2f} dB"
-        table = f"{summary.pictures} pictures{round_trip}\n\n{reconstructions.as_markdown(summary)}"
+        table = reconstructions.as_markdown(summary)
     else:
         without = f"; {skipped} without edits left out" if skipped else ""
         table = f"{summary.edits} edits of {summary.pictures} pictures{without}\n\n{edit_summary.as_markdown(summary)}"

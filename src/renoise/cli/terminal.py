@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 class Stage:
     """One stage of the work: counts its network passes and moves the bar.
 
+    Args:
+        bar: None where there is no terminal.
+        description: of the stage.
+        note: says something in a line of its own.
+
     Attributes:
         passes: network passes so far.
     """
 
-    def __init__(self, bar: rich.progress.Progress | None, description: str) -> None:
+    def __init__(self, bar: rich.progress.Progress | None, description: str, note: Callable[[str], None]) -> None:
         self.passes = 0
         self._bar = bar
+        self._description = description
+        self._note = note
+        self._tenths = 0
         self._task = None if bar is None else bar.add_task(description, total=None, passes="")
 
     def __call__(self, progress: Progress) -> None:
@@ -36,6 +44,14 @@ class Stage:
         """Move the bar, and say beside it how far the work is."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, passes=text)
+
+    def tell(self, done: int, total: int, text: str) -> None:
+        """Move the bar or, where there is none, say so about every tenth of the work: it may take hours."""
+        self.advance(done, total, text)
+        tenths = 10 * done // max(total, 1)
+        if self._bar is None and tenths > self._tenths:
+            self._tenths = tenths
+            self._note(f"{self._description}: {100 * done // total}% ({done}/{total})")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -83,7 +99,7 @@ class Terminal:
     @contextmanager
     def stage(self, description: str) -> Iterator[Stage]:
         """Show what is being done, for as long as it is done."""
-        stage = Stage(self._bar, description)
+        stage = Stage(self._bar, description, self.note)
         try:
             yield stage
         finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from renoise import images
@@ -12,9 +15,44 @@ from renoise.editor import Editor
 from renoise.evaluation import data
 from renoise.evaluation.edit_metrics import fit_mask
 from renoise.evaluation.judges import Judges
+from renoise.evaluation.measurement import Measurement
 
-# What a picture is drawn as: with a target prompt, or with its own for None.
-Targets = tuple[str | None, ...]
+# What is asked of one picture: a measurement without its numbers for each target, or one for its reconstruction.
+Asked = tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A picture as the model sees it, not encoded yet.
+
+    Attributes:
+        picture: cropped and resampled.
+        mask: where an edit may change it, boolean (H, W); None where the data does not say, or nothing is edited.
+        digest: hash of the picture's pixels, and of the mask's.
+    """
+
+    picture: Image.Image
+    mask: Tensor | None
+    digest: str
+
+    @classmethod
+    def of(cls, editor: Editor, example: data.Example, *, masked: bool) -> Fitted:
+        """Fitted to a model, with the mask or without.
+
+        Raises:
+            ImageError: if the picture cannot be read.
+            ConfigError: if the mask does not fit its picture.
+        """
+        loaded = images.load(example.picture)
+        picture: Image.Image = editor.fit(loaded)
+        mask = None
+        if masked and example.mask is not None:
+            mask = fit_mask(example.mask, (loaded.height, loaded.width), editor.size)
+        digest = hashlib.sha256(f"{picture.width} x {picture.height}".encode())
+        digest.update(np.asarray(picture.convert("RGB")).tobytes())
+        if mask is not None:
+            digest.update(mask.numpy().tobytes())
+        return cls(picture, mask, digest.hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +60,7 @@ class Batch:
     """Pictures that are worked on at a time.
 
     Attributes:
-        examples: the pictures in their data set.
-        targets: what each of them is drawn as, equally many.
+        asked: what each of them is drawn as, equally often.
         truth: the fitted pictures, (B, 3, H, W) in [0, 1].
         z_0: encoded, (B, C, h, w).
         round_trip: encoded and decoded, which bounds a reconstruction, (B, 3, H, W).
@@ -31,8 +68,7 @@ class Batch:
         structure: their self-similarities (B, T, T); None without a judge of edits that needs them.
     """
 
-    examples: Sequence[data.Example]
-    targets: Sequence[Targets]
+    asked: Sequence[Asked]
     truth: Tensor
     z_0: Tensor
     round_trip: Tensor
@@ -40,47 +76,39 @@ class Batch:
     structure: Tensor | None
 
     @classmethod
-    def of(cls, editor: Editor, examples: Sequence[data.Example], targets: Sequence[Targets], judges: Judges) -> Batch:
-        """Fitted to a model and encoded.
+    def of(cls, editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> Batch:
+        """Encoded, with nothing asked of them yet.
 
         Raises:
-            ImageError: if a picture cannot be read.
-            ConfigError: if a mask does not fit its picture.
             NumericalError: if the autoencoder overflows.
         """
-        pictures = [images.load(e.picture) for e in examples]
-        fitted = editor.fit(pictures)
-        truth = images.to_tensor(fitted)
-        masks = [
-            None if e.mask is None else fit_mask(e.mask, (p.height, p.width), editor.size)
-            for e, p in zip(examples, pictures, strict=True)
-        ]
+        pictures = [f.picture for f in fitted]
+        truth = images.to_tensor(pictures)
         structure = None if judges.dino is None else judges.dino.self_similarity(truth)
-        z_0 = editor.encode(fitted)
-        return cls(examples, targets, truth, z_0, editor.decode(z_0, "pt").cpu(), masks, structure)
+        z_0 = editor.encode(pictures)
+        round_trip = editor.decode(z_0, "pt").cpu()
+        return cls([()] * len(fitted), truth, z_0, round_trip, [f.mask for f in fitted], structure)
 
-    def with_targets(self, targets: Mapping[str, Targets]) -> list[Batch]:
-        """The pictures that have any of these targets, by their names, in batches with equally many each."""
-        own = [targets[e.name] for e in self.examples]
-        counts = sorted({len(t) for t in own} - {0})
-        wholes = ([i for i, t in enumerate(own) if len(t) == count] for count in counts)
-        return [self._part(wanted, [own[i] for i in wanted]) for wanted in wholes]
+    def asking(self, asked: Sequence[Asked]) -> list[Batch]:
+        """The pictures of which anything is asked, in batches of which equally much is asked of each picture."""
+        counts = sorted({len(own) for own in asked} - {0})
+        wholes = ([i for i, own in enumerate(asked) if len(own) == count] for count in counts)
+        return [self._part(wanted, [asked[i] for i in wanted]) for wanted in wholes]
 
     @property
     def drawings(self) -> int:
         """How many pictures are drawn, of all pictures and targets."""
-        return sum(map(len, self.targets))
+        return sum(map(len, self.asked))
 
     def divided(self) -> list[Batch]:
         """Every picture alone, or, of a single picture, every target alone."""
-        if len(self.examples) > 1:
-            return [self._part([i], [own]) for i, own in enumerate(self.targets)]
-        return [replace(self, targets=[(target,)]) for target in self.targets[0]]
+        if len(self.asked) > 1:
+            return [self._part([i], [own]) for i, own in enumerate(self.asked)]
+        return [replace(self, asked=[(one,)]) for one in self.asked[0]]
 
-    def _part(self, wanted: list[int], targets: Sequence[Targets]) -> Batch:
+    def _part(self, wanted: list[int], asked: Sequence[Asked]) -> Batch:
         return Batch(
-            [self.examples[i] for i in wanted],
-            targets,
+            asked,
             self.truth[wanted],
             self.z_0[wanted],
             self.round_trip[wanted],

@@ -10,7 +10,7 @@ from renoise.evaluation import pages
 from renoise.evaluation.edit_summary import EditLine, EditSummary
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.pages import Album
-from renoise.evaluation.runs import RUNS
+from renoise.evaluation.runs import about
 from renoise.evaluation.summary import by_method
 
 _EDITS_SHOWN = 24
@@ -29,12 +29,12 @@ def page(folder: Path, run: str, measurements: Sequence[Measurement], summary: E
 
     Args:
         folder: where the run's pictures lie; those that are missing are shown as "no picture".
-        run: its name, out of `runs.RUNS`.
+        run: its name.
         measurements: of its rows, at least one.
         summary: of these measurements.
     """
     rows = by_method(measurements)
-    edits = list(dict.fromkeys((m.picture, m.target) for m in measurements))
+    edits = pages.pictured(measurements)
     shown = edits[:_EDITS_SHOWN]
     sections = [
         pages.section("Numbers", _numbers("Numbers", summary.lines), pages.note(_NOTES)),
@@ -55,7 +55,7 @@ def page(folder: Path, run: str, measurements: Sequence[Measurement], summary: E
     if failed:
         sections.append(pages.section("Edits without a picture", *failed))
     facts = {"pictures": str(summary.pictures), "edits": f"{summary.edits} by each method"}
-    return pages.page(f"{run}: {RUNS[run].about}", pages.facts(measurements, facts), sections)
+    return pages.page(f"{run}: {about(run)}", pages.facts(measurements, facts), sections)
 
 
 _COLUMNS = (
@@ -87,16 +87,15 @@ def _errors(own: Sequence[Measurement]) -> str:
     return pages.errors(own, "a picture")
 
 
-def _grid(album: Album, rows: dict[str, list[Measurement]], edits: Sequence[tuple[str, str | None]]) -> str:
+def _grid(album: Album, rows: dict[str, list[Measurement]], edits: Sequence[Measurement]) -> str:
     measured = {(m.method, m.picture, m.target): m for own in rows.values() for m in own}
-    grid = (_row(album, name, [measured.get((method, name, target)) for method in rows]) for name, target in edits)
+    grid = (_row(album, one, [measured.get((method, one.picture, one.target)) for method in rows]) for one in edits)
     return pages.pictures(("picture and edit", *rows), grid)
 
 
-def _row(album: Album, picture: str, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
-    one = next(m for m in measured if m is not None)
-    said = f"{escape(picture)}<br>{escape(one.prompt)}<br>&rarr; {escape(one.target or '')}"
-    return album.show("picture", picture, f"{picture}, the picture") + said, [_cell(album, m) for m in measured]
+def _row(album: Album, one: Measurement, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
+    said = f"{escape(one.picture)}<br>{escape(one.prompt)}<br>&rarr; {escape(one.target or '')}"
+    return album.picture(one) + said, [_cell(album, m) for m in measured]
 
 
 def _cell(album: Album, m: Measurement | None) -> str:
@@ -109,4 +108,4 @@ def _cell(album: Album, m: Measurement | None) -> str:
         (m.psnr, "picture {:.2f} dB"),
     )
     told = "<br>".join(text.format(value) for value, text in numbers if value is not None)
-    return album.drawn(m, f"{m.picture}, edited to show {m.target} by: {m.method}") + told
+    return album.show(m, f"{m.picture}, edited to show {m.target} by: {m.method}") + told

@@ -31,7 +31,7 @@ class EditLine:
             picture.
         seconds: for inversion and edit, mean.
         failures: share of edits without a picture.
-        error: why there are no numbers, where there are none.
+        error: why some edits have no picture, each reason with its count.
     """
 
     method: str
@@ -94,9 +94,8 @@ def as_csv(summary: EditSummary) -> str:
 
 def as_markdown(summary: EditSummary) -> str:
     """The summary as Markdown: a table of all edits, and one for each kind."""
-    notes = "".join(f"\n{line.method}: {line.error}\n" for line in summary.lines if line.error)
     kinds = (f"\n{kind}, {lines[0].edits} edits\n\n{_table(lines)}" for kind, lines in summary.kinds.items())
-    return _table(summary.lines) + notes + "".join(kinds)
+    return _table(summary.lines) + tables.errors(summary.lines) + "".join(kinds)
 
 
 _COLUMNS = (
@@ -154,5 +153,5 @@ def _line(own: Sequence[Measurement]) -> EditLine:
         passes_denoising=mean([m.passes_denoising for m in drawn]),
         seconds=mean([m.seconds for m in drawn]),
         failures=(len(own) - len(drawn)) / len(own),
-        error=None if drawn else first.error,
+        error=tables.reasons([m.error for m in own]),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from renoise.errors import StorageError, reason
 from renoise.files import write_atomically
@@ -19,12 +21,12 @@ class Measurement:
     """One picture under one row of a run: a line of `results.jsonl`.
 
     Attributes:
-        key: hash of everything that decides the result; a row with a known key is not measured again.
+        key: hash of everything that decides the result (`keys.decided`); what has a known key is not measured again.
         run: the run's name.
         method: the row's label.
         row: the row's place in the run.
         model, dtype, device: the model as it was named, its networks' type, and where they ran.
-        data, picture: the data set as it was named, and the picture's name in it.
+        data, picture: the data set (its absolute path, or its name where it is no path), and the picture's name in it.
         prompt: the source prompt.
         settings: of the method (`registry.method_from` makes it again).
         num_inversion_steps, num_steps, iterations: lengths of both schedules, and renoising iterations.
@@ -49,6 +51,11 @@ class Measurement:
             also where the mask leaves no background.
         structure_distance: of the edit from the picture (`judges.Dino`).
         clip_whole, clip_edited: how well the edit fits its prompt, as a whole and what its mask shows (`judges.Clip`).
+        index: the picture's place in its data set; None in lines of before it was kept.
+        model_hash: of the model's fingerprint.
+        scheduler: the model's own sampler (`schedulers.describe`), whether or not the method exchanges it.
+        picture_hash: of the fitted picture's pixels, and of its mask where it is edited; empty where it could not be
+            read.
     """
 
     key: str
@@ -92,26 +99,61 @@ class Measurement:
     structure_distance: float | None = None
     clip_whole: float | None = None
     clip_edited: float | None = None
+    index: int | None = None
+    model_hash: str = ""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    picture_hash: str = ""
 
     def as_line(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
-    def from_line(cls, line: str) -> Measurement:
-        """What `as_line` wrote.
+    def from_line(cls, line: str | bytes) -> Measurement:
+        """What `as_line` wrote, by this version or an earlier one.
 
         Raises:
-            ValueError, TypeError, KeyError: if it is no such line.
+            ValueError, TypeError: if it is no such line.
         """
-        record = json.loads(line)
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in record.items() if name in known}
+        record = json.loads(line, parse_constant=_refuse)
+        if not isinstance(record, dict):
+            raise TypeError(f"a measurement is an object, not {type(record).__name__}")
+        values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
+        for f in fields(cls):
+            kinds = _KINDS.get(str(f.type))
+            # Exactly: True is an int as well.
+            if kinds is not None and f.name in values and type(values[f.name]) not in kinds:
+                raise TypeError(f"{f.name} must be {f.type}, not {values[f.name]!r}")
         history = values.get("residual_history")
         if history is not None:
-            values["residual_history"] = tuple(tuple(step) for step in history)
-        values["timesteps"] = tuple(values.get("timesteps", ()))
+            values["residual_history"] = tuple(_numbers(step) for step in history)
+        values["timesteps"] = _numbers(values.get("timesteps", ()))
         return cls(**values)
+
+
+# What a line may hold in a field of each type.
+_KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {
+        "str": (str,),
+        "str | None": (str, type(None)),
+        "int": (int,),
+        "int | None": (int, type(None)),
+        "float | None": (float, int, type(None)),
+        "Mapping[str, Any]": (dict,),
+        "Mapping[str, str]": (dict,),
+    }
+)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
+    found = tuple(values)
+    if any(type(value) not in (float, int) for value in found):
+        raise TypeError(f"expected numbers, not {found!r}")
+    return found
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
@@ -120,7 +162,10 @@ def key_of(facts: Mapping[str, Any]) -> str:
 
 
 class Results:
-    """The file `results.jsonl`: what was measured, line by line, always whole on disk.
+    """The file `results.jsonl`: what was measured, line by line.
+
+    Lines are only ever appended, and the last one with a key counts. A last line that was cut short, by a full disk or
+    a machine that went down, is left out, and taken away before the next line is written.
 
     Args:
         path: the file; it need not be there yet.
@@ -137,21 +182,22 @@ class Results:
 
     def _read(self) -> None:
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            data = self.path.read_bytes()
+        except OSError as error:
             raise StorageError(f"cannot read {self.path}: {reason(error)}; name another folder") from error
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
             try:
                 measurement = Measurement.from_line(line)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                 raise StorageError(
                     f"line {number} of {self.path} is no result of renoise evaluate; remove the line, or name another "
                     "folder"
                 ) from error
             self._lines[measurement.key] = measurement
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._lines
+    def done(self, key: str) -> bool:
+        """Whether this was measured, and did not fail."""
+        return key in self._lines and self._lines[key].error is None
 
     def get(self, keys: Iterable[str]) -> list[Measurement]:
         """The measurements with these keys, in this order; those that are missing are left out."""
@@ -162,19 +208,55 @@ class Results:
         return list(self._lines.values())
 
     def add(self, measurements: Iterable[Measurement]) -> None:
-        """Take note of measurements, and write the file.
+        """Take note of measurements, and write those that the file does not have as they are.
 
         Raises:
-            StorageError: if it cannot be written.
+            StorageError: if they cannot be written.
         """
-        self._lines |= {m.key: m for m in measurements}
-        text = "".join(f"{m.as_line()}\n" for m in self._lines.values())
+        lines = {m.key: m.as_line() for m in measurements}
+        lines = {key: line for key, line in lines.items() if all(line != m.as_line() for m in self.get([key]))}
+        if not lines:
+            return
         try:
-            write_atomically(self.path, text.encode())
+            self._mend()
+            with self.path.open("ab") as file:
+                file.write("".join(f"{line}\n" for line in lines.values()).encode())
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(
                 f"cannot write {self.path}: {reason(error)}; free space or name another folder"
             ) from error
+        # As they are read again, so that a run that goes on says what one in a single go does.
+        self._lines |= {key: Measurement.from_line(line) for key, line in lines.items()}
+
+    def _mend(self) -> None:
+        """End the file with a whole line.
+
+        Raises:
+            OSError: if that cannot be done.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) == b"\n":
+                return
+        write_atomically(self.path, _whole(self.path.read_bytes()))
+
+
+def _whole(data: bytes) -> bytes:
+    """The lines of a file without a last one that was cut short, the last one ended as well."""
+    lines, last = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+    if not last:
+        return data
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        return lines
+    return data + b"\n"
 
 
 def finite(value: float) -> float | None:

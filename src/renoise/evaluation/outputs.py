@@ -8,25 +8,26 @@ from pathlib import Path
 from renoise.errors import StorageError, reason
 from renoise.evaluation import edit_report, edit_summary, plots, report
 from renoise.evaluation.edit_summary import EditSummary
+from renoise.evaluation.keeping import make_folder
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runner import make_folder
 from renoise.evaluation.summary import Summary, as_csv, as_markdown, summarise
 from renoise.files import write_atomically
 
 
-def write(folder: Path, run: str, measurements: Sequence[Measurement]) -> Summary | EditSummary:
+def write(folder: str | Path, run: str, measurements: Sequence[Measurement]) -> Summary | EditSummary:
     """Write a run's tables, plots and report beside its `results.jsonl`.
 
     That is `summary.csv`, `summary.md`, `plots/` with each plot as PNG and SVG (none of edits), and `report.html`.
 
     Args:
         folder: the run's folder.
-        run: its name, out of `runs.RUNS`.
+        run: its name.
         measurements: of its rows, at least one.
 
     Raises:
         StorageError: if they cannot be written.
     """
+    folder = Path(folder)
     if any(m.target is not None for m in measurements):
         return _write_edits(folder, run, measurements)
     summary = summarise(measurements)

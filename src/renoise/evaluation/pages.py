@@ -14,8 +14,8 @@ from typing import Any
 
 from renoise import images
 from renoise.errors import ImageError
+from renoise.evaluation.keeping import Finder, Kind
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runner import picture_path
 from renoise.evaluation.tables import cell
 
 # The longer side of an embedded picture: enough to judge it by, and a report that can still be sent around.
@@ -112,24 +112,35 @@ def errors(own: Sequence[Measurement], what: str) -> str:
     )
 
 
+def pictured(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """One measurement for each picture and target, in their order; where there is one, of a picture that was read."""
+    found: dict[tuple[str, str | None], Measurement] = {}
+    for m in measurements:
+        before = found.setdefault((m.picture, m.target), m)
+        if not before.picture_hash and m.picture_hash:
+            found[m.picture, m.target] = m
+    return list(found.values())
+
+
 class Album:
     """Pictures of a run as HTML, each of them read once."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._files = Finder(folder)
         self._source = cache(_thumbnail)
 
-    def show(self, kind: str, name: str, alt: str, target: str | None = None) -> str:
-        """The picture that lies at `picture_path`, or that there is none."""
-        source = self._source(picture_path(self._folder, kind, name, target))
+    def show(self, m: Measurement, alt: str, kind: Kind = "drawn") -> str:
+        """A picture of a measurement, or that there is none."""
+        # One of an earlier measurement may still lie there; a method that failed has none.
+        path = None if kind == "drawn" and m.error is not None else self._files.find(m, kind)
+        source = None if path is None else self._source(path)
         if source is None:
             return '<div class="none">no picture</div>'
         return f'<img src="{source}" alt="{escape(alt)}" loading="lazy">'
 
-    def drawn(self, m: Measurement, alt: str) -> str:
-        """The picture that was measured."""
-        # One of an earlier measurement may still lie there; a method that failed has none.
-        return self.show("failed" if m.error is not None else f"{m.row:02d}", m.picture, alt, m.target)
+    def picture(self, m: Measurement) -> str:
+        """The picture as it was before."""
+        return self.show(m, f"{m.picture}, the picture", "picture")
 
 
 def data_uri(kind: str, data: bytes) -> str:

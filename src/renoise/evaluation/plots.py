@@ -117,8 +117,13 @@ def draw(run: str, measurements: Sequence[Measurement]) -> dict[str, Plot]:
     with matplotlib.style.context(_STYLE_SHEETS):
         if run == "figure7":
             return {"residuals": _residuals(measurements)}
-        plot = _curves if run == "figure8" else _strips
+        plot = _curves if has_curves(run, measurements) else _strips
         return {score.name: plot(measurements, score) for score in _SCORES}
+
+
+def has_curves(run: str, measurements: Sequence[Measurement]) -> bool:
+    """Whether a run is drawn by samplers; rows of one's own under its name may have none."""
+    return run == "figure8" and all({"scheduler", "config"} <= m.settings.keys() for m in measurements)
 
 
 def curve_of(measurement: Measurement) -> Curve:

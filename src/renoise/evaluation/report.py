@@ -11,8 +11,8 @@ import numpy as np
 from renoise.evaluation import pages
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.pages import Album
-from renoise.evaluation.plots import Plot, curve_of
-from renoise.evaluation.runs import RUNS
+from renoise.evaluation.plots import Plot, curve_of, has_curves
+from renoise.evaluation.runs import about
 from renoise.evaluation.summary import FAILURE_MARGIN, Summary, by_method
 
 _PICTURES_SHOWN = 8
@@ -22,9 +22,11 @@ _MOST_OPEN = 20
 _NOTES = (
     "L2 is the mean squared error of values from 0 to 1 (lower is better), PSNR its logarithm (higher is better). A "
     "reconstruction can hardly come nearer to the picture than the autoencoder's own round trip, which is the bound; "
-    "PSNR against the round trip leaves the autoencoder out. P5 is the 5th percentile. SSIM and MS-SSIM: higher is "
-    "better; LPIPS: lower is better. Failed is the share of pictures that have no reconstruction, or one more than "
-    f"{FAILURE_MARGIN:g} dB under the method's median. n/a: not available."
+    "PSNR against the round trip leaves the autoencoder out. P5 is the 5th percentile. In it and in the median a "
+    "picture without a reconstruction ranks lowest; means, plots and the worst of each method are of those that have "
+    "one. SSIM and MS-SSIM: higher is better; LPIPS: lower is better. Failed is the share of pictures that have no "
+    f"reconstruction, or one more than {FAILURE_MARGIN:g} dB under the median of the method's reconstructions. n/a: "
+    "not available."
 )
 _WORST = (
     "The pictures with the lowest PSNR: the picture left, its reconstruction right, and how far it lies under the "
@@ -39,14 +41,14 @@ def page(
 
     Args:
         folder: where the run's pictures lie; those that are missing are shown as "no picture".
-        run: its name, out of `runs.RUNS`.
+        run: its name.
         measurements: of its rows, at least one.
         summary: of these measurements.
         plots: by name, as `plots.draw` gives them.
     """
     rows = by_method(measurements)
     columns = _columns(run, rows)
-    names = list(dict.fromkeys(m.picture for m in measurements))[:_PICTURES_SHOWN]
+    shown = pages.pictured(measurements)[:_PICTURES_SHOWN]
     album = Album(folder)
     tails = (_tail(album, method, own, len(rows) <= _MOST_OPEN) for method, own in rows.items())
     sections = (
@@ -54,12 +56,12 @@ def page(
         pages.section("Plots", *(_plot(name, plot) for name, plot in plots.items())),
         pages.section(
             "Pictures",
-            pages.note(_shown(names, summary, columns, rows)),
-            pages.scroll("Pictures", _grid(album, names, columns)),
+            pages.note(_shown(len(shown), summary, columns, rows)),
+            pages.scroll("Pictures", _grid(album, shown, columns)),
         ),
         pages.section("The worst of each method", pages.note(_WORST), *tails),
     )
-    return pages.page(f"{run}: {RUNS[run].about}", _facts(measurements, summary), sections)
+    return pages.page(f"{run}: {about(run)}", _facts(measurements, summary), sections)
 
 
 def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _plot(name: str, plot: Plot) -> str:
 
 def _columns(run: str, rows: Mapping[str, list[Measurement]]) -> dict[str, list[Measurement]]:
     """The methods that the grid shows: all, or of figure8 the plainest and the most renoised for each sampler."""
-    if run != "figure8":
+    if not has_curves(run, [m for own in rows.values() for m in own]):
         return dict(rows)
     first: dict[str, str] = {}
     last: dict[str, str] = {}
@@ -117,24 +119,26 @@ def _columns(run: str, rows: Mapping[str, list[Measurement]]) -> dict[str, list[
     return {method: own for method, own in rows.items() if method in chosen}
 
 
-def _shown(names: Sequence[str], summary: Summary, columns: Mapping[str, object], rows: Mapping[str, object]) -> str:
-    some = f"The first {len(names)} of {summary.pictures} pictures"
+def _shown(count: int, summary: Summary, columns: Mapping[str, object], rows: Mapping[str, object]) -> str:
+    some = f"The first {count} of {summary.pictures} pictures"
     if len(columns) < len(rows):
         some += f" under {len(columns)} of {len(rows)} methods"
     return f"{some}; under each reconstruction its PSNR against the picture, under the round trip the bound."
 
 
-def _grid(album: Album, names: Sequence[str], columns: Mapping[str, Sequence[Measurement]]) -> str:
+def _grid(album: Album, shown: Sequence[Measurement], columns: Mapping[str, Sequence[Measurement]]) -> str:
     measured = {(m.method, m.picture): m for own in columns.values() for m in own}
-    rows = (_grid_row(album, name, [measured.get((method, name)) for method in columns]) for name in names)
+    rows = (_grid_row(album, one, [measured.get((method, one.picture)) for method in columns]) for one in shown)
     return pages.pictures(("picture", "round trip", *columns), rows)
 
 
-def _grid_row(album: Album, name: str, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
+def _grid_row(album: Album, one: Measurement, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
     bound = next((m.psnr_bound for m in measured if m is not None and m.psnr_bound is not None), None)
-    picture = album.show("picture", name, f"{name}, the picture")
-    round_trip = album.show("round-trip", name, f"{name}, the autoencoder's round trip")
-    return picture + escape(name), [round_trip + _decibels(bound), *(_grid_cell(album, m) for m in measured)]
+    round_trip = album.show(one, f"{one.picture}, the autoencoder's round trip", "round-trip")
+    return album.picture(one) + escape(one.picture), [
+        round_trip + _decibels(bound),
+        *(_grid_cell(album, m) for m in measured),
+    ]
 
 
 def _grid_cell(album: Album, m: Measurement | None) -> str:
@@ -142,7 +146,7 @@ def _grid_cell(album: Album, m: Measurement | None) -> str:
 
 
 def _reconstruction(album: Album, m: Measurement) -> str:
-    return album.drawn(m, f"{m.picture}, reconstructed by: {m.method}")
+    return album.show(m, f"{m.picture}, reconstructed by: {m.method}")
 
 
 def _decibels(value: float | None) -> str:
@@ -153,7 +157,7 @@ def _decibels(value: float | None) -> str:
 
 
 def _tail(album: Album, method: str, own: Sequence[Measurement], unfolded: bool) -> str:
-    drawn = sorted((m.psnr, m.picture, m) for m in own if m.psnr is not None)
+    drawn = sorted(((m.psnr, m.picture, m) for m in own if m.psnr is not None), key=lambda one: one[:2])
     median = float(np.median([psnr for psnr, *_ in drawn])) if drawn else None
     pairs = "\n".join(_pair(album, m, psnr - (median or 0.0)) for psnr, _, m in drawn[:_WORST_SHOWN])
     worst = f"worst {drawn[0][0]:.2f} dB, " if drawn else ""
@@ -168,8 +172,7 @@ def _pair(album: Album, m: Measurement, above: float) -> str:
     far = f"{abs(above):.2f} dB {'above' if above > 0 else 'under'} the median"
     if above < -FAILURE_MARGIN:
         far = f'<span class="bad">{far}: failed</span>'
-    picture = album.show("picture", m.picture, f"{m.picture}, the picture")
     return (
-        f'<figure><div class="pair">{picture}{_reconstruction(album, m)}</div>'
+        f'<figure><div class="pair">{album.picture(m)}{_reconstruction(album, m)}</div>'
         f"<figcaption>{escape(m.picture)}<br>{_decibels(m.psnr)}, {far}</figcaption></figure>"
     )

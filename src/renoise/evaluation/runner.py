@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import platform
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +14,23 @@ import torch
 from torch import Tensor
 
 from renoise import images
-from renoise.backbones.fingerprint import fingerprint
 from renoise.editor import Editor
-from renoise.errors import ConfigError, NumericalError, SchedulerError, StorageError, reason
+from renoise.errors import ConfigError, ImageError, NumericalError, SchedulerError
 from renoise.evaluation import data, metrics
-from renoise.evaluation.batches import Batch, Targets
+from renoise.evaluation.asking import Numbered, Task, ask, example_of, numbered_examples, renamed, targets_of, versions
+from renoise.evaluation.batches import Asked, Batch, Fitted
 from renoise.evaluation.edit_metrics import edit_numbers
 from renoise.evaluation.judges import Judges
-from renoise.evaluation.measurement import Measurement, Results, finite, key_of
+from renoise.evaluation.keeping import RESULTS, Kind, make_folder, picture_path, usable
+from renoise.evaluation.keys import Identity, differences, keyed
+from renoise.evaluation.measurement import Measurement, Results, finite
 from renoise.evaluation.methods import Drawn, Noised
 from renoise.evaluation.registry import method_from
-from renoise.evaluation.runs import RUNS, Row, rows_of
-
-_PACKAGES = ("renoise", "torch", "diffusers", "transformers", "torchmetrics", "numpy")
+from renoise.evaluation.runs import Row, draws_edits, rows_of
 
 
 @dataclass(frozen=True)
-class Task:
-    """What to measure and where to keep it.
-
-    Attributes:
-        run: a name out of `runs.RUNS`.
-        editor: the model.
-        source: the data set (`data.load`).
-        folder: where results go; made if it is not there.
-        limit: how many pictures; None is all.
-        seed: of the sampler's noises.
-        batch: how many pictures are worked on at a time.
-        judges: of edits; without them some numbers are not available.
-    """
-
-    run: str
-    editor: Editor
-    source: str
-    folder: Path
-    limit: int | None = None
-    seed: int = 0
-    batch: int = 8
-    judges: Judges = field(default_factory=Judges)
-
-    def __post_init__(self) -> None:
-        if self.run not in RUNS:
-            raise ConfigError(f"the run {self.run!r} is unknown; use one of {', '.join(RUNS)}")
-        if self.batch < 1:
-            raise ConfigError(f"batch must be at least 1, not {self.batch}")
-
-
-@dataclass(frozen=True)
-class Progress:
+class Advance:
     """What a `progress` callable is told after each batch of each row.
 
     Attributes:
@@ -77,56 +44,46 @@ class Progress:
     label: str
 
 
-def measure(task: Task, progress: Callable[[Progress], None] | None = None) -> list[Measurement]:
+def measure(
+    task: Task,
+    progress: Callable[[Advance], None] | None = None,
+    examples: Sequence[data.Example] | None = None,
+) -> list[Measurement]:
     """Measure every row of a run on every picture, but for what the folder's `results.jsonl` has already.
+
+    A picture that cannot be read is a measurement that failed, and what failed is tried again the next time.
 
     Args:
         task: what to measure.
         progress: called after each batch of each row.
+        examples: the task's data set, if it was loaded before.
 
     Returns:
         The measurements of this run, row by row.
 
     Raises:
-        ConfigError: if the data set or the run is not there, or the data set has no edits for a run that draws them.
-        ImageError: if a picture cannot be read.
+        ConfigError: if the data set is not there, or has no edits for a run that draws them, or a mask does not fit.
         StorageError: if results cannot be read or written.
+        ImageError: if a picture of the results cannot be written.
     """
-    examples = data.load(task.source, limit=task.limit)
-    if RUNS[task.run].edits:
-        examples = data.editable(examples, task.source)
-    rows = rows_of(task.run, task.editor, task.seed)
-    make_folder(task.folder)
-    results = Results(task.folder / "results.jsonl")
-    model = fingerprint(task.editor.pipe)
-    keys = {
-        (row.label, example.name, target): key_of(_deciding(task, row, example, target, model))
-        for row in rows
-        for example in examples
-        for target in _targets(task, example)
-    }
-    done, total = 0, len(keys)
-    for start in range(0, len(examples), task.batch):
-        some = examples[start : start + task.batch]
-        wanted = {e.name: _targets(task, e) for e in some}
-        whole: Batch | None = None
-        for place, row in enumerate(rows):
-            missing = {
-                name: tuple(t for t in own if keys[row.label, name, t] not in results) for name, own in wanted.items()
-            }
-            if any(missing.values()):
-                whole = Batch.of(task.editor, some, list(wanted.values()), task.judges) if whole is None else whole
-                for batch in whole.with_targets(missing):
-                    found = _measure_row(task, row, place, batch)
-                    results.add(replace(m, key=keys[row.label, m.picture, m.target]) for m in found)
-            done += sum(map(len, wanted.values()))
-            if progress is not None:
-                progress(Progress(done, total, row.label))
-    return results.get(keys.values())
-
-
-def _targets(task: Task, example: data.Example) -> Targets:
-    return tuple(dict.fromkeys(example.targets)) if RUNS[task.run].edits else (None,)
+    numbered = numbered_examples(task, examples)
+    rows = rows_of(task.run, task.editor, task.seed) if task.rows is None else task.rows
+    model = Identity.of(task.editor)
+    asked: list[list[Measurement]] = [[] for _ in rows]
+    done, total = 0, len(rows) * sum(len(targets_of(task, example)) for _, example in numbered)
+    with usable(Path(task.folder)):
+        results = Results(Path(task.folder) / RESULTS)
+        for start in range(0, len(numbered), task.batch):
+            group = _Group(task, model, numbered[start : start + task.batch])
+            for place, row in enumerate(rows):
+                wanted = group.ask(row, place)
+                group.measure(row, wanted, results)
+                asked[place] += [m for own in wanted for m in own]
+                done += sum(map(len, wanted))
+                if progress is not None:
+                    progress(Advance(done, total, row.label))
+    every = [m for own in asked for m in own]
+    return [renamed(m, one) for m, one in zip(results.get(m.key for m in every), every, strict=True)]
 
 
 def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = None) -> Measurement:
@@ -140,105 +97,110 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
         judges: those of an edit, which its `versions` name; without them their numbers are not available.
 
     Raises:
-        ConfigError: if the record's picture or method is not there any more.
+        ConfigError: if the record's picture or method is not there any more, or they or the model are not those of the
+            record.
+        ImageError: if the picture cannot be read.
     """
-    example = next((e for e in data.load(measurement.data) if e.name == measurement.picture), None)
-    if example is None:
-        raise ConfigError(f"{measurement.data} has no picture {measurement.picture!r} any more; look for the old data")
+    if not measurement.picture_hash or not measurement.scheduler:
+        raise ConfigError(
+            f"the record of {measurement.picture!r} does not tell which picture and sampler were measured: the picture "
+            "could not be read, or an earlier version measured it; measure its run again"
+        )
+    judged = judges is not None
     judges = Judges() if judges is None else judges
-    task = Task(measurement.run, editor, measurement.data, Path(), seed=measurement.seed, judges=judges)
     row = Row(measurement.method, method_from(measurement.settings), measurement.prompt, measurement.guidance)
-    batch = Batch.of(editor, [example], [(measurement.target,)], judges)
-    again = _measure_row(task, row, measurement.row, batch, keep=False)[0]
-    return replace(again, key=measurement.key)
+    task = Task(measurement.run, editor, measurement.data, Path(), seed=measurement.seed, judges=judges, rows=(row,))
+    numbered = example_of(measurement)
+    fitted = Fitted.of(editor, numbered[1], masked=measurement.target is not None)
+    asked = ask(task, Identity.of(editor), row, measurement.row, numbered, measurement.target, fitted.digest)
+    # Without judges their numbers are left out, and all others are the record's.
+    like = keyed(asked if judged else replace(asked, versions=measurement.versions))
+    if like.key != measurement.key:
+        differ = differences(measurement, like) or [
+            "its settings or its prompt, which do not fit its key (they were changed, or another version wrote them)"
+        ]
+        raise ConfigError(
+            f"the record of {measurement.picture!r} under {measurement.method!r} cannot be measured again: "
+            f"{' and '.join(differ)}; give what was measured, or measure the run again"
+        )
+    asked = replace(asked, key=measurement.key, kind=measurement.kind)
+    (batch,) = Batch.of(editor, [fitted], judges).asking([(asked,)])
+    return _measure_row(task, row, batch, keep=False)[0]
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
+class _Group:
+    """Pictures that are worked on at a time: fitted at once, and encoded as soon as a row lacks one of them."""
 
-    Raises:
-        StorageError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {folder}: {reason(error)}; name another") from error
+    def __init__(self, task: Task, model: Identity, numbered: Iterable[Numbered]) -> None:
+        self._task = task
+        self._model = model
+        self._numbered = list(numbered)
+        self._fitted = [self._fit(example) for _, example in self._numbered]
+        self._batch: Batch | None = None
 
-
-def picture_path(folder: Path, kind: str, name: str, target: str | None = None) -> Path:
-    """Where a picture of a run lies.
-
-    Args:
-        folder: the run's.
-        kind: a row's place, "picture" or "round-trip".
-        name: the picture's in its data set.
-        target: what it was edited to show; None where it was not.
-    """
-    stem = Path(_safe(name, "-_.")).stem
-    if target is not None:
-        # Long prompts may begin alike.
-        stem += f"--{_safe(target, '-')[:40]}-{key_of({'target': target})[:6]}"
-    return folder / "pictures" / kind / f"{stem}.jpg"
-
-
-def _safe(name: str, punctuation: str) -> str:
-    return "".join(c if c.isalnum() or c in punctuation else "_" for c in name)
-
-
-def versions() -> dict[str, str]:
-    """Of everything whose change may change a number."""
-    found = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
-    for name in _PACKAGES:
+    def _fit(self, example: data.Example) -> Fitted | ImageError:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+            return Fitted.of(self._task.editor, example, masked=draws_edits(self._task.run))
+        except ImageError as error:
+            return error
+
+    def ask(self, row: Row, place: int) -> list[Asked]:
+        """What a row measures of each picture."""
+        digests = [fitted.digest if isinstance(fitted, Fitted) else "" for fitted in self._fitted]
+        return [
+            tuple(
+                ask(self._task, self._model, row, place, numbered, target, digest)
+                for target in targets_of(self._task, numbered[1])
+            )
+            for numbered, digest in zip(self._numbered, digests, strict=True)
+        ]
+
+    def measure(self, row: Row, wanted: Sequence[Asked], results: Results) -> None:
+        """Add to the results what they lack."""
+        missing: list[Asked] = []
+        for fitted, own in zip(self._fitted, wanted, strict=True):
+            if isinstance(fitted, Fitted):
+                missing.append(tuple(m for m in own if not results.done(m.key)))
+            else:
+                results.add(_failed(m, fitted) for m in own)
+        if not any(missing):
+            return
+        if self._batch is None:
+            readable = [fitted for fitted in self._fitted if isinstance(fitted, Fitted)]
+            self._batch = Batch.of(self._task.editor, readable, self._task.judges)
+        for batch in self._batch.asking(missing):
+            results.add(_measure_row(self._task, row, batch))
 
 
-def _deciding(task: Task, row: Row, example: data.Example, target: str | None, model: object) -> dict[str, object]:
-    """Everything on which a measurement depends, but for versions: an upgrade must not throw results away unasked."""
-    edit = {"target": target, "guidance": row.guidance, "judges": task.judges.identities}
-    return ({} if target is None else edit) | {
-        "model": model,
-        "dtype": str(task.editor.dtype),
-        "data": task.source,
-        "picture": example.name,
-        "prompt": example.prompt if row.prompt is None else row.prompt,
-        "settings": row.method.settings(),
-        "run": task.run,
-        "label": row.label,
-    }
+def _failed(asked: Measurement, error: Exception) -> Measurement:
+    return replace(asked, error=" ".join(str(error).split()))
 
 
-def _measure_row(task: Task, row: Row, place: int, batch: Batch, *, keep: bool = True) -> list[Measurement]:
+def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> list[Measurement]:
     """The measurements of a batch.
 
     Where it fails, each picture and then each target is tried alone, so that one cannot spoil the others.
     """
     begun = time.perf_counter()
-    prompts = [e.prompt if row.prompt is None else row.prompt for e in batch.examples]
-    count = len(prompts)
+    prompts = [own[0].prompt for own in batch.asked]
     found: list[Measurement] = []
     try:
-        with _without_warnings():
+        with _without_remark():
             noised = row.method.invert(task.editor, batch.z_0, prompts)
             inverting = time.perf_counter() - begun
-            for targets in zip(*batch.targets, strict=True):
+            for asked in zip(*batch.asked, strict=True):
                 begun = time.perf_counter()
-                drawn = noised.draw([t for t in targets if t is not None] or None, row.guidance)
-                seconds = (inverting + time.perf_counter() - begun) / count
+                drawn = noised.draw([m.target for m in asked if m.target is not None] or None, row.guidance)
+                seconds = (inverting + time.perf_counter() - begun) / len(prompts)
                 if keep:
-                    _keep_pictures(task.folder, place, batch, targets, drawn)
-                for i, target in enumerate(targets):
-                    numbers = _numbers(batch, i, noised, drawn) | _edit_numbers(batch, i, drawn, target, task.judges)
-                    empty = _empty(task, row, place, batch.examples[i], target)
-                    found.append(replace(empty, seconds=seconds, **numbers))
+                    _keep_pictures(Path(task.folder), batch, asked, drawn)
+                for i, m in enumerate(asked):
+                    numbers = _numbers(batch, i, noised, drawn) | _edit_numbers(batch, i, drawn, m.target, task.judges)
+                    found.append(replace(m, seconds=seconds, **numbers))
     except (NumericalError, SchedulerError, ConfigError) as error:
         if batch.drawings > 1:
-            return [m for part in batch.divided() for m in _measure_row(task, row, place, part, keep=keep)]
-        empty = _empty(task, row, place, batch.examples[0], batch.targets[0][0])
-        return [replace(empty, error=" ".join(str(error).split()))]
+            return [m for part in batch.divided() for m in _measure_row(task, row, part, keep=keep)]
+        return [_failed(batch.asked[0][0], error)]
     return found
 
 
@@ -276,31 +238,6 @@ def _edit_numbers(batch: Batch, i: int, drawn: Drawn, target: str | None, judges
     )
 
 
-def _empty(task: Task, row: Row, place: int, example: data.Example, target: str | None) -> Measurement:
-    method = row.method
-    return Measurement(
-        key="",
-        run=task.run,
-        method=row.label,
-        row=place,
-        model=task.editor.name or type(task.editor.pipe).__name__,
-        dtype=str(task.editor.dtype).removeprefix("torch."),
-        device=str(task.editor.device),
-        data=task.source,
-        picture=example.name,
-        prompt=example.prompt if row.prompt is None else row.prompt,
-        settings=method.settings(),
-        num_inversion_steps=method.num_inversion_steps,
-        num_steps=method.num_denoising_steps,
-        iterations=method.iterations,
-        seed=task.seed,
-        versions=versions() | task.judges.identities,
-        target=target,
-        kind=None if target is None else example.kind,
-        guidance=None if target is None else row.guidance,
-    )
-
-
 def _decibels(a: Tensor, b: Tensor) -> float:
     return min(float(images.psnr(a, b)), metrics.HIGHEST_PSNR)
 
@@ -316,32 +253,29 @@ def _history(residuals: Tensor | None, i: int) -> tuple[tuple[float, ...], ...] 
     return tuple(tuple(float(r) for r in step[:, i] if torch.isfinite(r)) for step in residuals)
 
 
-def _keep_pictures(folder: Path, place: int, batch: Batch, targets: Targets, drawn: Drawn) -> None:
-    nothing = (None,) * len(targets)
-    own = f"{place:02d}"
-    for kind, pixels, texts in (
-        ("picture", batch.truth, nothing),
-        ("round-trip", batch.round_trip, nothing),
-        (own, drawn.pixels, targets),
-    ):
-        for example, text, picture in zip(batch.examples, texts, images.to_pictures(pixels), strict=True):
-            path = picture_path(folder, kind, example.name, text)
-            if kind != own and path.exists():
-                continue
-            make_folder(path.parent)
-            images.save(picture, path)
+def _keep_pictures(folder: Path, batch: Batch, asked: Asked, drawn: Drawn) -> None:
+    make_folder(folder / "pictures")
+    kept: dict[Kind, Tensor] = {"picture": batch.truth, "round-trip": batch.round_trip, "drawn": drawn.pixels}
+    for kind, pixels in kept.items():
+        for m, picture in zip(asked, images.to_pictures(pixels), strict=True):
+            path = picture_path(folder, m, kind)
+            if kind == "drawn" or not path.exists():
+                images.save(picture, path)
 
 
-class _without_warnings:
+@contextmanager
+def _without_remark() -> Iterator[None]:
     """Silences renoise's remark that noises were drawn anew: in a comparison that is what the row shows."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("renoise")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+    log = logging.getLogger("renoise")
+    log.addFilter(_is_worth_telling)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_worth_telling)
 
 
-__all__ = ["Progress", "Task", "make_folder", "measure", "picture_path", "recompute", "versions"]
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    return "the inversion does not hold that of" not in str(record.msg)
+
+
+__all__ = ["Advance", "Task", "measure", "picture_path", "recompute", "versions"]

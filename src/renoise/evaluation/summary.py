@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +24,20 @@ class Line:
         method: the row's label.
         num_inversion_steps, num_steps, iterations: its schedules and renoising iterations.
         l2_mean: mean squared error against the pictures, in [0, 1].
-        psnr_mean, psnr_median, psnr_p5: against the pictures, in dB: mean, median, 5th percentile.
+        psnr_mean, psnr_median, psnr_p5: against the pictures, in dB: mean, median, 5th percentile. In the latter two a
+            picture without a reconstruction ranks lowest, and where they fall on one they are not available; means are
+            over the pictures that have one.
         psnr_roundtrip_mean: against the autoencoder's own round trip.
         ssim_mean: against the pictures.
         passes_inversion, passes_denoising: network passes for a picture, means.
         seconds: for a picture, mean.
-        failures: share of pictures more than 6 dB under the median, or without a picture.
+        failures: share of pictures without a reconstruction, or with one more than 6 dB under the median of all
+            reconstructions.
         ms_ssim_mean, lpips_mean: against the pictures.
-        pictures: how many were measured.
-        error: why there are no numbers, where there are none.
+        psnr_bound_mean: of the autoencoder's round trip against the pictures, in dB.
+        pictures: how many the method was asked for.
+        measured: how many of them have a reconstruction.
+        error: why the others have none, each reason with its count.
     """
 
     method: str
@@ -50,7 +56,9 @@ class Line:
     failures: float
     ms_ssim_mean: float | None
     lpips_mean: float | None
+    psnr_bound_mean: float | None
     pictures: int
+    measured: int
     error: str | None = None
 
 
@@ -83,7 +91,7 @@ def summarise(measurements: Iterable[Measurement]) -> Summary:
     rows = by_method(measurements)
     bounds = {m.picture: m.psnr_bound for own in rows.values() for m in own if m.psnr_bound is not None}
     pictures = {m.picture for own in rows.values() for m in own}
-    return Summary(tuple(_line(own) for own in rows.values()), mean(list(bounds.values())), len(pictures))
+    return Summary(tuple(_line(own, bounds) for own in rows.values()), mean(list(bounds.values())), len(pictures))
 
 
 def as_csv(summary: Summary) -> str:
@@ -92,9 +100,11 @@ def as_csv(summary: Summary) -> str:
 
 
 def as_markdown(summary: Summary) -> str:
-    """The summary as a Markdown table."""
-    notes = [f"\n{line.method}: {line.error}\n" for line in summary.lines if line.error]
-    return tables.as_markdown(_COLUMNS, summary.lines) + "".join(notes)
+    """The summary as Markdown: how many pictures and their bound, the table, and why some have no reconstruction."""
+    bound = summary.psnr_bound_mean
+    round_trip = "" if bound is None else f"; the autoencoder's round trip: {bound:.2f} dB"
+    head = f"{summary.pictures} pictures{round_trip}\n\n"
+    return head + tables.as_markdown(_COLUMNS, summary.lines) + tables.errors(summary.lines)
 
 
 _COLUMNS = (
@@ -114,12 +124,23 @@ _COLUMNS = (
     ("failures", ".1%"),
     ("ms_ssim_mean", ".4f"),
     ("lpips_mean", ".4f"),
+    ("measured", "d"),
 )
 
 
-def _line(own: Sequence[Measurement]) -> Line:
+def _percentile(values: Sequence[float | None], q: int) -> float | None:
+    """By linear interpolation, None ranking lowest; None where it falls on one of these, or between it and a number."""
+    known = sorted(value for value in values if value is not None)
+    missing = len(values) - len(known)
+    place = q * (len(values) - 1) / 100
+    if math.floor(place) < missing:
+        return None
+    return float(np.interp(place - missing, range(len(known)), known))
+
+
+def _line(own: Sequence[Measurement], bounds: Mapping[str, float]) -> Line:
     first, drawn = own[0], [m for m in own if m.error is None]
-    psnr = [m.psnr for m in drawn if m.psnr is not None]
+    psnr = [m.psnr if m.error is None else None for m in own]
     return Line(
         method=first.method,
         num_inversion_steps=first.num_inversion_steps,
@@ -127,8 +148,8 @@ def _line(own: Sequence[Measurement]) -> Line:
         iterations=first.iterations,
         l2_mean=mean([m.l2 for m in drawn]),
         psnr_mean=mean(psnr),
-        psnr_median=float(np.median(psnr)) if psnr else None,
-        psnr_p5=float(np.percentile(psnr, 5)) if psnr else None,
+        psnr_median=_percentile(psnr, 50),
+        psnr_p5=_percentile(psnr, 5),
         psnr_roundtrip_mean=mean([m.psnr_roundtrip for m in drawn]),
         ssim_mean=mean([m.ssim for m in drawn]),
         ms_ssim_mean=mean([m.ms_ssim for m in drawn]),
@@ -137,6 +158,8 @@ def _line(own: Sequence[Measurement]) -> Line:
         passes_denoising=mean([m.passes_denoising for m in drawn]),
         seconds=mean([m.seconds for m in drawn]),
         failures=len(failed(own)) / len(own),
+        psnr_bound_mean=mean([bounds.get(m.picture) for m in own]),
         pictures=len(own),
-        error=None if drawn else first.error,
+        measured=len(drawn),
+        error=tables.reasons([m.error for m in own]),
     )

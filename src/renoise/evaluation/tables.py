@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -35,6 +36,22 @@ def as_markdown(columns: Sequence[tuple[str, str]], lines: Sequence[Any]) -> str
     texts = [" | ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)) for row in rows]
     texts.insert(1, " | ".join("-" * w for w in widths))
     return "".join(f"| {text} |\n" for text in texts)
+
+
+def errors(lines: Sequence[Any]) -> str:
+    """Notes under a table: why some of each method's measurements have no picture."""
+    return "".join(f"\n{line.method}: {line.error}\n" for line in lines if line.error)
+
+
+def reasons(own: Sequence[str | None]) -> str | None:
+    """Why some of a method's measurements have no picture, each reason with its count; None where all have one.
+
+    Example:
+        >>> reasons(["NaN in the latent", None, None])
+        'NaN in the latent (1 of 3)'
+    """
+    counts = Counter(error for error in own if error is not None)
+    return "; ".join(f"{error} ({count} of {len(own)})" for error, count in counts.items()) or None
 
 
 def cell(value: object, form: str) -> str:
