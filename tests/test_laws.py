@@ -10,10 +10,10 @@ from typing import Any
 
 import diffusers
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from renoise import EditLosses, Editor, InversionConfig, NoiseCorrection, Renoising
+from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, NumericalError, Renoising
 from renoise.schedulers import steps_for
 
 SAMPLERS = (
@@ -79,6 +79,14 @@ def latents(seed: int) -> torch.Tensor:
     return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
+def inverted(editor: Editor, case: Case, z_0: torch.Tensor, prompt: Any, **options: Any) -> Inversion:
+    """An inversion; cases in which an untrained network drives the latents to infinity say nothing about the laws."""
+    try:
+        return editor.invert(latents=z_0, prompt=prompt, config=case.config, **options)
+    except NumericalError:
+        reject()
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
@@ -87,9 +95,9 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_a_batch_gives_what_its_pictures_give_alone(case: Case, seed: int) -> None:
     editor, z_0 = editor_for(case), latents(seed)
-    together = editor.invert(latents=z_0, prompt=PROMPTS, config=case.config)
+    together = inverted(editor, case, z_0, PROMPTS)
     for i, prompt in enumerate(PROMPTS):
-        alone = editor.invert(latents=z_0[i : i + 1], prompt=prompt, config=case.config)
+        alone = inverted(editor, case, z_0[i : i + 1], prompt)
         # Untrained networks and few steps can amplify the rounding of float32 a thousandfold.
         assert relative(together.latents[i : i + 1], alone.latents) < 1e-2
         assert together.network_passes == alone.network_passes
@@ -102,7 +110,7 @@ def test_a_batch_gives_what_its_pictures_give_alone(case: Case, seed: int) -> No
 @given(case=cases(corrected=True), seed=st.integers(0, 2**32 - 1))
 def test_noise_correction_makes_stochastic_steps_exact(case: Case, seed: int) -> None:
     editor = editor_for(case)
-    inversion = editor.invert(latents=latents(seed), prompt=PROMPTS, config=case.config, keep_trajectory=True)
+    inversion = inverted(editor, case, latents(seed), PROMPTS, keep_trajectory=True)
     steps = steps_for(case.scheduler, case.config.num_steps, eta=case.config.eta)
     assert inversion.trajectory is not None
     condition = editor._backbone.condition(PROMPTS, None, case.config.guidance_scale, inversion.size)
@@ -125,12 +133,12 @@ def test_nothing_of_the_users_is_changed_and_a_seed_decides(case: Case, seed: in
     case.scheduler.set_timesteps(5)
     before = {key: str(value) for key, value in vars(case.scheduler).items()}
     weights = [p.clone() for p in editor.pipe.unet.parameters()]
-    first, second = (editor.invert(latents=z_0, prompt=PROMPTS, config=case.config) for _ in range(2))
+    first, second = (inverted(editor, case, z_0, PROMPTS) for _ in range(2))
     editor.reconstruct(first, "latent")
     assert {key: str(value) for key, value in vars(case.scheduler).items()} == before
     assert all(torch.equal(a, b) for a, b in zip(weights, editor.pipe.unet.parameters(), strict=True))
     assert torch.equal(first.latents, second.latents)
     if first.noise is not None:
-        other = editor.invert(latents=z_0, prompt=PROMPTS, config=replace(case.config, seed=case.config.seed + 1))
+        other = inverted(editor, Case(case.scheduler, replace(case.config, seed=case.config.seed + 1)), z_0, PROMPTS)
         assert other.noise is not None
         assert not torch.equal(first.noise, other.noise)

@@ -68,6 +68,7 @@ class RunName(StrEnum):
 Run = Annotated[
     RunName,
     typer.Argument(
+        metavar="RUN",
         help="What to compare: table1, one number of network passes spent in several ways; table2, what each part of "
         "the method adds; figure7, the residual of each iteration; figure8, reconstruction against network passes for "
         "each sampler; empty-prompt, captions against none; editing, what edits keep and how they fit their prompts.",
