@@ -1,4 +1,4 @@
-"""The models `mini`, `mini-turbo` and `mini-lcm` and the pictures held out of their training, as data with one function.
+"""The models `mini`, `mini-turbo` and `mini-lcm`, and the pictures held out of their training: data with one function.
 
 >>> from diffusers import StableDiffusionPipeline
 >>> import renoise_mini
