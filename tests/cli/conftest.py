@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from renoise import Editor
 from renoise.cli.entry import run
 
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
@@ -62,6 +63,16 @@ def on_tiny(renoise: Renoise) -> Renoise:
         return renoise(command, source, "--model", TINY, "--device", "cpu", *steps, *arguments)
 
     return call
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a model fails the test: what can be refused without it, is."""
+
+    def load(*args: object, **kwargs: object) -> None:
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr(Editor, "from_pretrained", load)
 
 
 @pytest.fixture(autouse=True)

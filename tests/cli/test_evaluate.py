@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from renoise import Editor, InversionConfig, Renoising, __version__, presets
+from renoise import InversionConfig, Renoising, __version__, presets
 from renoise.evaluation import data, runner, runs
 from renoise.evaluation.methods import ReNoise
 
@@ -47,14 +47,6 @@ def evaluate(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> Renoise:
         return renoise("evaluate", "table2", "--model", TINY, "--device", "cpu", *arguments)
 
     return call
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*args: object, **kwargs: object) -> None:
-        pytest.fail("the model was loaded")
-
-    monkeypatch.setattr(Editor, "from_pretrained", load)
 
 
 def test_the_document(evaluate: Renoise, pictures: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from renoise import Editor, InversionConfig, Renoising, presets
+from renoise import InversionConfig, Renoising, presets
 from renoise import __version__ as renoise_version
 
 Renoise = Callable[..., Any]
@@ -42,16 +42,6 @@ def editing(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> Renoise:
         return renoise("evaluate", "editing", "--model", TINY, "--device", "cpu", *arguments)
 
     return call
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a diffusion model fails the test: what can be refused without it, is."""
-
-    def load(*args: object, **kwargs: object) -> None:
-        pytest.fail("the model was loaded")
-
-    monkeypatch.setattr(Editor, "from_pretrained", load)
 
 
 def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Path, dino_folder: Path) -> None:

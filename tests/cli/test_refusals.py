@@ -32,16 +32,6 @@ def png_of(width: int, height: int) -> bytes:
     )
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a model fails the test: what can be refused without it, is."""
-
-    def load(*args: object, **kwargs: object) -> None:
-        pytest.fail("the model was loaded")
-
-    monkeypatch.setattr(Editor, "from_pretrained", load)
-
-
 def make_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
