@@ -16,7 +16,7 @@ import renoise_mini
 from renoise import Editor, images
 from renoise.cli.compare import side_by_side
 from renoise.cli.silence import quiet_libraries
-from renoise.config import EDIT_GUIDANCE
+from renoise.defaults import EDIT_GUIDANCE
 
 # Which of the held-out pictures: any will do (--picture 0 to 95).
 PICTURE = 7

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import renoise_mini
 from renoise import Editor, images
-from renoise.config import edit_guidance
+from renoise.defaults import edit_guidance
 
 SIDE, STRIP, GAP, BLOCK_GAP = 128, 30, 6, 36
 COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "edit: style")

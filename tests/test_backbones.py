@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from parity import PROMPTS, ours, relative, start, theirs
 from PIL import Image
 
 from renoise import Editor, InversionConfig, ModelError, Renoising, images
-from renoise.backbones import backbone_for
 from renoise.backbones.fingerprint import fingerprint, same_model
-from renoise.denoising import denoise_steps
-from renoise.schedulers import steps_for
 
 MakeEditor = Callable[..., Editor]
-
-
-def denoise(
-    editor: Editor, latents: torch.Tensor, prompts: Sequence[str], negative: str | None, scale: float
-) -> torch.Tensor:
-    backbone = backbone_for(editor.pipe)
-    steps = steps_for(editor.pipe.scheduler, 5)
-    size = tuple(side * backbone.latent_scale for side in latents.shape[-2:])
-    with torch.no_grad():
-        condition = backbone.condition(
-            prompts, None if negative is None else [negative] * len(prompts), scale, (size[0], size[1])
-        )
-        for walked in denoise_steps(steps, lambda z, step: backbone.predict(z, step, condition), latents, None):
-            result = walked.latents
-    return result
 
 
 @pytest.mark.parametrize("model", ["tiny-sd", "tiny-sdxl"])
@@ -42,21 +25,10 @@ def test_denoising_is_the_pipelines_own(
     make_editor: MakeEditor, model: str, scheduler: str, scale: float, negative: str | None, count: int
 ) -> None:
     editor = make_editor(model, scheduler)
-    side = editor.pipe.unet.config.sample_size
-    latents = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(0))
-    prompts = ["a lion in the field", "a cat", ""][:count]
-    theirs = editor.pipe(
-        prompts,
-        negative_prompt=None if negative is None else [negative] * count,
-        guidance_scale=scale,
-        num_inference_steps=5,
-        latents=latents.clone(),
-        output_type="latent",
-    ).images
-    scheduler_copy = type(editor.pipe.scheduler).from_config(editor.pipe.scheduler.config)
-    scheduler_copy.set_timesteps(5)
-    ours = denoise(editor, latents * scheduler_copy.init_noise_sigma, prompts, negative, scale)
-    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
+    latents, prompts = start(editor, count), PROMPTS[:count]
+    negatives = None if negative is None else [negative] * count
+    expected = theirs(editor.pipe, latents, prompts, guidance_scale=scale, negative_prompt=negatives)
+    assert relative(ours(editor, latents, prompts, negatives, guidance_scale=scale), expected) < 1e-4
 
 
 @pytest.mark.parametrize("model", ["tiny-sd", "tiny-sdxl"])
@@ -154,13 +126,6 @@ def test_networks_of_different_precision_work_together(make_editor: MakeEditor) 
     editor.pipe.text_encoder.to(torch.bfloat16)
     config = InversionConfig(num_steps=2, renoising=Renoising(1), guidance_scale=2.0)
     assert torch.isfinite(editor.invert(latents=torch.randn(1, 4, 8, 8), config=config).latents).all()
-
-
-def test_adapters_of_pictures_are_refused(make_editor: MakeEditor) -> None:
-    editor = make_editor()
-    editor.pipe.unet.register_to_config(encoder_hid_dim_type="ip_image_proj")
-    with pytest.raises(ModelError, match="unload_ip_adapter"):
-        Editor(editor.pipe)
 
 
 def test_inpainting_networks_are_refused(make_editor: MakeEditor) -> None:

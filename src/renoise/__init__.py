@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
+    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising
+    from renoise.defaults import presets
     from renoise.editor import Editor, Progress
     from renoise.errors import (
         ConfigError,
@@ -36,7 +37,7 @@ _HOMES = {
     "Renoising": "renoise.config",
     "EditLosses": "renoise.config",
     "NoiseCorrection": "renoise.config",
-    "presets": "renoise.config",
+    "presets": "renoise.defaults",
     "RenoiseError": "renoise.errors",
     "ConfigError": "renoise.errors",
     "ImageError": "renoise.errors",

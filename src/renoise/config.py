@@ -1,8 +1,4 @@
-"""The settings of an inversion: frozen values, checked when they are made.
-
-The presets are the paper's settings (Garibi et al., 2024, arXiv 2403.14602, Table 3), those of its published code, and
-plain sampler reversing, as data. Nothing here imports torch.
-"""
+"""The settings of an inversion: frozen values, checked when they are made. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -217,7 +213,8 @@ class InversionConfig:
         num_steps: length of the sampler's schedule.
         strength: the share of the schedule that is inverted, in (0, 1]; below 1 the noisiest steps are left out and
             the edit stays nearer to the picture.
-        guidance_scale: classifier-free guidance during inversion; 1 (or less) is none.
+        guidance_scale: guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of which
+            1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
         seed: of the sampler's noises; every picture of a batch draws from a generator of its own with this seed.
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3.
         renoising: the iterations and weights of every step.
@@ -225,6 +222,8 @@ class InversionConfig:
         low_noise_below: that timestep, of 1000.
         edit_losses: edit enhancement, or None for none.
         noise_correction: correct the noises of stochastic steps, or None to keep them as drawn.
+        true_cfg_scale: classifier-free guidance during inversion of models that have another kind of guidance built in
+            (Flux); 1 is none.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -244,6 +243,7 @@ class InversionConfig:
     low_noise_below: float = 250
     edit_losses: EditLosses | None = None
     noise_correction: NoiseCorrection | None = None
+    true_cfg_scale: float = 1.0
 
     def __post_init__(self) -> None:
         _set(
@@ -254,6 +254,7 @@ class InversionConfig:
             seed=_whole(self.seed, "seed", 0),
             eta=None if self.eta is None else _number(self.eta, "eta", 0.0, 1.0),
             low_noise_below=_number(self.low_noise_below, "low_noise_below", 0.0),
+            true_cfg_scale=_number(self.true_cfg_scale, "true_cfg_scale", 0.0),
         )
         if self.seed >= 2**63:
             raise ConfigError(f"seed must be below 2**63, not {self.seed}")
@@ -306,7 +307,7 @@ class InversionConfig:
         """The same schedule with plain sampler reversing: no renoising, no edit losses, no noise correction.
 
         Example:
-            >>> presets["sdxl-turbo"].reversing().passes_at(999)
+            >>> InversionConfig(renoising=Renoising(9)).reversing().passes_at(999)
             1
         """
         return replace(self, renoising=Renoising(0), renoising_low_noise=None, edit_losses=None, noise_correction=None)
@@ -315,28 +316,19 @@ class InversionConfig:
     def for_pipeline(cls, pipe: Any, variant: str = "paper") -> InversionConfig:
         """The preset for a diffusers pipeline, chosen from its class, its scheduler and its adapters.
 
-        LCM and TCD schedulers take "lcm-lora" where an adapter is loaded and "lcm" where none is, Euler-type ones with
-        trailing spacing (how SDXL Turbo and SD Turbo are shipped) "sdxl-turbo" or "sd-turbo", every other SDXL pipeline
-        "sdxl", and the rest "sd".
-
         Args:
             pipe: a diffusers pipeline.
-            variant: one of `VARIANTS`: "paper", its settings (how far the noise correction moves, which it does not
-                tell, is this project's); "released", those of its published code (for models of many steps without
-                the edit losses that it applies below timestep 250); or "reverse", plain sampler reversing with the same
-                number of steps.
+            variant: one of `renoise.defaults.VARIANTS`: "paper", its settings (how far the noise correction moves,
+                which it does not tell, is this project's, as are all of flow models); "released", those of its
+                published code (for models of many steps without the edit losses that it applies below timestep 250);
+                or "reverse", plain sampler reversing with the same number of steps.
 
         Raises:
             ConfigError: if the variant is unknown.
         """
-        if variant not in VARIANTS:
-            raise ConfigError(f"preset {variant!r} is unknown; use one of {', '.join(VARIANTS)}")
-        paper = presets[_preset_name(pipe)]
-        if variant == "reverse":
-            return paper.reversing()
-        if variant == "released":
-            return presets["released" if paper.num_steps <= FEW_STEPS else "released-many-step"]
-        return paper
+        from renoise.defaults import preset_for  # which is made of these settings
+
+        return preset_for(pipe, variant)
 
 
 _PARTS: Mapping[str, Any] = MappingProxyType(
@@ -345,76 +337,5 @@ _PARTS: Mapping[str, Any] = MappingProxyType(
         "renoising_low_noise": Renoising,
         "edit_losses": EditLosses,
         "noise_correction": NoiseCorrection,
-    }
-)
-
-
-def _preset_name(pipe: Any) -> str:
-    scheduler = type(pipe.scheduler).__name__
-    if scheduler in ("LCMScheduler", "TCDScheduler"):
-        # A dictionary of adapters is what peft leaves on a network that carries any.
-        return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
-    family = "sdxl" if "XL" in type(pipe).__name__ else "sd"
-    if scheduler.startswith("Euler") and pipe.scheduler.config.get("timestep_spacing") == "trailing":
-        return f"{family}-turbo"
-    return family
-
-
-VARIANTS = ("paper", "released", "reverse")
-# Schedules that are no longer belong to distilled models, whose guidance is built in.
-FEW_STEPS = 8
-# Guidance of an edit whose inversion was not guided. Judged by eye on the bundled model's first twelve held-out
-# pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
-# 3 on shapes and colours go that the new prompt does not ask to change.
-EDIT_GUIDANCE = 1.5
-
-
-def edit_guidance(preset: InversionConfig) -> float:
-    """The guidance scale that suits edits with the model of a preset, whose inversion was not guided."""
-    return 1.0 if preset.num_steps <= FEW_STEPS else EDIT_GUIDANCE
-
-
-# Passes after the last one with a weight change nothing, so the presets leave them out: the paper's w1..w4 of ten
-# passes at low noise are four passes. The paper does not say how far its noise correction moves. Half the way is the
-# least, in steps of a half, with which the bundled few-step models' reconstructions come about as near to the
-# autoencoder's round trip as that is to the picture; every further step costs edits (docs/results.md).
-_CORRECTION = NoiseCorrection(amount=0.5)
-_TURBO = InversionConfig(
-    num_steps=4,
-    renoising=Renoising(9, average=(7, 10)),
-    renoising_low_noise=Renoising(3, average=(0, 4)),
-    edit_losses=EditLosses(pair=10.0, patch_kl=0.055),
-    noise_correction=_CORRECTION,
-)
-_LCM = InversionConfig(
-    num_steps=4,
-    renoising=Renoising(7, average=(5, 8)),
-    renoising_low_noise=Renoising(3, average=(0, 4)),
-    edit_losses=EditLosses(pair=20.0, patch_kl=0.075),
-    noise_correction=_CORRECTION,
-)
-_MANY_STEPS = InversionConfig(num_steps=50, renoising=Renoising(1), renoising_low_noise=Renoising(1, average=(0, 2)))
-
-presets: Mapping[str, InversionConfig] = MappingProxyType(
-    {
-        "sd": replace(_MANY_STEPS, edit_losses=EditLosses(pair=10.0, patch_kl=0.05)),
-        "sdxl": replace(_MANY_STEPS, edit_losses=EditLosses(pair=10.0, patch_kl=0.055)),
-        "sd-turbo": _TURBO,
-        "sdxl-turbo": _TURBO,
-        "lcm-lora": _LCM,
-        "lcm": _LCM,
-        # What the published code does without being told otherwise.
-        "released": InversionConfig(
-            num_steps=4,
-            renoising=Renoising(9, average=(8, 10)),
-            renoising_low_noise=Renoising(5, average=(0, 5)),
-            edit_losses=EditLosses.released(),
-            noise_correction=NoiseCorrection.released(),
-        ),
-        # Its settings for 50 DDIM steps, but for its edit losses. From timestep 250 on its windows begin after the
-        # second and last pass, so that it averages and regularises nothing there; below, it does both, and losses for
-        # some of the timesteps alone are nothing that these settings can say.
-        "released-many-step": _MANY_STEPS,
-        "reverse": InversionConfig(num_steps=50, renoising=Renoising(0)),
     }
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from renoise import images
 from renoise.backbones import backbone_for
-from renoise.backbones.base import Condition
+from renoise.backbones.base import Condition, Request
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
 from renoise.checks import require_finite, require_latents, require_noise
@@ -138,24 +138,33 @@ class Editor:
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        steps = steps_for(self.pipe.scheduler, config.num_steps, eta=config.eta, strength=config.strength)
-        return tuple(step.timestep for step in steps)
+        return tuple(step.timestep for step in self._steps(self.pipe.scheduler, config, self.size))
 
-    def fit(self, image: Any) -> Any:
-        """The picture as the model sees it: cropped and resampled to `size`; a list for a list."""
-        pictures, batched = images.load_all(image)
-        fitted = [images.crop_to(p, self.size) for p in pictures]
-        return fitted if batched else fitted[0]
-
-    @torch.no_grad()
-    def encode(self, image: Any) -> Tensor:
-        """Latents z_0 of one picture or many, float32 (B, C, h, w).
+    def fit(self, image: Any, fit: str = "crop") -> Any:
+        """The picture as the model sees it (see `invert` for the ways to fit it); a list for a list.
 
         Raises:
             ImageError: if a picture cannot be read.
+            ConfigError: if the way to fit it is unknown.
+        """
+        pictures, batched = images.load_all(image)
+        fitted = [self._fitted(p, fit)[0] for p in pictures]
+        return fitted if batched else fitted[0]
+
+    @torch.no_grad()
+    def encode(self, image: Any, fit: str = "crop") -> Tensor:
+        """Latents z_0 of one picture or many, float32 (B, C, h, w).
+
+        Args:
+            image: as `invert` takes it.
+            fit: likewise.
+
+        Raises:
+            ImageError: if a picture cannot be read.
+            ConfigError: if the way to fit it is unknown, or kept pictures have several sizes.
             NumericalError: if the autoencoder overflows.
         """
-        return self._encode(images.load_all(image)[0])
+        return self._encode(images.load_all(image)[0], fit)[0]
 
     @torch.no_grad()
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
@@ -188,9 +197,12 @@ class Editor:
         *,
         config: InversionConfig | None = None,
         negative_prompt: Prompt | None = None,
+        fit: str = "crop",
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
         noise: Tensor | None = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Sequence[Tensor] | None = None,
         keep_trajectory: bool = False,
         keep_residual_history: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -202,11 +214,19 @@ class Editor:
             prompt: what the picture shows: one for all, or a list with one for each picture.
             config: None takes the preset for the pipeline, `InversionConfig.for_pipeline`.
             negative_prompt: used with guidance; None is the pipeline's own default.
+            fit: how a picture of another size or shape is brought to the model's: "crop" (the largest centred part of
+                the model's shape), "pad" (the whole of it, the rest filled), "stretch" (the whole of it, distorted) or
+                "keep" (in its own size, filled up to the latent grid; all pictures of a batch in one size). Edits of
+                padded and kept pictures come in the original's size.
             generator: draws the sampler's noises instead of generators with `config.seed`: one, or a list with one for
                 each picture.
             latents: encoded pictures z_0 (B, C, h, w) in place of `image`.
             noise: the sampler's noises (num_steps, B, C, h, w) in sampling order, in place of drawn ones. Deterministic
                 samplers have no use for them.
+            ip_adapter_image: for a pipeline with an IP-Adapter, the picture that it is shown: as the pipeline's own
+                call takes it, for all pictures alike. The inversion keeps its embedding.
+            ip_adapter_image_embeds: its embeddings instead, a tensor for each adapter with 2 or 2 B rows, those of no
+                picture first, as diffusers makes them with `do_classifier_free_guidance=True`.
             keep_trajectory: keep z_0 .. z_T.
             keep_residual_history: keep the residual of every pass.
             progress: called after each sampler step.
@@ -220,8 +240,8 @@ class Editor:
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
         if not isinstance(config, InversionConfig):
             raise ConfigError(f"config must be an InversionConfig, not {type(config).__name__}")
-        steps = steps_for(self.pipe.scheduler, config.num_steps, eta=config.eta, strength=config.strength)
-        z_0, fits, batched = self._start(image, latents)
+        z_0, fits, batched = self._start(image, latents, fit)
+        steps = self._steps(self.pipe.scheduler, config, self._pixels(z_0))
         count = z_0.shape[0]
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
@@ -235,9 +255,12 @@ class Editor:
         elif stochastic:
             noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
 
-        condition = self._backbone.condition(prompts, negatives, config.guidance_scale, self._pixels(z_0))
+        image_embeds = self._image_embeds(ip_adapter_image, ip_adapter_image_embeds)
+        condition = self._condition(
+            Request(prompts, negatives, config.guidance_scale, self._pixels(z_0), config.true_cfg_scale, image_embeds)
+        )
         total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
-        predict, enhancement = self._predict_with(condition), None
+        predict, enhancement = self._predict_with(condition, steps), None
         if config.edit_losses is not None:
             enhancement = Enhancement(config.edit_losses, z_0, predict, generators)
         corrected: list[Tensor] = []
@@ -250,9 +273,9 @@ class Editor:
             residuals.insert(0, walked.residuals)
             if keep_trajectory:
                 trajectory.append(walked.latents)
+            self._require_finite(walked.latents, f"the latent inverted {_place(walked.step, steps)}")
             if progress is not None:
                 progress(Progress("invert", done, total, walked.step.timestep))
-        self._require_finite(walked.latents, "the inverted latent")
         self._backbone.release()
         return Inversion(
             latents=walked.latents,
@@ -273,6 +296,7 @@ class Editor:
             scheduler=describe(self.pipe.scheduler),
             fingerprint=fingerprint(self.pipe),
             model=self.name,
+            image_embeds=image_embeds,
         )
 
     def reconstruct(
@@ -298,6 +322,9 @@ class Editor:
         guidance_scale: float | None = None,
         negative_prompt: Prompt | None = None,
         num_steps: int | None = None,
+        true_cfg_scale: float | None = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Sequence[Tensor] | None = None,
         output_type: str = "pil",
         progress: Callable[[Progress], None] | None = None,
         force: bool = False,
@@ -313,8 +340,12 @@ class Editor:
             num_steps: of the schedule; None is the inversion's. Another number starts at the noise level where the
                 inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps that both
                 have, the others are drawn from the inversion's seed, and a warning is logged.
+            true_cfg_scale: classifier-free guidance of models that have another kind of guidance built in (Flux); None
+                is the inversion's.
+            ip_adapter_image: as for `invert`; None is what the inversion was shown.
+            ip_adapter_image_embeds: likewise.
             output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
-                over pictures and targets.
+                over pictures and targets, and the model's picture, without the way back from padded and kept ones.
             progress: called after each sampler step.
             force: edit with a model other than the one that inverted.
 
@@ -332,59 +363,107 @@ class Editor:
         targets, shape = arrange_targets(prompt, inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
         scale = inversion.config.guidance_scale if guidance_scale is None else guidance_scale
-        config = _edit_config(inversion, scale, num_steps)
+        config = _edit_config(inversion, scale, num_steps, true_cfg_scale)
         steps, noises = self._forward(inversion, config)
         negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
 
         device = self._backbone.device
+        image_embeds = self._image_embeds(ip_adapter_image, ip_adapter_image_embeds)
+        if image_embeds is None:
+            image_embeds = inversion.image_embeds
         index = torch.tensor(owners)
         latents = inversion.latents.cpu()[index].to(device, torch.float32)
         noise = None if noises is None else noises[:, index].to(device, torch.float32)
-        condition = self._backbone.condition(
-            [p for own in targets for p in own],
-            None if negatives is None else [negatives[i] for i in owners],
-            config.guidance_scale,
-            inversion.size,
+        condition = self._condition(
+            Request(
+                [p for own in targets for p in own],
+                None if negatives is None else [negatives[i] for i in owners],
+                config.guidance_scale,
+                inversion.size,
+                config.true_cfg_scale,
+                _for_targets(image_embeds, index, inversion.batch_size),
+            )
         )
-        for walked in denoise_steps(steps, self._predict_with(condition), latents, noise):
+        for walked in denoise_steps(steps, self._predict_with(condition, steps), latents, noise):
             latents = walked.latents
+            self._require_finite(latents, f"the latent edited {_place(walked.step, steps)}")
             if progress is not None:
                 done, total = (walked.index + 1) * condition.passes, len(steps) * condition.passes
                 progress(Progress("edit", done, total, walked.step.timestep))
-        self._require_finite(latents, "the edited latent")
         self._backbone.release()
         pictures = self.decode(latents, output_type)
-        return shape(pictures) if output_type == "pil" else pictures
+        if output_type != "pil":
+            return pictures
+        return shape([images.unfit(p, inversion.fits[i]) for p, i in zip(pictures, owners, strict=True)])
 
-    def _start(self, image: Any, latents: Tensor | None) -> tuple[Tensor, tuple[Fit, ...], bool]:
+    def _start(self, image: Any, latents: Tensor | None, fit: str = "crop") -> tuple[Tensor, tuple[Fit, ...], bool]:
         """z_0 on the network's device, how the pictures were fitted, and whether they are a batch."""
         if (image is None) == (latents is None):
             raise ConfigError("invert takes either a picture or latents: give exactly one of them")
+        images.require_fit(fit)
         if latents is None:
             pictures, batched = images.load_all(image)
-            return self._encode(pictures), tuple(Fit("crop", (p.height, p.width)) for p in pictures), batched
-        require_latents(latents, self._backbone.latent_channels)
+            return *self._encode(pictures, fit), batched
+        require_latents(latents, self._backbone.latent_channels, self._backbone.latent_multiple)
         z_0 = latents.detach().to(self._backbone.device, torch.float32)
         self._require_finite(z_0, "the given latents")
         return z_0, (Fit("latents", self._pixels(z_0)),) * len(z_0), len(z_0) > 1
 
-    def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
-        fitted = [images.crop_to(picture, self.size) for picture in pictures]
+    def _fitted(self, picture: Image.Image, fit: str) -> tuple[Image.Image, Fit]:
+        grid = self._backbone.latent_scale * self._backbone.latent_multiple
+        return images.fit_to(picture, self.size, fit, grid)
+
+    def _encode(self, pictures: Sequence[Image.Image], fit: str) -> tuple[Tensor, tuple[Fit, ...]]:
+        fitted, fits = zip(*(self._fitted(picture, fit) for picture in pictures), strict=True)
+        sizes = sorted({f"{p.width} x {p.height}" for p in fitted})
+        if len(sizes) > 1:
+            raise ConfigError(
+                f"pictures that keep their size share a batch only if it is one size, not {', '.join(sizes)}; invert "
+                'them one by one, or use fit="pad", "crop" or "stretch"'
+            )
         latents = self._backbone.encode(images.to_tensor(fitted))
         self._require_finite(latents, "the autoencoder's latents")
         self._backbone.release()
-        return latents
+        return latents, fits
+
+    def _image_embeds(self, image: Any, embeds: Sequence[Tensor] | None) -> tuple[Tensor, ...] | None:
+        """What an IP-Adapter is shown, as embeddings in float32 on the CPU."""
+        if image is not None and embeds is not None:
+            raise ConfigError("give either ip_adapter_image or ip_adapter_image_embeds, not both")
+        if image is not None:
+            embeds = self._backbone.embed_images(image)
+            self._backbone.release()
+        if embeds is None:
+            return None
+        given = [embeds] if isinstance(embeds, Tensor) else list(embeds)
+        if not all(isinstance(t, Tensor) and t.ndim >= 2 for t in given):
+            raise ConfigError("ip_adapter_image_embeds must be a list of tensors, one for each IP-Adapter")
+        return tuple(t.detach().to("cpu", torch.float32) for t in given)
+
+    def _condition(self, request: Request) -> Condition:
+        condition = self._backbone.condition(request)
+        for embeddings in (condition.positive, condition.negative or {}):
+            for name, embedding in embeddings.items():
+                self._require_finite(embedding, f"the {name} embeddings of the prompts")
+        return condition
+
+    def _steps(self, scheduler: Any, config: InversionConfig, size: tuple[int, int]) -> tuple[Step, ...]:
+        """A scheduler's steps for pictures of `size`, as the family's pipeline would have them."""
+        schedule = self._backbone.schedule(scheduler, config.num_steps, size)
+        return steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength, **schedule)
 
     def _pixels(self, latents: Tensor) -> tuple[int, int]:
         """(height, width) of the pictures that latents stand for."""
         height, width = latents.shape[-2:]
         return height * self._backbone.latent_scale, width * self._backbone.latent_scale
 
-    def _predict_with(self, condition: Condition) -> PredictAt:
+    def _predict_with(self, condition: Condition, steps: Sequence[Step] = ()) -> PredictAt:
+        """The network under a condition; `steps` are those of the walk, which a failure is placed among."""
+
         def predict(latents: Tensor, step: Step) -> Tensor:
             prediction = self._backbone.predict(latents, step, condition)
-            self._require_finite(prediction, f"the network's prediction at timestep {step.timestep:g}")
+            self._require_finite(prediction, f"the network's prediction {_place(step, steps)}")
             return prediction
 
         return predict
@@ -392,12 +471,10 @@ class Editor:
     def _forward(self, inversion: Inversion, config: InversionConfig) -> tuple[tuple[Step, ...], Tensor | None]:
         """The sampler's steps, and the noises (len(steps), B, C, h, w) on the CPU that they take."""
         scheduler = restore(inversion.scheduler)
-        inverted = steps_for(scheduler, inversion.config.num_steps, eta=config.eta, strength=config.strength)
-        if config.num_steps == inversion.config.num_steps:
-            steps = inverted
-        else:
-            wanted = steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength)
-            steps = joined(wanted, inverted[0])
+        inverted = self._steps(scheduler, inversion.config, inversion.size)
+        steps = inverted
+        if config.num_steps != inversion.config.num_steps:
+            steps = joined(self._steps(scheduler, config, inversion.size), inverted[0])
         if not any(step.stochastic for step in steps):
             return steps, None
         noise, missing = noise_for_steps(steps, inverted, inversion)
@@ -439,7 +516,30 @@ def _require_output_type(output_type: str) -> None:
         raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
 
 
-def _edit_config(inversion: Inversion, guidance_scale: float, num_steps: int | None) -> InversionConfig:
+def _place(step: Step, steps: Sequence[Step]) -> str:
+    """Where a walk stands, in words."""
+    place = f"at step {steps.index(step) + 1} of {len(steps)}, " if step in steps else "at "
+    return f"{place}timestep {step.timestep:g}"
+
+
+def _for_targets(image_embeds: Sequence[Tensor] | None, owners: Tensor, count: int) -> Sequence[Tensor] | None:
+    """Embeddings with a row for each target, from those with a row for each of `count` pictures or one for all."""
+    if image_embeds is None:
+        return None
+    return [
+        torch.cat([half[owners] for half in t.chunk(2)]) if count > 1 and t.shape[0] == 2 * count else t
+        for t in image_embeds
+    ]
+
+
+def _edit_config(
+    inversion: Inversion, guidance_scale: float, num_steps: int | None, true_cfg_scale: float | None
+) -> InversionConfig:
     """The inversion's settings with those of the edit, checked by the same rules."""
-    steps = inversion.config.num_steps if num_steps is None else num_steps
-    return replace(inversion.config, guidance_scale=guidance_scale, num_steps=steps)
+    own = inversion.config
+    return replace(
+        own,
+        guidance_scale=guidance_scale,
+        num_steps=own.num_steps if num_steps is None else num_steps,
+        true_cfg_scale=own.true_cfg_scale if true_cfg_scale is None else true_cfg_scale,
+    )

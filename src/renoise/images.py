@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from renoise.errors import ImageError, reason
+from renoise.errors import ConfigError, ImageError, reason
 from renoise.files import write_atomically
 
 if TYPE_CHECKING:
@@ -40,17 +40,24 @@ FORMATS = {
 }
 
 
+# How a picture of any size can be brought to a model: see `fit_to`.
+FITS = ("crop", "pad", "stretch", "keep")
+
+
 @dataclass(frozen=True)
 class Fit:
-    """How a picture was brought to the model's size.
+    """How a picture was brought to the size that the model saw, so that it can be undone and done again.
 
     Attributes:
-        mode: "crop" (the largest centred part with the model's aspect ratio) or "latents" (no picture, latents came).
+        mode: one of `FITS`, or "latents" (no picture, latents came).
         original_size: (height, width) of the picture before.
+        box: (top, left, height, width) of the part of the model's picture that shows the original, for "pad" and
+            "keep"; None is the whole of it.
     """
 
     mode: str
     original_size: tuple[int, int]
+    box: tuple[int, int, int, int] | None = None
 
 
 def load(picture: Any) -> Image.Image:
@@ -94,6 +101,81 @@ def crop_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     if picture.size == (width, height):
         return picture
     return ImageOps.fit(picture, (width, height), method=Image.Resampling.LANCZOS)
+
+
+def require_fit(mode: str) -> None:
+    """Raise a `ConfigError` for anything but one of `FITS`."""
+    if mode not in FITS:
+        raise ConfigError(f"the fit {mode!r} is unknown; use one of {', '.join(FITS)}")
+
+
+def fit_to(
+    picture: Image.Image, size: tuple[int, int], mode: str = "crop", multiple: int = 8
+) -> tuple[Image.Image, Fit]:
+    """A picture of any size and shape as a model can take it, and how it was brought there.
+
+    Args:
+        picture: in mode RGB, as `load` returns it.
+        size: (height, width) of the model's pictures.
+        mode: "crop" takes the largest centred part with the aspect ratio of `size`; "stretch" takes the whole of it,
+            whatever becomes of its shape; "pad" takes the whole of it in its own shape and fills the rest of `size`;
+            "keep" leaves every pixel as it is, ignores `size` and fills up, at the right and below, to whole multiples
+            of `multiple`, because the latent grid is coarser than the pixels.
+        multiple: of what the sides of a kept picture have to be: the pixels that one latent stands for, or more where
+            the network halves its latents evenly.
+
+    Raises:
+        ConfigError: if the mode is unknown.
+
+    What is filled continues the edge pixels outwards. That draws nothing new: no hard border as with a plain colour,
+    which the autoencoder would smear into the picture and the network would take for a frame, and no second cat as with
+    a mirrored picture, which the prompt would have to share its attention with.
+
+    Example:
+        >>> fitted, fit = fit_to(Image.new("RGB", (300, 100)), (512, 512), "pad")
+        >>> fitted.size, fit.box
+        ((512, 512), (170, 0, 171, 512))
+    """
+    require_fit(mode)
+    original = (picture.height, picture.width)
+    if mode == "keep":
+        size = (_rounded_up(picture.height, multiple), _rounded_up(picture.width, multiple))
+        fit = Fit(mode, original, (0, 0, *original))
+    elif mode == "pad":
+        fit = Fit(mode, original, _centred(original, size))
+    else:
+        fit = Fit(mode, original)
+    return refit(picture, fit, size), fit
+
+
+def refit(picture: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
+    """A picture brought to a model's picture of `size` (height, width) as `fit` says another version of it was.
+
+    Raises:
+        ConfigError: if the mode of `fit` is unknown.
+    """
+    height, width = size
+    if fit.mode in ("crop", "latents"):
+        return crop_to(picture, size)
+    if fit.mode == "stretch":
+        return _resampled(picture, size)
+    require_fit(fit.mode)
+    top, left, inner_height, inner_width = fit.box or (0, 0, height, width)
+    inner = np.asarray(_resampled(picture, (inner_height, inner_width)))
+    around = ((top, height - top - inner_height), (left, width - left - inner_width), (0, 0))
+    return Image.fromarray(np.pad(inner, around, mode="edge"))
+
+
+def unfit(picture: Image.Image, fit: Fit) -> Image.Image:
+    """What a model drew for a picture that was brought to it by `fit`, in the shape in which a user wants it back.
+
+    For "pad" and "keep" what was filled is cut off, and the rest has the original's size, resampled if need be; for the
+    other modes, which have no way back, it is the model's picture as it is.
+    """
+    if fit.mode not in ("pad", "keep"):
+        return picture
+    top, left, height, width = fit.box or (0, 0, picture.height, picture.width)
+    return _resampled(picture.crop((left, top, left + width, top + height)), fit.original_size)
 
 
 def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
@@ -150,6 +232,22 @@ def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
         write_atomically(target, buffer.getvalue())
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write {target}: {reason(error)}; try another format or folder") from error
+
+
+def _centred(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box (top, left, height, width) of the largest picture of the original's shape in the middle of `size`."""
+    scale = min(size[0] / original[0], size[1] / original[1])
+    height, width = (max(1, min(whole, round(side * scale))) for whole, side in zip(size, original, strict=True))
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def _rounded_up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _resampled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _open(path: Path) -> Image.Image:

@@ -17,7 +17,7 @@ from renoise.correction import correct
 from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
 from renoise.fixed_point import Refine, renoise
-from renoise.images import Fit
+from renoise.images import FITS, Fit
 from renoise.prompts import Prompt, one_each
 from renoise.steps import Step
 
@@ -213,6 +213,7 @@ class Inversion:
         scheduler: the scheduler's class and configuration.
         fingerprint: of the model's networks (see `renoise.backbones.fingerprint`).
         model: the name by which the model was loaded; None for a pipeline that came loaded.
+        image_embeds: what an IP-Adapter was shown, a tensor for each adapter; None without one.
 
     Example:
         >>> inversion.save("cat.safetensors")                         # doctest: +SKIP
@@ -235,6 +236,7 @@ class Inversion:
     model: str | None = None
     residual_history: Tensor | None = field(default=None)
     trajectory: Tensor | None = field(default=None)
+    image_embeds: tuple[Tensor, ...] | None = field(default=None)
 
     @property
     def batch_size(self) -> int:
@@ -253,6 +255,7 @@ class Inversion:
             StorageError: if the file cannot be written.
         """
         tensors = {name: getattr(self, name) for name in _TENSORS}
+        tensors |= {f"{_IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
         record = {name: getattr(self, name) for name in _RECORDED}
         record["config"] = asdict(self.config)
         record["fits"] = [asdict(fit) for fit in self.fits]
@@ -269,9 +272,11 @@ class Inversion:
         try:
             values: dict[str, Any] = {name: record[name] for name in _RECORDED}
             values["config"] = InversionConfig.from_record(record["config"])
-            values["fits"] = tuple(Fit(f["mode"], tuple(f["original_size"])) for f in record["fits"])
+            values["fits"] = tuple(_fit_from(fit) for fit in record["fits"])
             values["size"] = tuple(record["size"])
             contents: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS} | values
+            shown = sorted(name for name in tensors if name.startswith(_IMAGE_EMBEDS))
+            contents["image_embeds"] = tuple(tensors[f"{_IMAGE_EMBEDS}{i}"] for i in range(len(shown))) or None
             inversion = cls(**contents)
             _check(inversion)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -279,6 +284,11 @@ class Inversion:
                 f"{path} is an inversion with missing or wrong contents ({error}); invert the picture again"
             ) from error
         return inversion
+
+
+def _fit_from(record: Mapping[str, Any]) -> Fit:
+    box = record.get("box")
+    return Fit(record["mode"], tuple(record["original_size"]), None if box is None else tuple(box))
 
 
 def _check(inversion: Inversion) -> None:
@@ -299,7 +309,8 @@ def _check(inversion: Inversion) -> None:
     _expect(inversion.seed is None or _is_whole(inversion.seed), "seed")
     for size in (inversion.size, *(fit.original_size for fit in inversion.fits)):
         _expect(len(size) == 2 and all(_is_whole(side) and side > 0 for side in size), "size")
-    _expect(all(isinstance(fit.mode, str) for fit in inversion.fits), "fits")
+    _expect(all(_is_fit(fit, inversion.size) for fit in inversion.fits), "fits")
+    _expect(all(t.ndim >= 2 and _is_real(t, t.ndim) for t in inversion.image_embeds or ()), "image_embeds")
     _expect(inversion.model is None or isinstance(inversion.model, str), "model")
     scheduler, fingerprint = inversion.scheduler, inversion.fingerprint
     _expect(isinstance(scheduler["class"], str) and isinstance(scheduler["config"], dict), "scheduler")
@@ -322,11 +333,23 @@ def _is_real(tensor: Any, dimensions: int, shape: tuple[int, ...] | None = None)
     )
 
 
+def _is_fit(fit: Fit, size: tuple[int, int]) -> bool:
+    """Whether a file's fit can be undone: its box lies in the picture."""
+    if fit.mode not in (*FITS, "latents"):
+        return False
+    if fit.box is None:
+        return True
+    top, left, height, width = fit.box
+    within = top + height <= size[0] and left + width <= size[1]
+    return all(_is_whole(x) for x in fit.box) and height > 0 and width > 0 and within
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _TENSORS = ("latents", "noise", "residuals", "residual_history", "trajectory")
+_IMAGE_EMBEDS = "image_embeds_"
 _RECORDED = (
     "network_passes",
     "prompt",

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -41,7 +41,13 @@ Linear = tuple[float, float]
 
 
 def steps_for(
-    scheduler: Any, num_steps: int, *, eta: float | None = None, strength: float = 1.0, mu: float | None = None
+    scheduler: Any,
+    num_steps: int,
+    *,
+    eta: float | None = None,
+    strength: float = 1.0,
+    mu: float | None = None,
+    sigmas: Sequence[float] | None = None,
 ) -> tuple[Step, ...]:
     """The sampler's steps in sampling order (index 0 = the noisiest), read off a copy of `scheduler`.
 
@@ -49,9 +55,10 @@ def steps_for(
         scheduler: a diffusers scheduler out of `SUPPORTED`; it is not changed.
         num_steps: length of the whole schedule, 1 up to the number of training timesteps.
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3. Other schedulers have no such setting.
-        strength: the share of the schedule that is used, in (0, 1]; below 1 the noisiest steps are left out, as
-            diffusers' image-to-image pipelines do.
+        strength: the share of the schedule that is used, in (0, 1]; below 1 the noisiest steps are left out, rounded
+            as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
+        sigmas: noise levels of the steps before any shift, in place of the scheduler's own; flow matching alone.
 
     Raises:
         SchedulerError: if the scheduler's law is not affine (clipping, thresholding, a multi-step sampler), or it has
@@ -72,7 +79,7 @@ def steps_for(
             "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
         )
     _check_settings(scheduler, name, num_steps, eta, strength, mu)
-    copy = _scheduled_copy(scheduler, num_steps, mu)
+    copy = _scheduled_copy(scheduler, num_steps, mu, sigmas)
     try:
         steps = tuple(_TABLES[name](copy, num_steps, eta))
     except ArithmeticError as error:
@@ -87,6 +94,8 @@ def steps_for(
                 "use prediction_type='v_prediction' if the model was trained with it, or rescale_betas_zero_snr=False"
             )
     used = min(int(num_steps * strength), num_steps)
+    if name.startswith("FlowMatch"):
+        used = num_steps - int(max(num_steps - num_steps * strength, 0.0))
     if used < 1:
         raise ConfigError(
             f"strength={strength:g} of {num_steps} steps leaves no step; use at least {1 / num_steps:.3g} or more steps"
@@ -128,9 +137,11 @@ def _check_settings(
         )
 
 
-def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None) -> Any:
+def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None) -> Any:
     """A copy with its schedule set: the user's object keeps its own counters and timesteps."""
-    options = {"mu": mu} if _get(scheduler, "use_dynamic_shifting", False) else {}
+    options: dict[str, Any] = {"mu": mu} if _get(scheduler, "use_dynamic_shifting", False) else {}
+    if sigmas is not None and type(scheduler).__name__.startswith("FlowMatch"):
+        options["sigmas"] = list(sigmas)
     try:
         copy = type(scheduler).from_config(scheduler.config)
         if hasattr(scheduler, "set_shift"):

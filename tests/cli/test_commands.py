@@ -17,7 +17,7 @@ from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoisi
 from renoise.cli.options import InversionSettings
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import Work
-from renoise.config import EDIT_GUIDANCE
+from renoise.defaults import EDIT_GUIDANCE
 
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]

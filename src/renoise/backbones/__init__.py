@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from renoise.backbones.base import Backbone, Condition, Embeddings
+from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule
+from renoise.backbones.flux import FluxBackbone
+from renoise.backbones.pipeline import PipelineBackbone
+from renoise.backbones.sd3 import StableDiffusion3Backbone
 from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
 from renoise.errors import ModelError
 
-__all__ = ["FAMILIES", "Backbone", "Condition", "Embeddings", "backbone_for"]
+__all__ = [
+    "FAMILIES",
+    "Backbone",
+    "Condition",
+    "Embeddings",
+    "PipelineBackbone",
+    "Request",
+    "Schedule",
+    "backbone_for",
+]
 
-FAMILIES: dict[str, type[StableDiffusionBackbone]] = {
+# By the name of the pipeline's class. Others may add to it (docs/extending.md).
+FAMILIES: dict[str, type[PipelineBackbone]] = {
     "StableDiffusionPipeline": StableDiffusionBackbone,
     "StableDiffusionImg2ImgPipeline": StableDiffusionBackbone,
     "LatentConsistencyModelPipeline": StableDiffusionBackbone,
     "StableDiffusionXLPipeline": StableDiffusionXLBackbone,
     "StableDiffusionXLImg2ImgPipeline": StableDiffusionXLBackbone,
+    "StableDiffusion3Pipeline": StableDiffusion3Backbone,
+    "StableDiffusion3Img2ImgPipeline": StableDiffusion3Backbone,
+    "FluxPipeline": FluxBackbone,
+    "FluxImg2ImgPipeline": FluxBackbone,
 }
 
 

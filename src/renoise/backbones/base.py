@@ -1,22 +1,45 @@
-"""What renoise needs of a model family: four operations behind one protocol.
+"""What renoise needs of a model family: a few operations behind one protocol.
 
 A family turns pictures into latents and back, prompts into embeddings, and a latent at a step into the network's raw
-output. Nothing outside `renoise.backbones` knows which family it serves.
+output. Nothing outside `renoise.backbones` knows which family it serves. docs/extending.md adds one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
+from renoise.errors import ConfigError
 from renoise.steps import Step
 
 # What the network is conditioned on; every tensor has the batch as its first dimension.
 Embeddings = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the pictures of a batch shall show, and how strongly.
+
+    Attributes:
+        prompts: one for each picture.
+        negative_prompts: likewise; None is the pipeline's own default.
+        guidance_scale: as the family's pipeline takes it: classifier-free guidance where the network has no guidance
+            embedding, and that embedding's value where it has one.
+        size: (height, width) of the pictures in pixels.
+        true_cfg_scale: classifier-free guidance of models that have another kind of guidance built in; 1 is none.
+        image_embeds: of pictures that an IP-Adapter is shown (see `Backbone.embed_images`); None without one.
+    """
+
+    prompts: Sequence[str]
+    negative_prompts: Sequence[str] | None
+    guidance_scale: float
+    size: tuple[int, int]
+    true_cfg_scale: float = 1.0
+    image_embeds: Sequence[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,13 @@ class Condition:
         return 1 if self.negative is None else 2
 
 
+class Schedule(TypedDict, total=False):
+    """What a family's pipeline tells its scheduler beside the number of steps (see `renoise.schedulers.steps_for`)."""
+
+    mu: float
+    sigmas: Sequence[float]
+
+
 class Backbone(Protocol):
     """A model family's adapter around the user's pipeline, whose components it shares and never changes."""
 
@@ -49,6 +79,10 @@ class Backbone(Protocol):
     @property
     def latent_scale(self) -> int:
         """Pixels for each latent element along a side."""
+
+    @property
+    def latent_multiple(self) -> int:
+        """What the sides of a latent must be multiples of: the patch size of a transformer, else 1."""
 
     @property
     def latent_channels(self) -> int:
@@ -68,14 +102,17 @@ class Backbone(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) as pictures, float32 (B, 3, H, W) in [0, 1]."""
 
-    def condition(
-        self,
-        prompts: Sequence[str],
-        negative_prompts: Sequence[str] | None,
-        guidance_scale: float,
-        size: tuple[int, int],
-    ) -> Condition:
-        """Encode a prompt for each picture; `negative_prompts=None` is the pipeline's own default."""
+    def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
+        """What a scheduler has to be told to make the timesteps that the family's pipeline would use."""
+
+    def embed_images(self, images: Any) -> tuple[Tensor, ...]:
+        """Pictures for IP-Adapters, as the pipeline takes them, as one tensor (2, ...) for each adapter.
+
+        The first row is the embedding of no picture, for guidance; the second is the picture's.
+        """
+
+    def condition(self, request: Request) -> Condition:
+        """Encode the prompts of a batch."""
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """The network's raw output at `latents`, float32 (B, C, h, w), guided if the condition says so."""
@@ -93,6 +130,10 @@ def guided(network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, con
     return negative + condition.guidance_scale * (positive - negative)
 
 
-def wants_guidance(guidance_scale: float, network_config: Any) -> bool:
-    """Whether a second, negative pass is due; networks with a guidance embedding take the scale as an input instead."""
-    return guidance_scale > 1.0 and getattr(network_config, "time_cond_proj_dim", None) is None
+def refuse_true_cfg(request: Request) -> None:
+    """Raise a `ConfigError` if true guidance is asked of a family whose guidance scale is that already."""
+    if request.true_cfg_scale != 1.0:
+        raise ConfigError(
+            f"true_cfg_scale={request.true_cfg_scale:g} is for models with guidance built in, such as Flux; use "
+            "guidance_scale, which is classifier-free guidance here"
+        )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import RLock
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from renoise.backbones.base import Condition, Embeddings, guided, wants_guidance
+from renoise.backbones import ip_adapter
+from renoise.backbones.base import Condition, Embeddings, Request, guided, refuse_true_cfg
+from renoise.backbones.pipeline import PipelineBackbone
 from renoise.errors import ModelError
 from renoise.steps import Step
 
-# While one thread has the shared autoencoder in another precision, no other thread may use it.
-_UPCASTING = RLock()
 
-
-class StableDiffusionBackbone:
+class StableDiffusionBackbone(PipelineBackbone):
     """SD 1.x and 2.x: one text encoder, cross-attention alone."""
 
     components: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer")
@@ -26,15 +23,7 @@ class StableDiffusionBackbone:
     default_side: ClassVar[int] = 64
 
     def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        for name in self.components:
-            if getattr(pipe, name, None) is None:
-                raise ModelError(f"the pipeline has no {name}; load it whole, with from_pretrained")
-        if getattr(pipe.unet.config, "encoder_hid_dim_type", None) is not None:
-            raise ModelError(
-                "the network is conditioned on pictures as well (an IP-Adapter), which is not supported; call "
-                "pipe.unload_ip_adapter() first"
-            )
+        super().__init__(pipe)
         if pipe.unet.config.in_channels != self.latent_channels:
             raise ModelError(
                 f"the network takes {pipe.unet.config.in_channels} channels but the autoencoder makes "
@@ -43,74 +32,37 @@ class StableDiffusionBackbone:
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """(height, width) in pixels that the model was made for."""
-        size = self.pipe.unet.config.sample_size or self.default_side
+        """See `Backbone.resolution`."""
+        size = self.network.config.sample_size or self.default_side
         height, width = (size, size) if isinstance(size, int) else size
         return height * self.latent_scale, width * self.latent_scale
 
-    @property
-    def latent_scale(self) -> int:
-        """Pixels for each latent element along a side."""
-        return int(self.pipe.vae_scale_factor)
+    def embed_images(self, images: Any) -> tuple[Tensor, ...]:
+        """See `Backbone.embed_images`."""
+        if not self._adapters:
+            return super().embed_images(images)
+        return tuple(ip_adapter.embed(self.pipe, images, self.device))
 
-    @property
-    def latent_channels(self) -> int:
-        """Channels of a latent."""
-        return int(self.pipe.vae.config.latent_channels)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network runs, offloading hooks considered."""
-        return torch.device(self.pipe._execution_device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The UNet's floating-point type."""
-        dtype: torch.dtype = self.pipe.unet.dtype
-        return dtype
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """See `Backbone.encode`."""
-        with self._vae() as vae:
-            encoded = vae.encode((2.0 * pixels - 1.0).to(self.device, vae.dtype))
-            # AutoencoderTiny has no distribution to take the mode of.
-            z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        mean, deviation = self._latent_statistics(z)
-        return (z.float() - mean) / deviation
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode`."""
-        mean, deviation = self._latent_statistics(latents)
-        with self._vae() as vae:
-            z = (latents * deviation + mean).to(self.device, vae.dtype)
-            pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
-        return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
-
-    def condition(
-        self,
-        prompts: Sequence[str],
-        negative_prompts: Sequence[str] | None,
-        guidance_scale: float,
-        size: tuple[int, int],
-    ) -> Condition:
+    def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`."""
-        with_negative = wants_guidance(guidance_scale, self.pipe.unet.config)
-        positive, negative = self._encode_prompts(prompts, negative_prompts, with_negative, size)
-        if self.pipe.unet.config.time_cond_proj_dim is not None:
-            scales = torch.full((len(prompts),), guidance_scale - 1.0)
-            width = self.pipe.unet.config.time_cond_proj_dim
-            embedded = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
-            positive["timestep_cond"] = embedded.to(self.device)
-        positive = {name: t.to(self.dtype) for name, t in positive.items()}
-        if negative is None:
-            return Condition(positive)
-        return Condition(positive, {name: t.to(self.dtype) for name, t in negative.items()}, guidance_scale)
+        refuse_true_cfg(request)
+        count, embedding_width = len(request.prompts), self.network.config.time_cond_proj_dim
+        # A network with a guidance embedding takes the scale as an input, in place of a second pass.
+        guides = request.guidance_scale > 1.0 and embedding_width is None
+        positive, negative = self._encode_prompts(request, guides)
+        shown, unshown = ip_adapter.rows(request.image_embeds, self._adapters, count)
+        positive |= shown
+        negative |= unshown
+        if embedding_width is not None:
+            scales = torch.full((count,), request.guidance_scale - 1.0)
+            positive["timestep_cond"] = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=embedding_width)
+        return self.as_condition(positive, negative if guides else None, request.guidance_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
-            prediction: Tensor = self.pipe.unet(
+            prediction: Tensor = self.network(
                 (z * step.input_scale).to(self.dtype),
                 torch.tensor(step.timestep, dtype=torch.float32, device=z.device),
                 encoder_hidden_states=embeddings["text"],
@@ -122,53 +74,32 @@ class StableDiffusionBackbone:
 
         return guided(network, latents, condition)
 
-    def release(self) -> None:
-        """See `Backbone.release`."""
-        self.pipe.maybe_free_model_hooks()
+    @property
+    def _adapters(self) -> int:
+        """How many IP-Adapters the network carries."""
+        if getattr(self.network.config, "encoder_hid_dim_type", None) != "ip_image_proj":
+            return 0
+        return len(self.network.encoder_hid_proj.image_projection_layers)
 
-    def _encode_prompts(
-        self, prompts: Sequence[str], negatives: Sequence[str] | None, with_negative: bool, size: tuple[int, int]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        text, negative_text = self.pipe.encode_prompt(
-            prompt=list(prompts),
-            device=self.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=with_negative,
-            negative_prompt=None if negatives is None else list(negatives),
-        )
-        return {"text": text}, {"text": negative_text} if with_negative else None
+    def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Embeddings of the prompts and, with guidance, of the negative ones."""
+        text, negative_text = self.pipe.encode_prompt(**self._prompts(request, guides))
+        return {"text": text}, {"text": negative_text}
 
-    def _added(self, embeddings: Embeddings) -> dict[str, Tensor] | None:
-        return None
+    def _prompts(self, request: Request, guides: bool) -> Mapping[str, Any]:
+        negatives = request.negative_prompts
+        return {
+            "prompt": list(request.prompts),
+            "device": self.device,
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": guides,
+            "negative_prompt": None if negatives is None else list(negatives),
+        }
 
-    def _latent_statistics(self, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """Mean and deviation of the autoencoder's latents, which the network sees standardised."""
-        config = self.pipe.vae.config
-        if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
-            return 0.0, 1.0 / config.scaling_factor
-        mean, deviation = (
-            torch.tensor(values, dtype=torch.float32, device=latents.device).view(1, -1, 1, 1)
-            for values in (config.latents_mean, config.latents_std)
-        )
-        return mean, deviation / config.scaling_factor
-
-    @contextmanager
-    def _vae(self) -> Iterator[Any]:
-        """The autoencoder, in float32 for as long as it is used if it overflows in float16 (SDXL's does)."""
-        vae = self.pipe.vae
-        with _UPCASTING:
-            if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
-                yield vae
-                return
-            tensors = [*vae.parameters(), *vae.buffers()]
-            dtypes = [t.dtype for t in tensors]
-            # Not the model's own `to`, which warns of modules that it would rather keep.
-            torch.nn.Module.to(vae, dtype=torch.float32)
-            try:
-                yield vae
-            finally:
-                for tensor, dtype in zip(tensors, dtypes, strict=True):
-                    tensor.data = tensor.data.to(dtype)
+    def _added(self, embeddings: Embeddings) -> dict[str, Any]:
+        """What the network takes beside the text."""
+        shown = ip_adapter.of(embeddings)
+        return {"image_embeds": shown} if shown else {}
 
 
 class StableDiffusionXLBackbone(StableDiffusionBackbone):
@@ -181,22 +112,15 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     )
     default_side: ClassVar[int] = 128
 
-    def _encode_prompts(
-        self, prompts: Sequence[str], negatives: Sequence[str] | None, with_negative: bool, size: tuple[int, int]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(
-            prompt=list(prompts),
-            device=self.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=with_negative,
-            negative_prompt=None if negatives is None else list(negatives),
-        )
+    def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(**self._prompts(request, guides))
         # original size, top-left crop and target size: the whole picture, as the pipeline's own call has it
-        sizes = torch.tensor([[*size, 0, 0, *size]], dtype=text.dtype, device=self.device).repeat(len(prompts), 1)
-        positive = {"text": text, "pooled": pooled, "sizes": sizes}
-        if not with_negative:
-            return positive, None
-        return positive, {"text": negative_text, "pooled": negative_pooled, "sizes": sizes}
+        sizes = torch.tensor([[*request.size, 0, 0, *request.size]], dtype=text.dtype).repeat(len(request.prompts), 1)
+        return (
+            {"text": text, "pooled": pooled, "sizes": sizes},
+            {"text": negative_text, "pooled": negative_pooled, "sizes": sizes},
+        )
 
-    def _added(self, embeddings: Embeddings) -> dict[str, Tensor] | None:
-        return {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
+    def _added(self, embeddings: Embeddings) -> dict[str, Any]:
+        own = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
+        return {**super()._added(embeddings), **own}

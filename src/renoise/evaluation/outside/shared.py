@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from renoise.backbones import Request
 from renoise.checks import require_finite
-from renoise.config import InversionConfig, presets
+from renoise.config import InversionConfig
+from renoise.defaults import presets
 from renoise.editor import Editor
 from renoise.errors import ConfigError
 from renoise.inversion import PredictAt
@@ -47,7 +49,7 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
     scale = InversionConfig(guidance_scale=guidance_scale).guidance_scale
     texts = one_each(list(prompts), len(z_0), "prompt")
     with torch.no_grad():
-        condition = editor._backbone.condition(texts, None, scale, editor._pixels(z_0))
+        condition = editor._condition(Request(texts, None, scale, editor._pixels(z_0)))
         try:
             yield Network(editor._predict_with(condition), condition.passes)
         finally:

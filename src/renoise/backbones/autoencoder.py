@@ -1,0 +1,78 @@
+"""The autoencoders of latent diffusion: pictures to standardised latents and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renoise.checks import require_finite
+
+# While one thread has the shared autoencoder in another precision, no other thread may use it.
+_UPCASTING = RLock()
+_REMEDY = (
+    "load the model with dtype float32 or bfloat16, or keep its autoencoder in float32: pipe.vae.to(torch.float32)"
+)
+
+
+def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
+
+    Raises:
+        NumericalError: if the autoencoder overflows.
+    """
+    with _unabridged(vae):
+        encoded = vae.encode((2.0 * pixels - 1.0).to(device, vae.dtype))
+        # AutoencoderTiny has no distribution to take the mode of.
+        z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        require_finite(z, "the autoencoder's latents", vae.dtype, network="autoencoder", remedy=_REMEDY)
+    mean, deviation = _statistics(vae.config, z.device)
+    return (z.float() - mean) / deviation
+
+
+def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
+    """Standardised latents (B, C, h, w) as pictures, float32 (B, 3, H, W) in [0, 1].
+
+    Raises:
+        NumericalError: if the autoencoder overflows.
+    """
+    mean, deviation = _statistics(vae.config, latents.device)
+    with _unabridged(vae):
+        z = (latents * deviation + mean).to(device, vae.dtype)
+        pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
+        # Before the values are clamped: infinity would come out as black or white.
+        require_finite(pixels, "the decoded picture", vae.dtype, network="autoencoder", remedy=_REMEDY)
+    return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
+
+
+def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
+    """Mean and deviation of the autoencoder's latents, which the network sees standardised."""
+    if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
+        return getattr(config, "shift_factor", None) or 0.0, 1.0 / config.scaling_factor
+    mean, deviation = (
+        torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        for values in (config.latents_mean, config.latents_std)
+    )
+    return mean, deviation / config.scaling_factor
+
+
+@contextmanager
+def _unabridged(vae: Any) -> Iterator[None]:
+    """Keep the autoencoder in float32 for as long as it is used, if it overflows in float16 (SDXL's does)."""
+    with _UPCASTING:
+        if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
+            yield
+            return
+        tensors = [*vae.parameters(), *vae.buffers()]
+        dtypes = [t.dtype for t in tensors]
+        # Not the model's own `to`, which warns of modules that it would rather keep.
+        torch.nn.Module.to(vae, dtype=torch.float32)
+        try:
+            yield
+        finally:
+            for tensor, dtype in zip(tensors, dtypes, strict=True):
+                tensor.data = tensor.data.to(dtype)

@@ -1,0 +1,64 @@
+"""What a pipeline's own call draws from given latents, and what our walk draws from the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from renoise import Editor, InversionConfig
+from renoise.backbones.base import Request
+from renoise.backbones.flux import pack, unpack
+from renoise.denoising import denoise_steps
+
+NUM_STEPS = 5
+PROMPTS = ("a lion in the field", "a cat", "")
+
+
+def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch.Tensor:
+    """Standard normal latents of a shape that is not square, so that height and width cannot be mixed up."""
+    shape = (count, editor._backbone.latent_channels, *size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str], **options: Any) -> torch.Tensor:
+    """The latents that the pipeline's own call ends with."""
+    height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
+    packed = type(pipe).__name__ == "FluxPipeline"
+    result: torch.Tensor = pipe(
+        prompt=list(prompts),
+        num_inference_steps=NUM_STEPS,
+        height=height,
+        width=width,
+        latents=pack(latents) if packed else latents.clone(),
+        generator=torch.Generator().manual_seed(1),
+        output_type="latent",
+        **options,
+    ).images
+    return unpack(result, *latents.shape[-2:]) if packed else result
+
+
+def ours(
+    editor: Editor, latents: torch.Tensor, prompts: Sequence[str], negatives: Sequence[str] | None, **request: Any
+) -> torch.Tensor:
+    """The latents that our denoising ends with, from the noises that the pipeline's call draws."""
+    size = editor._pixels(latents)
+    scheduler = editor.pipe.scheduler
+    steps = editor._steps(scheduler, InversionConfig(num_steps=NUM_STEPS), size)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.stack([torch.randn(latents.shape, generator=generator) for _ in steps])
+    made = type(scheduler).from_config(scheduler.config)
+    if not type(scheduler).__name__.startswith("FlowMatch"):
+        made.set_timesteps(NUM_STEPS)
+    z = latents * getattr(made, "init_noise_sigma", 1.0)
+    with torch.no_grad():
+        condition = editor._backbone.condition(Request(prompts, negatives, size=size, **request))
+        for walked in denoise_steps(steps, editor._predict_with(condition), z, noise):
+            z = walked.latents
+    return z
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The length of the difference, as a share of b's."""
+    return float((a - b).norm() / b.norm())
