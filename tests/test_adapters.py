@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from parity import PROMPTS, ours, relative, start, theirs
 from PIL import Image
-from tiny_pipelines import BUILDERS, image_encoder, ip_adapter, lora
 
+from parity import PROMPTS, ours, relative, start, theirs
 from renoise import ConfigError, Editor, Inversion, InversionConfig, ModelError, Renoising, StorageError
+from tiny_pipelines import BUILDERS, image_encoder, ip_adapter, lora
 
 NAMES = ["sd15-ddim", "sdxl", "sd3", "flux-dev"]
 FEW = InversionConfig(num_steps=2, renoising=Renoising(1))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from renoise import ConfigError, Editor, InversionConfig, NoiseCorrection, Renoising
+from renoise.backbones import Request
 from renoise.correction import correct
 from renoise.schedulers import steps_for
 
@@ -65,7 +66,7 @@ def test_all_the_way_makes_every_stochastic_step_exact(
     assert inversion.trajectory is not None
     assert inversion.noise is not None
     steps = steps_for(editor.pipe.scheduler, 4, eta=eta)
-    condition = editor._backbone.condition(["a lion", "a cat"], None, guidance_scale, inversion.size)
+    condition = editor._backbone.condition(Request(["a lion", "a cat"], None, guidance_scale, inversion.size))
     with torch.no_grad():
         for index, step in enumerate(steps):
             z, z_prev = inversion.trajectory[len(steps) - index], inversion.trajectory[len(steps) - index - 1]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from parity import PROMPTS, ours, relative, start, theirs
 from PIL import Image
-from tiny_pipelines import BUILDERS
 
+from parity import PROMPTS, ours, relative, start, theirs
 from renoise import ConfigError, Editor, InversionConfig, ModelError, Renoising
 from renoise.backbones.flux import pack, unpack
+from tiny_pipelines import BUILDERS
 
 # PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
 FAMILIES = [name for name in BUILDERS if name != "sd15"]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, NumericalError, Renoising
+from renoise.backbones import Request
 from renoise.schedulers import steps_for
 
 SAMPLERS = (
@@ -113,7 +114,7 @@ def test_noise_correction_makes_stochastic_steps_exact(case: Case, seed: int) ->
     inversion = inverted(editor, case, latents(seed), PROMPTS, keep_trajectory=True)
     steps = steps_for(case.scheduler, case.config.num_steps, eta=case.config.eta)
     assert inversion.trajectory is not None
-    condition = editor._backbone.condition(PROMPTS, None, case.config.guidance_scale, inversion.size)
+    condition = editor._backbone.condition(Request(PROMPTS, None, case.config.guidance_scale, inversion.size))
     for index, step in enumerate(steps):
         if not step.stochastic:
             continue
