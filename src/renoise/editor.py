@@ -240,6 +240,7 @@ class Editor:
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
         if not isinstance(config, InversionConfig):
             raise ConfigError(f"config must be an InversionConfig, not {type(config).__name__}")
+        self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
         z_0, fits, batched = self._start(image, latents, fit)
         steps = self._steps(self.pipe.scheduler, config, self._pixels(z_0))
         count = z_0.shape[0]
