@@ -1,0 +1,81 @@
+"""The scheduler configurations of the real models, as their repositories hold them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+# Entries that the newer repositories have whichever scheduler they name.
+_XL = {
+    **_BETAS,
+    "clip_sample": False,
+    "interpolation_type": "linear",
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+    "use_karras_sigmas": False,
+}
+_SD1 = {
+    **_BETAS,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
+}
+_SD2 = {**_SD1, "prediction_type": "v_prediction"}
+_LCM = {
+    **_BETAS,
+    "clip_sample": False,
+    "clip_sample_range": 1.0,
+    "dynamic_thresholding_ratio": 0.995,
+    "original_inference_steps": 50,
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": True,
+    "steps_offset": 0,
+    "thresholding": False,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+}
+_SD3 = {"num_train_timesteps": 1000, "shift": 3.0}
+_FLUX = {
+    "num_train_timesteps": 1000,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+}
+
+# A class of diffusers and its configuration, by the names of the pipelines.
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sd15": ("PNDMScheduler", _SD1),
+    "sd15-ddim": ("DDIMScheduler", _SD1),
+    "sd21-v": ("DDIMScheduler", _SD2),
+    "sd21-zsnr": ("DDIMScheduler", {**_SD2, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
+    "sd-turbo": ("EulerDiscreteScheduler", {**_XL, "timestep_spacing": "trailing"}),
+    "lcm": ("LCMScheduler", _LCM),
+    "sdxl": ("EulerDiscreteScheduler", _XL),
+    "sdxl-turbo": ("EulerAncestralDiscreteScheduler", {**_XL, "timestep_spacing": "trailing"}),
+    # The LCM for SDXL is a UNet alone: its users make the scheduler from the base model's.
+    "sdxl-lcm": ("LCMScheduler", {**_XL, "_class_name": "EulerDiscreteScheduler"}),
+    "sd3": ("FlowMatchEulerDiscreteScheduler", _SD3),
+    "sd3-no-t5": ("FlowMatchEulerDiscreteScheduler", _SD3),
+    "sd35": ("FlowMatchEulerDiscreteScheduler", _SD3),
+    "sd35-dynamic": ("FlowMatchEulerDiscreteScheduler", {**_SD3, **_FLUX, "use_dynamic_shifting": True}),
+    "flux-dev": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 3.0, "use_dynamic_shifting": True}),
+    "flux-schnell": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 1.0, "use_dynamic_shifting": False}),
+}
+
+
+def sampler(name: str) -> Any:
+    """The scheduler of the pipeline with that name; entries that its class does not know stay in its configuration."""
+    cls, config = SAMPLERS[name]
+    return getattr(diffusers, cls).from_config(dict(config))
