@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from renoise import ImageError, images
+from renoise import ConfigError, ImageError, images
 
 RED = (255, 0, 0)
 
@@ -132,6 +134,113 @@ def test_cropping_keeps_the_middle(quarters: Image.Image) -> None:
     assert square.size == (20, 20)
     assert np.array_equal(np.asarray(square), np.asarray(quarters)[:, 10:30])
     assert images.crop_to(quarters, (8, 12)).size == (12, 8)
+
+
+SIDES = st.integers(1, 300)
+SIZES = st.tuples(SIDES, SIDES)
+
+
+def noisy(size: tuple[int, int]) -> Image.Image:
+    """A picture of (height, width) in which no two places are alike."""
+    return Image.fromarray(np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+@given(original=SIZES, size=SIZES, mode=st.sampled_from(images.FITS), multiple=st.sampled_from([1, 8, 64]))
+@example(original=(1, 5000), size=(64, 64), mode="pad", multiple=8)
+@example(original=(5000, 1), size=(64, 96), mode="pad", multiple=8)
+@example(original=(1, 5000), size=(64, 64), mode="crop", multiple=8)
+@example(original=(5000, 1), size=(64, 96), mode="stretch", multiple=8)
+@example(original=(1, 5000), size=(64, 64), mode="keep", multiple=64)
+@settings(max_examples=150, deadline=None)
+def test_every_picture_fits_every_model(
+    original: tuple[int, int], size: tuple[int, int], mode: str, multiple: int
+) -> None:
+    picture = noisy(original)
+    fitted, fit = images.fit_to(picture, size, mode, multiple)
+    seen = (fitted.height, fitted.width)
+    assert (fit.mode, fit.original_size, fitted.mode) == (mode, original, "RGB")
+    assert images.refit(picture, fit, seen).tobytes() == fitted.tobytes()
+    back = images.unfit(fitted, fit)
+    if mode == "keep":
+        assert all(
+            side % multiple == 0 and 0 <= side - own < multiple for side, own in zip(seen, original, strict=True)
+        )
+        assert back.tobytes() == picture.tobytes()
+    else:
+        assert seen == size
+    if mode in ("crop", "stretch"):
+        assert fit.box is None
+        assert back is fitted
+        return
+    assert (back.height, back.width) == original
+    assert fit.box is not None
+    top, left, height, width = fit.box
+    assert min(height, width) >= 1
+    assert min(top, left) >= 0
+    assert top + height <= seen[0]
+    assert left + width <= seen[1]
+    # What is filled continues the edges: the picture, held to its box, is the picture.
+    rows = np.clip(np.arange(seen[0]), top, top + height - 1)
+    columns = np.clip(np.arange(seen[1]), left, left + width - 1)
+    assert np.array_equal(np.asarray(fitted)[rows][:, columns], np.asarray(fitted))
+
+
+@given(original=SIZES, size=SIZES)
+def test_padding_is_the_least_possible_and_keeps_the_shape(original: tuple[int, int], size: tuple[int, int]) -> None:
+    _, fit = images.fit_to(Image.new("RGB", original[::-1]), size, "pad")
+    assert fit.box is not None
+    top, left, height, width = fit.box
+    assert height == size[0] or width == size[1]
+    scale = min(size[0] / original[0], size[1] / original[1])
+    assert abs(height - original[0] * scale) <= 1
+    assert abs(width - original[1] * scale) <= 1
+    assert abs(size[0] - height - 2 * top) <= 1
+    assert abs(size[1] - width - 2 * left) <= 1
+
+
+def test_a_picture_of_the_models_size_is_left_alone(quarters: Image.Image) -> None:
+    for mode in images.FITS:
+        fitted, fit = images.fit_to(quarters, (20, 40), mode, multiple=20)
+        assert fitted.tobytes() == quarters.tobytes()
+        assert images.unfit(fitted, fit).tobytes() == quarters.tobytes()
+
+
+def test_cropping_is_the_default(quarters: Image.Image) -> None:
+    fitted, fit = images.fit_to(quarters, (8, 8))
+    assert fit == images.Fit("crop", (20, 40))
+    assert fitted.tobytes() == images.crop_to(quarters, (8, 8)).tobytes()
+
+
+def test_what_is_inside_the_box_comes_back(quarters: Image.Image) -> None:
+    for size in ((64, 64), (32, 40), (200, 60)):
+        fitted, fit = images.fit_to(quarters, size, "pad")
+        back = np.asarray(images.unfit(fitted, fit), dtype=int)
+        assert np.abs(back - np.asarray(quarters, dtype=int)).mean() < 20
+
+
+def test_another_version_of_the_picture_fits_in_the_same_place(quarters: Image.Image) -> None:
+    larger = quarters.resize((400, 200), Image.Resampling.NEAREST)
+    for mode, seen in (("pad", (64, 64)), ("keep", (24, 40)), ("crop", (16, 16)), ("stretch", (16, 16))):
+        fitted, fit = images.fit_to(quarters, seen, mode)
+        again = images.refit(larger, fit, (fitted.height, fitted.width))
+        difference = np.abs(np.asarray(again, dtype=int) - np.asarray(fitted, dtype=int))
+        assert difference.mean() < 12
+        assert again.size == fitted.size
+
+
+def test_latents_had_no_picture_and_are_compared_with_the_middle(quarters: Image.Image) -> None:
+    fit = images.Fit("latents", (16, 16))
+    assert images.refit(quarters, fit, (16, 16)).tobytes() == images.crop_to(quarters, (16, 16)).tobytes()
+    assert images.unfit(quarters, fit) is quarters
+
+
+@pytest.mark.parametrize("mode", ["zoom", "", "Crop", "latents"])
+def test_unknown_fits_are_refused(quarters: Image.Image, mode: str) -> None:
+    with pytest.raises(ConfigError, match="unknown; use one of crop, pad, stretch, keep"):
+        images.fit_to(quarters, (8, 8), mode)
+    if mode != "latents":
+        with pytest.raises(ConfigError, match="unknown"):
+            images.refit(quarters, images.Fit(mode, (20, 40)), (8, 8))
 
 
 def test_tensors_and_pictures_are_inverse(quarters: Image.Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
 from renoise.fixed_point import Refine, renoise
 from renoise.images import FITS, Fit
+from renoise.picture_files import MAX_PIXELS
 from renoise.prompts import Prompt, one_each
 from renoise.steps import Step
 
@@ -334,8 +336,8 @@ def _is_real(tensor: Any, dimensions: int, shape: tuple[int, ...] | None = None)
 
 
 def _is_fit(fit: Fit, size: tuple[int, int]) -> bool:
-    """Whether a file's fit can be undone: its box lies in the picture."""
-    if fit.mode not in (*FITS, "latents"):
+    """Whether a file's fit can be undone: its box lies in the picture, and the original is none of absurd size."""
+    if fit.mode not in (*FITS, "latents") or math.prod(fit.original_size) > MAX_PIXELS:
         return False
     if fit.box is None:
         return True

@@ -1,0 +1,116 @@
+"""From whatever PIL holds (any mode, turned, transparent, in any colour space) to plain RGB, upright and in sRGB."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from renoise.errors import ImageError
+
+# The mode in which PIL hands over pixels of a profile's colour space.
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+# In levels of 255. Two writings of sRGB differ by one or two; a plain gamma of 2.2 is already 9 away in the shadows.
+_SAME_COLOUR = 2
+
+
+def to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    """A picture in mode RGB as it is meant to be seen.
+
+    EXIF orientation is applied, grey of more than 8 bits is scaled down, colours are converted from the embedded
+    profile to sRGB, and transparency is laid over white. EXIF data and profiles that cannot be used are ignored.
+
+    Args:
+        picture: of any mode.
+        name: what errors call it.
+
+    Raises:
+        ImageError: for grey values beyond every known scale. Decoders raise errors of their own.
+    """
+    profile = picture.info.get("icc_profile")
+    opaque, alpha = _without_alpha(_upright(picture), name)
+    opaque = _in_srgb(opaque, profile)
+    if alpha is None:
+        return opaque
+    return Image.composite(opaque, Image.new("RGB", opaque.size, "white"), alpha)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A copy, turned as EXIF says."""
+    picture.load()
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # EXIF is written by many hands, and PIL reads it in many ways: no reason to lose the picture
+        return picture.copy()
+
+
+def _without_alpha(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """The picture in mode L, RGB, CMYK or another without transparency, and its opacity in mode L."""
+    clear = picture.info.get("transparency")
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture)
+        alpha = Image.fromarray(np.uint8(255) * (values != clear).astype(np.uint8)) if isinstance(clear, int) else None
+        return _eight_bits(values, picture.mode, name), alpha
+    if isinstance(clear, tuple) and max(clear) > 255:
+        # Of colours with 16 bits PIL keeps the upper 8, but not of the one that is transparent.
+        picture.info["transparency"] = tuple(value >> 8 for value in clear)
+    if picture.has_transparency_data:
+        picture = picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
+        return picture.convert(picture.mode[:-1]), picture.getchannel("A")
+    return picture.convert("L") if picture.mode == "1" else picture, None
+
+
+def _eight_bits(values: np.ndarray[Any, Any], mode: str, name: str) -> Image.Image:
+    """Grey of more than 8 bits in mode L; PIL's own conversion clips it at 255."""
+    low, high = float(values.min()), float(values.max())
+    tops = (65535.0,) if mode.startswith("I;16") else (255.0, 65535.0) if mode == "I" else (1.0, 255.0)
+    top = next((t for t in tops if high <= t), None)
+    if low < 0.0 or top is None:
+        raise ImageError(
+            f"{name} holds grey values in [{low:.6g}, {high:.6g}], expected [0, {tops[-1]:g}]; "
+            "convert it to 8 or 16 bits"
+        )
+    return Image.fromarray(np.rint(values.astype(np.float32) * np.float32(255.0 / top)).astype(np.uint8))
+
+
+def _in_srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:
+    """In mode RGB and in sRGB, from the colour space of an embedded profile as far as it can be used."""
+    if not icc:
+        return picture.convert("RGB")
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        mode = _MODES.get(profile.profile.xcolor_space.strip())
+        if mode is None or (picture.mode == "CMYK") != (mode == "CMYK") or (mode == "L" and picture.mode != "L"):
+            return picture.convert("RGB")  # a profile of another picture
+        transform = ImageCms.buildTransform(
+            profile,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if mode != "CMYK" and _changes_nothing(transform, mode):
+            return picture.convert("RGB")
+        converted = ImageCms.applyTransform(picture.convert(mode), transform)
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
+        # A damaged or exotic profile, or a PIL that was built without colour management.
+        return picture.convert("RGB")
+    return picture.convert("RGB") if converted is None else converted
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a profile is sRGB by what it does: names and versions of sRGB are many, and some lie.
+
+    Pictures in sRGB are not touched, so that rounding cannot alter them.
+    """
+    levels = np.arange(0, 256, 5, dtype=np.uint8)
+    if mode == "L":
+        probe = Image.fromarray(levels[None])
+    else:
+        probe = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(len(levels), -1, 3))
+    before = np.asarray(probe.convert("RGB"), dtype=np.int16)
+    after = np.asarray(ImageCms.applyTransform(probe, transform), dtype=np.int16)
+    return int(np.abs(after - before).max()) <= _SAME_COLOUR

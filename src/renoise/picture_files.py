@@ -1,0 +1,127 @@
+"""Picture files: which are read, and one line for each of the ways in which that can fail."""
+
+from __future__ import annotations
+
+import logging
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from renoise.errors import ImageError, RenoiseError, reason
+
+log = logging.getLogger("renoise")
+
+# Larger than any camera's picture; beyond it a file is more likely a decompression bomb than a photograph.
+MAX_PIXELS = 150_000_000
+# Of these the first picture is the whole of it: what follows are previews or layers.
+_OF_ONE_PICTURE = ("MPO", "PSD")
+_RAW = (".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f")
+# What PIL cannot read without a plug-in, and what to do with it.
+_UNREAD = {
+    ".heic": "HEIC, which is not read here; convert it to JPEG or PNG first",
+    ".heif": "HEIF, which is not read here; convert it to JPEG or PNG first",
+    ".avif": "AVIF, which is not read here; convert it to JPEG or PNG first",
+    ".jxl": "JPEG XL, which is not read here; convert it to JPEG or PNG first",
+    ".svg": "a vector drawing (SVG), which is not read; export it as PNG first",
+    ".svgz": "a vector drawing (SVG), which is not read; export it as PNG first",
+    ".pdf": "a document (PDF), which is not read; export its page as PNG first",
+}
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture in a file, decoded but in whatever mode it has; of several frames the first, and a warning is logged.
+
+    Raises:
+        ImageError: if there is no regular file, or it cannot be opened or decoded, or is larger than `MAX_PIXELS`.
+    """
+    name = _short(path)
+    _require_picture_file(path, name)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageError(f"{name} cannot be opened: {reason(error)}; check its permissions") from error
+    with file, decoding(name):
+        picture = _identified(file, path, name)
+        require_area(picture, name)
+        picture.load()
+        frames = _count_frames(file)
+    if frames > 1:
+        log.warning("%s holds %d frames; the first is taken", path, frames)
+    return picture
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turn whatever PIL raises for a damaged picture, which may be nearly anything, into one `ImageError`.
+
+    Its warnings are kept back: it warns of what it reads all the same, and of sizes for which `MAX_PIXELS` counts.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RenoiseError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: more than {MAX_PIXELS:,} pixels; scale it down first") from error
+    except Exception as error:
+        problem = " ".join(reason(error).split()) or type(error).__name__
+        raise ImageError(f"{name} cannot be read as a picture: {problem}; it may be damaged or cut short") from error
+
+
+def require_area(picture: Image.Image, name: str) -> None:
+    """Raise an `ImageError` for a picture without pixels or with too many."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}; scale it down first")
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width} x {height})")
+
+
+def _require_picture_file(path: Path, name: str) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {name}; check the path") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be opened: {reason(error)}; check the path") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{name} is a directory; name a picture file")
+    if not stat.S_ISREG(status.st_mode):
+        # A pipe without a writer would be waited for, a device may never end.
+        raise ImageError(f"{name} is a pipe or a device; save the picture to a file and name that")
+    if status.st_size == 0:
+        raise ImageError(f"{name} is empty; give a picture file such as PNG or JPEG")
+    if path.suffix.lower() in _RAW:
+        # Many of them are TIFF files in their outer form, of which PIL would read a small preview.
+        raise ImageError(f"{name} is a camera's raw file, which is not read; develop it to TIFF, PNG or JPEG first")
+
+
+def _identified(file: BinaryIO, path: Path, name: str) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError as error:
+        what = _UNREAD.get(
+            path.suffix.lower(), "not a picture that can be read; give a PNG, JPEG, WebP, BMP, GIF or TIFF"
+        )
+        raise ImageError(f"{name} is {what}") from error
+
+
+def _count_frames(file: BinaryIO) -> int:
+    """How many frames a file holds, on a picture of its own: counting moves through the frames and may fail at any."""
+    try:
+        file.seek(0)
+        picture = Image.open(file)
+        return 1 if picture.format in _OF_ONE_PICTURE else int(getattr(picture, "n_frames", 1))
+    except Exception:  # the first frame was read, and it is the one that counts
+        return 1
+
+
+def _short(path: Path) -> str:
+    name = str(path)
+    return name if len(name) <= 255 else f"{name[:80]}..."

@@ -1,0 +1,216 @@
+"""Which files are pictures, of which frame, and one line for each that is none."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import GifImagePlugin, Image
+
+from renoise import ImageError, images
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def refused(path: Path) -> str:
+    """The one line that says why."""
+    with pytest.raises(ImageError) as caught:
+        images.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture, path: Path) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="renoise"):
+        images.load(path)
+    return [record.getMessage() for record in caplog.records]
+
+
+def animation(path: Path, frames: int = 3, **options: Any) -> Path:
+    colours = [RED, BLUE, (0, 255, 0)]
+    first, *rest = [Image.new("RGB", (16, 16), colour) for colour in colours[:frames]]
+    first.save(path, save_all=True, append_images=rest, **options)
+    return path
+
+
+class TestFrames:
+    @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+    def test_the_first_is_taken_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str) -> None:
+        path = animation(tmp_path / f"moving.{suffix}")
+        assert warnings_of(caplog, path) == [f"{path} holds 3 frames; the first is taken"]
+        red, green, blue = images.load(path).getpixel((8, 8))  # type: ignore[misc]
+        assert (red, green < 5, blue < 5) == (255, True, True)
+
+    @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "jpg", "bmp"])
+    def test_one_frame_is_nothing_to_speak_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+    ) -> None:
+        Image.new("RGB", (8, 8), RED).save(tmp_path / f"still.{suffix}")
+        assert warnings_of(caplog, tmp_path / f"still.{suffix}") == []
+
+    def test_the_preview_that_phones_store_is_no_frame(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = animation(tmp_path / "phone.jpg", frames=2, format="MPO")
+        assert Image.open(path).format == "MPO"
+        assert warnings_of(caplog, path) == []
+
+    def test_frames_that_cannot_be_counted_are_not_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = animation(tmp_path / "moving.gif")
+
+        def fail(picture: Any) -> int:
+            raise struct.error("unpack requires a buffer of 4 bytes")
+
+        monkeypatch.setattr(GifImagePlugin.GifImageFile, "n_frames", property(fail))
+        assert warnings_of(caplog, path) == []
+        assert images.load(path).getpixel((8, 8)) == RED
+
+    def test_a_later_frame_may_be_damaged(self, tmp_path: Path) -> None:
+        path = animation(tmp_path / "moving.gif")
+        path.write_bytes(path.read_bytes()[:-30])
+        assert images.load(path).getpixel((8, 8)) == RED
+
+    @pytest.mark.parametrize(("options", "around"), [({"transparency": 0}, (255, 255, 255)), ({"background": 0}, BLUE)])
+    def test_around_a_first_frame_smaller_than_the_canvas(
+        self, tmp_path: Path, options: dict[str, int], around: tuple[int, int, int]
+    ) -> None:
+        picture = Image.new("P", (3, 3), 1)
+        picture.putpalette([*BLUE, *RED])
+        picture.putpixel((0, 0), 0)
+        buffer = io.BytesIO()
+        picture.save(buffer, "GIF", optimize=False, **options)
+        whole = bytearray(buffer.getvalue())
+        whole[6:10] = struct.pack("<HH", 8, 8)
+        descriptor = whole.index(b",\0\0\0\0\3\0\3\0")
+        whole[descriptor + 1 : descriptor + 5] = struct.pack("<HH", 2, 2)
+        (tmp_path / "small.gif").write_bytes(whole)
+        loaded = images.load(tmp_path / "small.gif")
+        assert loaded.size == (8, 8)
+        assert [loaded.getpixel((i, i)) for i in (0, 2, 3, 7)] == [around, around, RED, around]
+
+
+class TestWhatIsNoFile:
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this file system")
+    def test_pipes_are_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.png")
+        assert "pipe or a device" in refused(tmp_path / "pipe.png")
+
+    @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+    def test_devices_are_not_read(self) -> None:
+        assert "pipe or a device" in refused(Path("/dev/zero"))
+
+    def test_links_that_lead_back_to_themselves(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").symlink_to("b.png")
+        (tmp_path / "b.png").symlink_to("a.png")
+        assert "a.png cannot be opened" in refused(tmp_path / "a.png")
+
+    def test_links_that_lead_nowhere(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").symlink_to("gone.png")
+        assert "there is no file" in refused(tmp_path / "a.png")
+
+    def test_files_below_files(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(b"x")
+        assert "cannot be opened" in refused(tmp_path / "a.png" / "b.png")
+
+    def test_files_that_may_not_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "secret.png"
+        Image.new("RGB", (4, 4)).save(path)
+
+        def deny(*args: object, **kwargs: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "open", deny)  # the superuser of a test machine may read everything
+        assert refused(path) == f"{path} cannot be opened: Permission denied; check its permissions"
+
+
+class TestOtherFormats:
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("photo.heic", "HEIC, which is not read here; convert it to JPEG or PNG"),
+            ("photo.HEIF", "HEIF, which is not read here; convert it to JPEG or PNG"),
+            ("photo.avif", "AVIF, which is not read here; convert it to JPEG or PNG"),
+            ("drawing.svg", "export it as PNG"),
+            ("page.pdf", "export its page as PNG"),
+            ("photo.xyz", "give a PNG, JPEG, WebP, BMP, GIF or TIFF"),
+        ],
+    )
+    def test_they_are_refused_by_name(self, tmp_path: Path, name: str, words: str) -> None:
+        (tmp_path / name).write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>" * 9)
+        assert words in refused(tmp_path / name)
+
+    def test_a_name_does_not_make_a_format(self, tmp_path: Path) -> None:
+        Image.new("RGB", (4, 4), RED).save(tmp_path / "photo.heic", format="PNG")
+        assert images.load(tmp_path / "photo.heic").getpixel((0, 0)) == RED
+
+    def test_the_preview_in_a_raw_file_is_not_taken_for_the_photograph(self, tmp_path: Path) -> None:
+        Image.new("RGB", (16, 12), RED).save(tmp_path / "photo.dng", format="TIFF")
+        assert "develop it to TIFF, PNG or JPEG" in refused(tmp_path / "photo.dng")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+class TestBombs:
+    @pytest.mark.parametrize(
+        ("kind", "before"), [(b"iCCP", b"profile\0\0"), (b"zTXt", b"comment\0\0"), (b"iTXt", b"comment\0\1\0\0\0")]
+    )
+    def test_what_is_hidden_in_a_compressed_chunk_is_not_unpacked(
+        self, tmp_path: Path, kind: bytes, before: bytes
+    ) -> None:
+        Image.new("RGB", (4, 4)).save(tmp_path / "bomb.png")
+        whole = (tmp_path / "bomb.png").read_bytes()
+        hidden = chunk(kind, before + zlib.compress(bytes(20_000_000)))
+        (tmp_path / "bomb.png").write_bytes(whole[:33] + hidden + whole[33:])
+        assert "cannot be read as a picture" in refused(tmp_path / "bomb.png")
+
+
+class TestDamage:
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tif", "ico", "tga", "ppm"])
+    def test_whatever_the_damage_it_is_a_picture_or_one_line(self, tmp_path: Path, suffix: str) -> None:
+        choose = random.Random(suffix)
+        picture = Image.effect_mandelbrot((24, 20), (-2, -1, 1, 1), 30).convert("RGB")
+        picture.save(tmp_path / f"whole.{suffix}")
+        whole = (tmp_path / f"whole.{suffix}").read_bytes()
+        read, messages = 0, []
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(choose.choice([1, 2, 8])):
+                damaged[choose.randrange(min(len(whole), choose.choice([40, 200, len(whole)])))] = choose.randrange(256)
+            if choose.random() < 0.3:
+                damaged = damaged[: choose.randrange(1, len(damaged))]
+            path = tmp_path / f"damaged.{suffix}"
+            path.write_bytes(damaged)
+            try:
+                read += images.load(path).mode == "RGB"
+            except ImageError as error:
+                messages.append(str(error))
+        assert 0 < read == 150 - len(messages)
+        assert not any("\n" in message for message in messages)
+
+    @pytest.mark.parametrize(
+        "make", [lambda error: error, lambda error: error("a\nb")], ids=["without words", "of two lines"]
+    )
+    @pytest.mark.parametrize("kind", [struct.error, IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError])
+    def test_decoders_may_raise_anything(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], make: Callable[[Any], Any]
+    ) -> None:
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")
+
+        def fail(picture: Any) -> None:
+            raise make(kind)
+
+        monkeypatch.setattr(Image.Image, "load", fail)
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+        assert "damaged or cut short" in refused(tmp_path / "a.bmp")
