@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import PROMPTS, ours, relative, start, theirs
 from PIL import Image
 
+from parity import PROMPTS, ours, relative, start, theirs
 from renoise import Editor, InversionConfig, ModelError, Renoising, images
 from renoise.backbones.fingerprint import fingerprint, same_model
 

@@ -336,6 +336,34 @@ _TABLES: dict[str, Callable[[Any, int, float | None], Iterator[Step]]] = {
 }
 
 SUPPORTED: tuple[str, ...] = tuple(_TABLES)
+# What people call them.
+SHORT_NAMES: Mapping[str, str] = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+}
+
+
+def sampler_class(name: str) -> str:
+    """The class in diffusers of a sampler that is named by it or by its short name.
+
+    Raises:
+        SchedulerError: if it is neither.
+
+    Example:
+        >>> sampler_class("lcm")
+        'LCMScheduler'
+    """
+    if isinstance(name, str) and (name in SHORT_NAMES or name in _TABLES):
+        return SHORT_NAMES.get(name, name)
+    raise SchedulerError(
+        f"sampler {name!r} is unknown; use one of {', '.join(SHORT_NAMES)}, or one of their classes in diffusers: "
+        f"{', '.join(SUPPORTED)}"
+    )
 
 
 def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:

@@ -53,7 +53,9 @@ def test_several_edits_go_to_a_folder(on_tiny: Renoise, files: Files) -> None:
     assert done.code == 0
     names = ["out/01-a-dog.png", "out/02-a-dog.png", "out/03-empty.png", "out/04-ein-hündchen.png"]
     assert files() == {"cat.png", "out", *names}
-    assert done.json["outputs"] == [{"path": name, "prompt": to} for name, to in zip(names, targets, strict=True)]
+    size = [128, 128]
+    expected = [{"path": name, "prompt": to, "size": size} for name, to in zip(names, targets, strict=True)]
+    assert done.json["outputs"] == expected
     assert done.json["network_passes"] == {"inversion": 6, "reconstruction": 2, "editing": 16}
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,6 +67,25 @@ def test_comparison_holds_every_picture_whole(count: int, size: tuple[int, int])
     areas = {counts[colour] for colour in colours}
     assert len(areas) == 1
     assert areas.pop() >= 60 * 60
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (5000, 1), (1, 5000), (1, 1), (300, 900), (1025, 1024)])
+def test_comparison_of_any_size_and_shape_is_of_a_size_to_look_at(size: tuple[int, int]) -> None:
+    sheet = side_by_side([("source", "a cat", Image.new("RGB", size, "red")), ("edit", "", Image.new("RGB", size))])
+    counts = {colour: n for n, colour in sheet.getcolors(1 << 24) or []}
+    assert 2 * 256 < sheet.width < 2 * 1100
+    assert sheet.height < 1400
+    assert counts[255, 0, 0] >= min(size[0] * size[1], 1000)
+
+
+def test_comparison_of_unequal_pictures_keeps_their_shapes() -> None:
+    colours = {(200, 40, 40): (64, 64), (40, 200, 40): (640, 160), (40, 40, 200): (100, 400)}
+    sheet = side_by_side([("edit", "", Image.new("RGB", size, colour)) for colour, size in colours.items()])
+    pixels = np.asarray(sheet)
+    for colour, (width, height) in colours.items():
+        rows, columns = np.nonzero((pixels == colour).all(axis=-1))
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        assert (np.ptp(columns) + 1) / (np.ptp(rows) + 1) == width / height
 
 
 def test_comparison_of_an_empty_prompt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -37,6 +38,16 @@ def make_directory(path: Path) -> None:
     path.mkdir()
 
 
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 BAD_PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: path.unlink(), "there is no file"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
@@ -45,6 +56,9 @@ BAD_PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros": (lambda path: path.write_bytes(bytes(5000)), "not a picture"),
     "huge": (lambda path: path.write_bytes(png_of(60_000, 60_000)), "too large"),
     "directory": (make_directory, "is a directory"),
+    "pipe": (make_pipe, "is a pipe or a device"),
+    "link to itself": (make_loop, "cannot be opened"),
+    "corrupt TIFF": (lambda path: path.write_bytes(b"II*\0\x08\0\0\0\xff\xff"), "not a picture"),
 }
 
 
@@ -140,6 +154,7 @@ def test_outputs_that_cannot_be_written(
         (["edit", "tree.safetensors", "--to", "b", "--steps", "4", "--seed", "1"], "--steps, --seed cannot be given"),
         (["edit", "tree.safetensors", "--to", "b", "--preset", "reverse"], "--preset cannot be given"),
         (["edit", "tree.safetensors", "--to", "b", "--no-edit-losses"], "--no-edit-losses cannot be given"),
+        (["edit", "tree.safetensors", "--to", "b", "--fit", "pad"], "--fit cannot be given"),
         (
             ["edit", "cat.png", "-p", "a", "--to", "b", "--negative-source", "--negative-prompt", "c"],
             "give one of them",
@@ -187,6 +202,8 @@ def test_wrong_usage(
         "--seed 9223372036854775808",
         "--dtype int8",
         "--preset best",
+        "--fit zoom",
+        "--fit latents",
         "--noise-correction 1.5",
         "--noise-correction -0.1",
         "--noise-correction nan",

@@ -10,13 +10,17 @@ from typing import Any
 
 import torch
 
-from renoise.errors import ConfigError, ModelError
-from renoise.schedulers import SUPPORTED, exchanged
+from renoise import catalogue
+from renoise.backbones import checkpoints, hub
+from renoise.backbones import lora as adapters
+from renoise.downloads import INDEX, absent_parts, missing_parts
+from renoise.errors import ConfigError, ModelError, RenoiseError
+from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 log = logging.getLogger("renoise")
 
 # Each bundled model, and the one that it is an adapter for.
-BUNDLED: Mapping[str, str | None] = {"mini": None, "mini-turbo": None, "mini-lcm": "mini"}
+BUNDLED: Mapping[str, str | None] = {entry.name: entry.base for entry in catalogue.MODELS if entry.bundled}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -52,29 +56,51 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     return resolved
 
 
-def load_pipeline(name: str | os.PathLike[str], device: torch.device, dtype: torch.dtype, **options: Any) -> Any:
+def load_pipeline(
+    name: str | os.PathLike[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    lora: Any = None,
+    sampler: str | None = None,
+    **options: Any,
+) -> Any:
     """Load a diffusers pipeline of one's own, with a scheduler that can be inverted.
 
+    Args:
+        name: a bundled model, a pipeline's directory, a .safetensors checkpoint, or a hub name.
+        device: where the networks go.
+        dtype: of the networks.
+        lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
+            that holds scheduler/scheduler_config.json brings its scheduler.
+        sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
+            or one of `SHORT_NAMES`. It goes before the scheduler of a LoRA.
+        options: passed on to diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
+            how a single file is put together).
+
     Raises:
-        ModelError: if it cannot be found or loaded.
+        ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
+        SchedulerError: if the sampler is unknown, or is made for another kind of model.
+        ConfigError: if `lora` is no name.
     """
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}")
+    # What can be refused without the model is refused before it is loaded.
+    scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
+    loras = _loras(lora, None if base is None else os.fspath(name), options)
     try:
         if isinstance(source, Path) and source.is_file():
-            pipe = _single_file_class(source).from_single_file(str(source), dtype=dtype, **options)
+            pipe = checkpoints.load(source, dtype, options)
         else:
-            from diffusers import DiffusionPipeline
-
-            pipe = DiffusionPipeline.from_pretrained(str(source), dtype=dtype, **options)
-        if base is not None:
-            _adapt(pipe, _bundled(os.fspath(name)))
-    except ModelError:
+            folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
+            pipe = _from_folder(folder, os.fspath(name), dtype, options)
+        _adapt(pipe, loras, scheduler)
+    except RenoiseError:
         raise
     except Exception as error:  # diffusers and its hub client raise whatever they please: all of it means "not loaded"
-        raise ModelError(_why_not_loaded(name, source, error)) from error
+        raise ModelError(f"model {str(name)!r} cannot be loaded: {hub.shortened(error)}") from error
     if device.type == "cpu" and dtype == torch.float32 and hasattr(pipe, "unet") and hasattr(pipe, "vae"):
         # Convolutions on a CPU are markedly faster with the channels last; only a pipeline of our own is changed so.
         pipe.unet.to(memory_format=torch.channels_last)
@@ -98,17 +124,6 @@ def _bundled(name: str) -> Path:
         ) from error
 
 
-def _adapt(pipe: Any, folder: Path) -> None:
-    """Load the LoRA in `folder` into the pipeline, with the scheduler that it was trained for."""
-    from diffusers import LCMScheduler
-
-    weights = "pytorch_lora_weights.safetensors"
-    if not (folder / weights).is_file():
-        raise ModelError(f"{folder} has no {weights}; install renoise-mini again")
-    pipe.load_lora_weights(folder, weight_name=weights, adapter_name=folder.name)
-    pipe.scheduler = LCMScheduler.from_pretrained(folder, subfolder="scheduler")
-
-
 def _locate(name: str) -> Path | str:
     if name in BUNDLED:
         return _bundled(name)
@@ -118,48 +133,59 @@ def _locate(name: str) -> Path | str:
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"model {name[:80]!r} is not known, and no usable path: {error}") from error
     if is_folder:
-        if not (path / "model_index.json").is_file():
-            raise ModelError(f"{name} has no model_index.json: it is not a diffusers pipeline directory")
+        if not (path / INDEX).is_file():
+            raise ModelError(f"{name} has no {INDEX}: it is not a diffusers pipeline directory")
         return path
     if is_file:
-        if path.suffix != ".safetensors":
-            raise ModelError(f"{name} is not a .safetensors checkpoint; single files of other kinds are not loaded")
+        checkpoints.require_readable(path)
         return path
     if name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise ModelError(
             f"model {name!r} is not known: it is neither bundled ({', '.join(BUNDLED)}) nor a directory nor a "
-            ".safetensors file here, and a model hub name has the form owner/name"
+            f".safetensors file here, and a model hub name has the form owner/name{_meant(name)}"
         )
     return name
 
 
-def _single_file_class(path: Path) -> Any:
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is not a readable safetensors file ({error}); it may be damaged or cut short"
-        ) from error
-    if any(key.startswith("conditioner.embedders.1.") for key in keys):
-        return StableDiffusionXLPipeline
-    if any(key.startswith("cond_stage_model.") for key in keys):
-        return StableDiffusionPipeline
-    raise ModelError(f"{path} is not a Stable Diffusion or SDXL checkpoint with its text encoders")
-
-
-def _why_not_loaded(name: str | os.PathLike[str], source: Path | str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) <= 200 else f"{reason[:200]}..."
-    if isinstance(source, Path):
-        return f"model {str(name)!r} cannot be loaded: {reason}"
-    return (
-        f"model {source!r} cannot be loaded from the model hub or its cache: {reason} "
-        "Offline, download it elsewhere and give the directory, or use the bundled model: mini"
+def _meant(name: str) -> str:
+    """A question, where the catalogue knows a model that is called so but for its owner."""
+    full = next(
+        (entry.name for entry in catalogue.MODELS if entry.name.rpartition("/")[2].lower() == name.lower()), None
     )
+    return "" if full is None else f"; did you mean {full}?"
+
+
+def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tuple[adapters.Lora, ...]:
+    """The LoRA weights asked for, those of a bundled adapter first."""
+    several = [] if wanted is None else list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    named = [*([] if bundled is None else [bundled]), *several]
+    return adapters.find(
+        [_bundled(one) if isinstance(one, str) and BUNDLED.get(one) else one for one in named], options
+    )
+
+
+def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    """The pipeline in a folder, after a look at whether it is whole.
+
+    diffusers does not look: without its files a tokenizer, for one, loads all the same and knows no words.
+    """
+    from diffusers import DiffusionPipeline
+
+    given = {**dict.fromkeys(absent_parts(folder)), **options}
+    missing = missing_parts(folder, given.get("variant"), given)
+    if missing and "variant" not in given and not missing_parts(folder, "fp16", given):
+        log.info("%s has its weights as the variant fp16; loading that", name)
+        given["variant"] = "fp16"
+    elif missing:
+        raise ModelError(f"model {name!r} is not whole: {folder} lacks {', '.join(missing)}; download it again")
+    return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
+
+
+def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -> None:
+    """Load LoRA weights, and exchange the scheduler for the one asked for, or for that of the LoRA."""
+    adapters.apply(pipe, loras, with_scheduler=scheduler is None)
+    if scheduler is not None:
+        pipe.scheduler = exchanged(pipe.scheduler, scheduler)
 
 
 def _make_invertible(pipe: Any) -> None:

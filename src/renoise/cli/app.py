@@ -53,8 +53,11 @@ def edit(
     preset: o.PresetName = None,
     edit_losses: o.EditLosses = None,
     noise_correction: o.NoiseCorrection = None,
+    fit: o.PictureFit = None,
     original: o.Original = None,
     model: o.Model = None,
+    lora: o.Lora = None,
+    sampler: o.Sampler = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     force: o.Force = False,
@@ -79,9 +82,9 @@ def edit(
         compare=compare,
         original=original,
         force=force,
-        model=ModelChoice(model, device, dtype),
+        model=ModelChoice(model, device, dtype, tuple(lora or ()), sampler),
         settings=InversionSettings(
-            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction
+            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction, fit
         ),
         reporting=Reporting(json, quiet, debug),
     )
@@ -102,7 +105,10 @@ def invert(
     preset: o.PresetName = None,
     edit_losses: o.EditLosses = None,
     noise_correction: o.NoiseCorrection = None,
+    fit: o.PictureFit = None,
     model: o.Model = None,
+    lora: o.Lora = None,
+    sampler: o.Sampler = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     json: o.Json = False,
@@ -121,9 +127,9 @@ def invert(
         negative_prompt=negative_prompt,
         output=output,
         compare=compare,
-        model=ModelChoice(model, device, dtype),
+        model=ModelChoice(model, device, dtype, tuple(lora or ()), sampler),
         settings=InversionSettings(
-            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction
+            steps, renoise, strength, inversion_guidance, seed, preset, edit_losses, noise_correction, fit
         ),
         reporting=Reporting(json, quiet, debug),
     )
@@ -136,6 +142,7 @@ def reconstruct(
     compare: o.Compare = None,
     original: o.Original = None,
     model: o.Model = None,
+    lora: o.Lora = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     force: o.Force = False,
@@ -155,7 +162,7 @@ def reconstruct(
         compare=compare,
         original=original,
         force=force,
-        model=ModelChoice(model, device, dtype),
+        model=ModelChoice(model, device, dtype, tuple(lora or ())),
         reporting=Reporting(json, quiet, debug),
     )
 
@@ -187,6 +194,8 @@ def evaluate(
     clip: o.ClipFolder = None,
     dino: o.DinoFolder = None,
     model: o.Model = None,
+    lora: o.Lora = None,
+    sampler: o.Sampler = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     json: o.Json = False,
@@ -208,6 +217,22 @@ def evaluate(
         seed=0 if seed is None else seed,
         clip=clip,
         dino=dino,
-        model=ModelChoice(model, device, dtype),
+        model=ModelChoice(model, device, dtype, tuple(lora or ()), sampler),
         reporting=Reporting(json, quiet, debug),
     )
+
+
+@app.command()
+def models(
+    name: o.ModelName = None,
+    json: o.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No change: the list is the result.")] = False,
+    debug: o.Debug = False,
+) -> str:
+    """List well-known models, what they need and allow, and which are on this machine.
+
+    For example: renoise models stabilityai/sdxl-turbo
+    """
+    from renoise.cli import models as listing
+
+    return listing.models(name, json=json)

@@ -14,6 +14,8 @@ from renoise.cli import destinations, report
 from renoise.cli.compare import side_by_side
 from renoise.cli.failures import UsageError
 from renoise.cli.options import InversionSettings, ModelChoice, Reporting
+from renoise.cli.silence import remarks
+from renoise.cli.terminal import Terminal
 from renoise.cli.work import Quality, Work, load_single_inversion, working
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from renoise.inversion import Inversion
 
 INVERSION_SUFFIX = ".safetensors"
+# Of how many times the model's own area one should know beforehand.
+_FAR_LARGER = 4
 Panel = tuple[str, str, "Image.Image"]
 
 
@@ -58,7 +62,7 @@ def edit(
         _require_guidance(guidance)
     goal = destinations.for_edits(output, source, targets)
     _check_files([*goal.files, *_some(compare)], [source, *_some(original)], compare)
-    picture = None if inverted and original is None else _read_picture(original or source)
+    picture = None if inverted and original is None else _read_picture(original or source, reporting)
     inversion = load_single_inversion(source) if inverted else None
 
     with working(model, reporting) as work:
@@ -86,7 +90,9 @@ def edit(
         source,
         inversion,
         work,
-        outputs=[{"path": str(path), "prompt": target} for path, target in zip(goal.files, targets, strict=True)],
+        outputs=[
+            report.output(path, target, image) for path, target, image in zip(goal.files, targets, edited, strict=True)
+        ],
         compare=compare,
         quality=quality,
         seconds=seconds,
@@ -114,7 +120,7 @@ def invert(
     path = Path(f"{source.stem}{INVERSION_SUFFIX}" if output is None else output)
     destinations.require_inversion_path(path)
     _check_files([path, *_some(compare)], [source], compare)
-    picture = _read_picture(source)
+    picture = _read_picture(source, reporting)
 
     with working(model, reporting) as work:
         inversion = _invert(work, picture, prompt or "", negative_prompt, work.config(settings), settings)
@@ -154,23 +160,24 @@ def reconstruct(
     path = Path(f"{source.stem}.reconstructed.png" if output is None else output)
     destinations.require_picture_path(path)
     _check_files([path, *_some(compare)], [source, *_some(original)], compare)
-    picture = None if original is None else _read_picture(original)
+    picture = None if original is None else _read_picture(original, reporting)
     inversion = load_single_inversion(source)
 
     with working(model, reporting) as work:
         again = work.reconstruct(inversion, force=force)
         quality = None if picture is None else work.quality(inversion, again, picture)
         panels = _panels(inversion, picture, again)
+        drawn = _picture(inversion, again)
         seconds = work.seconds
 
-    _save_pictures([(path, _picture(again))])
+    _save_pictures([(path, drawn)])
     _save_comparison(compare, panels)
     document = report.document(
         "reconstruct",
         source,
         inversion,
         work,
-        outputs=[{"path": str(path), "prompt": inversion.prompt}],
+        outputs=[report.output(path, _only(inversion.prompt), drawn)],
         compare=compare,
         quality=quality,
         seconds=seconds,
@@ -211,10 +218,11 @@ def _check_files(outputs: Sequence[Path], inputs: Sequence[Path], compare: Path 
     destinations.require_apart(outputs, inputs)
 
 
-def _read_picture(path: Path) -> Image.Image:
+def _read_picture(path: Path, reporting: Reporting) -> Image.Image:
     from renoise import images
 
-    return images.load(path)
+    with remarks(Terminal(reporting.quiet).note, debug=reporting.debug):
+        return images.load(path)
 
 
 def _invert(
@@ -225,7 +233,13 @@ def _invert(
     config: InversionConfig,
     settings: InversionSettings,
 ) -> Inversion:
-    inversion = work.invert(picture, prompt, negative_prompt, config)
+    height, width = work.editor.size
+    if settings.fit == "keep" and picture.height * picture.width > _FAR_LARGER * height * width:
+        work.note(
+            f"--fit keep: the model is made for {width} x {height}; at {picture.width} x {picture.height} it is slow, "
+            "takes much memory, and may draw things twice"
+        )
+    inversion = work.invert(picture, prompt, negative_prompt, config, fit=settings.fit or "crop")
     if settings.noise_correction and inversion.noise is None:
         work.note(f"--noise-correction has no effect: {inversion.scheduler['class']} adds no noise in its steps")
     return inversion
@@ -246,8 +260,13 @@ def _panels(inversion: Inversion, picture: Image.Image | None, again: Tensor | N
     from renoise import images
 
     prompt = _only(inversion.prompt)
-    source = [] if picture is None else [("source", prompt, images.crop_to(picture, inversion.size))]
-    return source if again is None else [*source, ("reconstruction", prompt, _picture(again))]
+    fit, panels = inversion.fits[0], []
+    if picture is not None:
+        seen = images.refit(picture, fit, inversion.size)
+        panels.append(("source", prompt, images.unfit(seen, fit)))
+    if again is not None:
+        panels.append(("reconstruction", prompt, _picture(inversion, again)))
+    return panels
 
 
 def _only(prompt: str | Sequence[str]) -> str:
@@ -255,10 +274,11 @@ def _only(prompt: str | Sequence[str]) -> str:
     return prompt if isinstance(prompt, str) else prompt[0]
 
 
-def _picture(pixels: Tensor) -> Image.Image:
+def _picture(inversion: Inversion, pixels: Tensor) -> Image.Image:
+    """What the model drew, in the shape in which it is shown and written."""
     from renoise import images
 
-    return images.to_pictures(pixels)[0]
+    return images.unfit(images.to_pictures(pixels)[0], inversion.fits[0])
 
 
 def _save_pictures(pictures: Any) -> None:

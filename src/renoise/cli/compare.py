@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_COLUMNS = 4
-# Smaller pictures are enlarged to about this, because a label below 128 pixels would be a column of single words.
-_READABLE_SIDE = 320
+# Smaller pictures are enlarged to about this, larger ones than that are scaled down to it.
+_READABLE_SIDE, _LARGEST_SIDE = 320, 1024
+# A label below less would be a column of single words.
+_NARROWEST = 256
 _MOST_LINES = 6
 _BACKGROUND, _INK, _FAINT, _FRAME = "white", "black", "#666666", "#cccccc"
 
@@ -20,13 +22,13 @@ def side_by_side(pictures: Sequence[tuple[str, str, Image.Image]]) -> Image.Imag
     """Pictures in rows of at most four, each with a title and a text below it.
 
     Args:
-        pictures: (title, text, picture) of each; all of one size.
+        pictures: (title, text, picture) of each, of any size and shape.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    first = pictures[0][2]
-    factor = max(1, round(_READABLE_SIDE / max(first.size)))
-    width, height = first.width * factor, first.height * factor
+    shown = [_shown(picture) for _, _, picture in pictures]
+    width = max(_NARROWEST, *(picture.width for picture in shown))
+    height = max(picture.height for picture in shown)
     size = max(13, width // 20)
     # Only a Pillow without FreeType returns a font of another class: its fixed one.
     font = ImageFont.load_default(size)
@@ -51,10 +53,11 @@ def side_by_side(pictures: Sequence[tuple[str, str, Image.Image]]) -> Image.Imag
     for row in range(rows):
         for column in range(min(columns, len(pictures) - row * columns)):
             index = row * columns + column
-            title, _, picture = pictures[index]
+            title, picture = pictures[index][0], shown[index]
             x = margin + column * (width + margin)
-            sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), (x, y))
-            draw.rectangle((x, y, x + width - 1, y + height - 1), outline=_FRAME)
+            left, top = x + (width - picture.width) // 2, y + (height - picture.height) // 2
+            sheet.paste(picture, (left, top))
+            draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=_FRAME)
             top = y + height + margin // 2
             for number, line in enumerate([title, *texts[index]]):
                 draw.text((x, top + number * line_height), line, fill=_FAINT if number else _INK, font=font)
@@ -90,6 +93,19 @@ def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
     if len(lines) > _MOST_LINES:
         lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1][:-3]}..."]
     return lines
+
+
+def _shown(picture: Image.Image) -> Image.Image:
+    """In a size to look at: small pictures with their pixels enlarged, large ones scaled down."""
+    from PIL import Image
+
+    longest = max(picture.size)
+    factor = max(1, round(_READABLE_SIDE / longest))
+    if longest <= _LARGEST_SIDE:
+        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    scale = _LARGEST_SIDE / longest
+    smaller = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(smaller, Image.Resampling.LANCZOS)
 
 
 def _columns(count: int) -> int:

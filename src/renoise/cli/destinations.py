@@ -127,4 +127,5 @@ def _require_folder(path: Path) -> bool:
 def _same_file(a: Path, b: Path) -> bool:
     if a.exists() and b.exists():
         return a.samefile(b)
-    return a.resolve() == b.resolve()
+    # Where they would be. Unlike `Path.resolve` it does not mind links that lead back to themselves.
+    return os.path.realpath(a) == os.path.realpath(b)

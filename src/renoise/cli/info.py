@@ -35,6 +35,7 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
         "pictures": inversion.batch_size,
         **report.settings(inversion),
         "original_size": [list(fit.original_size) for fit in inversion.fits],
+        "box": [None if fit.box is None else list(fit.box) for fit in inversion.fits],
         "latents": list(inversion.latents.shape),
         "stochastic": inversion.noise is not None,
         "latent_deviation": float(inversion.latents.std()),
@@ -59,6 +60,7 @@ def _lines(facts: dict[str, Any]) -> str:
         "prompt": _text(facts["prompt"]),
         "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
         "picture": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
+        "fit": _fit(facts["fit"], facts["box"]),
         "model": f"{facts['model'] or 'unnamed'}, {facts['prediction']} prediction "
         f"(fingerprint {facts['model_fingerprint']})",
         "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
@@ -75,6 +77,11 @@ def _lines(facts: dict[str, Any]) -> str:
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _fit(mode: str, boxes: list[list[int] | None]) -> str:
+    sizes = ", ".join(f"{box[3]} x {box[2]}" for box in boxes if box is not None)
+    return f"{mode}, in {sizes} of it" if sizes else "none, latents came" if mode == "latents" else mode
 
 
 def _losses(losses: dict[str, Any] | None) -> str:

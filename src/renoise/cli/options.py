@@ -54,6 +54,15 @@ class Preset(StrEnum):
     reverse = "reverse"
 
 
+class FitMode(StrEnum):
+    """How a picture is brought to the model's size (`renoise.images.FITS`)."""
+
+    crop = "crop"
+    pad = "pad"
+    stretch = "stretch"
+    keep = "keep"
+
+
 class RunName(StrEnum):
     """The comparisons of `renoise evaluate` (`renoise.evaluation.runs.RUNS`)."""
 
@@ -185,6 +194,30 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="NAME",
+        help="LoRA weights for the model: a folder, a .safetensors file or a model hub name such as "
+        "latent-consistency/lcm-lora-sdxl. Give it again for more.",
+        show_default=False,
+    ),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="The sampler for pictures, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
+        "flow-euler. An inversion is drawn with the one that inverted it.",
+        show_default=False,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="A model to tell all about; its last part is enough.", show_default=False),
+]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps; by default the best one here.")
 ]
@@ -245,6 +278,16 @@ NoiseCorrection = Annotated[
         show_default=False,
     ),
 ]
+PictureFit = Annotated[
+    FitMode | None,
+    typer.Option(
+        "--fit",
+        help="How a picture comes to the model's size: crop (the default) takes the middle of it, pad the whole of it "
+        "and continues its edges, stretch the whole of it out of shape, keep leaves it at its own size. After pad and "
+        "keep, what is written has the picture's size.",
+        show_default=False,
+    ),
+]
 Strength = Annotated[
     float | None,
     typer.Option(
@@ -288,11 +331,13 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model to load, and where."""
+    """Which model to load, and where; its adapters and its sampler."""
 
     name: str | None = None
     device: str | None = None
     dtype: str | None = None
+    lora: tuple[str, ...] = ()
+    sampler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +352,7 @@ class InversionSettings:
     preset: str | None = None
     edit_losses: bool | None = None
     noise_correction: float | None = None
+    fit: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -320,6 +366,7 @@ class InversionSettings:
             "--preset": self.preset,
             "--edit-losses" if self.edit_losses else "--no-edit-losses": self.edit_losses,
             "--noise-correction": self.noise_correction,
+            "--fit": self.fit,
         }
         return [name for name, value in names.items() if value is not None]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from renoise.cli.work import Quality, Work
     from renoise.inversion import Inversion
 
@@ -68,8 +70,14 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         "edit_losses": None if config.edit_losses is None else asdict(config.edit_losses),
         "noise_correction": None if config.noise_correction is None else asdict(config.noise_correction),
         "seed": inversion.seed,
+        "fit": inversion.fits[0].mode,
         "size": list(inversion.size),
     }
+
+
+def output(path: Path, prompt: str, picture: Image.Image) -> dict[str, Any]:
+    """A picture that was written, as data; its size is (height, width)."""
+    return {"path": str(path), "prompt": prompt, "size": [picture.height, picture.width]}
 
 
 def residual(inversion: Inversion) -> dict[str, float]:

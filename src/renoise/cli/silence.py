@@ -6,9 +6,32 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 _TRUNCATED = re.compile(r"input was truncated because .* up to (?P<limit>\d+) tokens: (?P<rest>.*)", re.DOTALL)
+
+
+@contextmanager
+def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[logging.Handler]:
+    """Pass renoise's own remarks on to the user, and keep Python's warnings back.
+
+    Args:
+        note: shows a line to the user.
+        debug: let Python warn.
+    """
+    handler = _Passing(note)
+    ours = logging.getLogger("renoise")
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+            yield handler
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
 
 
 @contextmanager
@@ -21,21 +44,8 @@ def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iter
         note: shows a line to the user.
         debug: let the libraries talk.
     """
-    handler = _Passing(note)
-    ours = logging.getLogger("renoise")
-    level = ours.level
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    try:
-        if debug:
-            yield
-        else:
-            with warnings.catch_warnings(), _hushed(handler):
-                warnings.simplefilter("ignore")
-                yield
-    finally:
-        ours.removeHandler(handler)
-        ours.setLevel(level)
+    with remarks(note, debug=debug) as handler, nullcontext() if debug else _hushed(handler):
+        yield
 
 
 @contextmanager

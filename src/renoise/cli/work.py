@@ -75,25 +75,31 @@ class Work:
 
     def edit_guidance(self, config: InversionConfig, given: float | None) -> float:
         """The guidance scale of an edit: the one given, a guided inversion's own, or what suits the model."""
-        from renoise.config import InversionConfig, edit_guidance
+        from renoise.defaults import edit_guidance_for
 
         if given is not None:
             return given
         if config.guidance_scale > 1.0:
             return config.guidance_scale
-        return edit_guidance(InversionConfig.for_pipeline(self.editor.pipe))
+        return edit_guidance_for(self.editor.pipe)
 
     def note(self, text: str) -> None:
         """Say something in a line of its own, on standard error."""
         self._terminal.note(text)
 
     def invert(
-        self, picture: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig
+        self,
+        picture: Image.Image,
+        prompt: str,
+        negative_prompt: str | None,
+        config: InversionConfig,
+        *,
+        fit: str = "crop",
     ) -> Inversion:
         """The noise of a picture."""
         with self._terminal.stage("inverting") as stage:
             inversion = self.editor.invert(
-                picture, prompt, config=config, negative_prompt=negative_prompt, progress=stage
+                picture, prompt, config=config, negative_prompt=negative_prompt, fit=fit, progress=stage
             )
             self.passes["inversion"] += inversion.network_passes
         return inversion
@@ -114,7 +120,7 @@ class Work:
         negative_prompt: str | None,
         force: bool = False,
     ) -> list[Image.Image]:
-        """The picture drawn with each of the prompts.
+        """The picture drawn with each of the prompts, in the shape in which it is written.
 
         One after the other: they need the memory of a single picture, and none depends on its neighbours.
         """
@@ -134,22 +140,23 @@ class Work:
                     force=force,
                 )
                 self.passes["editing"] += stage.passes
-            edited += images.to_pictures(pixels)
+            edited += [images.unfit(image, inversion.fits[0]) for image in images.to_pictures(pixels)]
         return edited
 
     def quality(self, inversion: Inversion, reconstruction: Tensor, picture: Image.Image) -> Quality:
-        """Compare a reconstruction with the picture and with the autoencoder's round trip."""
+        """Compare a reconstruction with the picture and with the autoencoder's round trip, as the model sees them."""
         from renoise import images
 
         again = reconstruction.cpu()
-        fitted = images.crop_to(picture, inversion.size)
+        fitted = images.refit(picture, inversion.fits[0], inversion.size)
         truth = images.to_tensor([fitted])
         against_picture = float(images.psnr(again, truth))
-        if self.editor.size != inversion.size:
-            # The round trip is known at the model's own size only.
-            return Quality(against_picture, None, None)
         with self._terminal.stage("measuring"):
-            round_trip = self.editor.decode(self.editor.encode(fitted), "pt").cpu()
+            # It was fitted already, in whatever way.
+            round_trip = self.editor.decode(self.editor.encode(fitted, fit="keep"), "pt").cpu()
+        if round_trip.shape != again.shape:
+            # Another model, by force, whose latent grid is a coarser one.
+            return Quality(against_picture, None, None)
         return Quality(against_picture, float(images.psnr(again, round_trip)), float(images.psnr(round_trip, truth)))
 
 
@@ -160,6 +167,7 @@ def working(choice: ModelChoice, reporting: Reporting) -> Iterator[Work]:
     Raises:
         ModelError: if the model cannot be found or loaded.
         ConfigError: if the device is not there.
+        SchedulerError: if the sampler is unknown, or is made for another kind of model.
     """
     name = DEFAULT_MODEL if choice.name is None else choice.name
     with ExitStack() as stack:
@@ -171,7 +179,9 @@ def working(choice: ModelChoice, reporting: Reporting) -> Iterator[Work]:
             stack.enter_context(quiet_libraries(terminal.note, debug=reporting.debug))
             from renoise.editor import Editor
 
-            editor = Editor.from_pretrained(name, dtype=choice.dtype, device=choice.device)
+            editor = Editor.from_pretrained(
+                name, dtype=choice.dtype, device=choice.device, lora=list(choice.lora) or None, sampler=choice.sampler
+            )
         yield Work(editor, name, terminal, time.perf_counter() - started)
 
 

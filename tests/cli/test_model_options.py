@@ -1,0 +1,51 @@
+"""`--lora` and `--sampler`: they reach the model, and what is wrong with them is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renoise import Inversion
+from written import folder_of, lora_for
+
+Renoise = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tiny pipelines are written."""
+    return tmp_path_factory.mktemp("tiny")
+
+
+def test_a_picture_is_inverted_with_both_and_drawn_again_with_the_lora(renoise: Renoise, tiny: Path) -> None:
+    model = ["--model", folder_of("sd15-ddim", tiny), "--device", "cpu"]
+    lora = ["--lora", lora_for("sd15-ddim", tiny)]
+    done = renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", *model, *lora, "--sampler", "lcm")
+    assert done.code == 0, done.err
+    assert Inversion.load("cat.safetensors").scheduler["class"] == "LCMScheduler"
+    assert renoise("reconstruct", "cat.safetensors", *model, *lora).code == 0
+    assert renoise("edit", "cat.safetensors", "--to", "a dog", *model, *lora).code == 0
+    assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model).error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sampler", "dpm"], "sampler 'dpm' is unknown; use one of ddim"),
+        (["--sampler", "flow-euler"], "two kinds of models"),
+        (["--lora", "nowhere"], "LoRA 'nowhere' is not known"),
+        (["--lora", "cat.png"], "not a .safetensors"),
+    ],
+)
+def test_what_is_wrong_is_one_line(renoise: Renoise, tiny: Path, options: list[str], words: str) -> None:
+    model = ["--model", folder_of("sd15-ddim", tiny), "--device", "cpu"]
+    done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", *model, *options)
+    assert done.code == 1
+    assert words in done.error
+
+
+def test_reconstructing_takes_no_sampler(renoise: Renoise, inverted: Path) -> None:
+    assert renoise("reconstruct", inverted, "--sampler", "lcm").code == 2
