@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from renoise import ConfigError, Editor, ModelError
 from renoise.backbones import hub
+from renoise.backbones.loading import resolve_dtype
 from written import folder_of, in_cache
 
 
@@ -370,3 +371,18 @@ def test_what_the_catalogue_knows_to_be_no_pipeline_is_refused_unasked(
     monkeypatch.setattr(hub, "ask", lambda *args: pytest.fail("the hub was asked"))
     with pytest.raises(ModelError, match=words):
         Editor.from_pretrained(name, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "family", "expected"),
+    [
+        ("cpu", "flux", torch.float32),
+        ("cuda", "sd", torch.float16),
+        ("cuda", None, torch.float16),
+        ("cuda", "sd3", torch.bfloat16),
+        ("mps", "flux", torch.bfloat16),
+    ],
+)
+def test_the_precision_suits_the_device_and_the_family(device: str, family: str | None, expected: torch.dtype) -> None:
+    assert resolve_dtype(None, torch.device(device), family) == expected
+    assert resolve_dtype("float16", torch.device(device), family) == torch.float16

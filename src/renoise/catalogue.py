@@ -30,12 +30,14 @@ class Family:
         title: what people call it.
         pipelines: diffusers' classes for them.
         samplers: short names of the samplers that suit its kind of model.
+        dtype: in which its networks are loaded on a GPU unless told otherwise: T5 overflows in float16.
     """
 
     name: str
     title: str
     pipelines: tuple[str, ...]
     samplers: tuple[str, ...]
+    dtype: str = "float16"
 
 
 # Short names of samplers, and their classes in diffusers: those of `renoise.schedulers.SHORT_NAMES`, without torch.
@@ -73,8 +75,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "Stable Diffusion 3 and 3.5",
                 ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"),
                 ("flow-euler",),
+                "bfloat16",
             ),
-            Family("flux", "FLUX.1", ("FluxPipeline", "FluxImg2ImgPipeline"), ("flow-euler",)),
+            Family("flux", "FLUX.1", ("FluxPipeline", "FluxImg2ImgPipeline"), ("flow-euler",), "bfloat16"),
         )
     }
 )
@@ -296,6 +299,7 @@ MODELS: tuple[Entry, ...] = (
         Weights(2.085, _SD3_TEXT, _VAE_16),
         None,
         gated=True,
+        dtype="bfloat16",
     ),
     Entry(
         "stabilityai/stable-diffusion-3.5-medium",

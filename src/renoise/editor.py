@@ -17,7 +17,7 @@ from renoise import images
 from renoise.backbones import backbone_for
 from renoise.backbones.base import Condition, Request
 from renoise.backbones.fingerprint import fingerprint, same_model
-from renoise.backbones.loading import load_pipeline, resolve_device, resolve_dtype
+from renoise.backbones.loading import load_pipeline, resolve_device
 from renoise.checks import require_finite, require_latents, require_noise
 from renoise.config import InversionConfig
 from renoise.denoising import denoise_steps, joined, noise_for_steps
@@ -87,16 +87,19 @@ class Editor:
 
         Args:
             name: "mini" (the bundled model, offline), a pipeline directory, a .safetensors checkpoint, or a hub name.
-            dtype: of the networks; None is float16 on a GPU, float32 on a CPU.
+            dtype: of the networks; None is float32 on a CPU and, on a GPU, float16, or bfloat16 for SD3 and Flux, whose
+                text encoder overflows in float16.
             device: None is the best one here.
-            options: passed on to diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
+            options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, or a list of them; `sampler`,
+                such as "euler" or "lcm", in place of the model's own; `config`, the folder of a pipeline of the same
+                kind, for a single file on a machine without network. The rest is passed on to diffusers'
+                `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
 
         Raises:
             ModelError: if the model cannot be found or loaded.
             ConfigError: if device or dtype is unknown or not available.
         """
-        target = resolve_device(device)
-        return cls(load_pipeline(name, target, resolve_dtype(dtype, target), **options), name=os.fspath(name))
+        return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
 
     def with_scheduler(self, name: str, **changes: Any) -> Editor:
         """An editor of the same networks that samples otherwise; this one and its pipeline stay as they are.
@@ -496,11 +499,11 @@ class Editor:
                 f"{self._backbone.latent_channels}: load the model that made the inversion"
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
-            made_with = "another model (or other adapters)" if inversion.model is None else repr(inversion.model)
+            made_with = "another model" if inversion.model is None else repr(inversion.model)
             here = "the one loaded" if self.name is None else repr(self.name)
             raise ModelError(
-                f"the inversion was made with {made_with}, which is not {here} as it is now; load that model, "
-                "or pass force=True to edit with this one all the same"
+                f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
+                "adapters; load that model, or pass force=True to edit with this one all the same"
             )
 
     def _require_finite(self, tensor: Tensor, what: str) -> None:

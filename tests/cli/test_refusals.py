@@ -155,6 +155,7 @@ def test_outputs_that_cannot_be_written(
         (["edit", "tree.safetensors", "--to", "b", "--preset", "reverse"], "--preset cannot be given"),
         (["edit", "tree.safetensors", "--to", "b", "--no-edit-losses"], "--no-edit-losses cannot be given"),
         (["edit", "tree.safetensors", "--to", "b", "--fit", "pad"], "--fit cannot be given"),
+        (["edit", "tree.safetensors", "--to", "b", "--sampler", "ddim"], "--sampler cannot be given"),
         (
             ["edit", "cat.png", "-p", "a", "--to", "b", "--negative-source", "--negative-prompt", "c"],
             "give one of them",

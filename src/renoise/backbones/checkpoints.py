@@ -165,6 +165,16 @@ def recognise(path: Path) -> Kind:
     return _Names(shapes).kind()
 
 
+def family_of(path: Path) -> str | None:
+    """The family of the model in a single file; None if it is none that can be loaded.
+
+    Raises:
+        ModelError: if it is no readable .safetensors file.
+    """
+    layout = recognise(path).layout
+    return None if layout is None else layout.family
+
+
 def load(path: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
     """The pipeline in a single file.
 

@@ -13,7 +13,7 @@ import torch
 from renoise import catalogue
 from renoise.backbones import checkpoints, hub
 from renoise.backbones import lora as adapters
-from renoise.downloads import INDEX, absent_parts, missing_parts
+from renoise.downloads import INDEX, absent_parts, family_in, missing_parts
 from renoise.errors import ConfigError, ModelError, RenoiseError
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
@@ -42,14 +42,21 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
-def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The floating-point type asked for; by default float16 on a GPU and float32 on a CPU.
+def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device, family: str | None = None) -> torch.dtype:
+    """The floating-point type asked for; by default float32 on a CPU and, on a GPU, what suits the family.
+
+    Args:
+        dtype: its name, or itself.
+        device: where the networks will be.
+        family: one of `renoise.catalogue.FAMILIES`; None is not known, which takes float16.
 
     Raises:
         ConfigError: if it is not one of float32, float16 and bfloat16.
     """
     if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.float16
+        if device.type == "cpu":
+            return torch.float32
+        return torch.float16 if family is None else DTYPES[catalogue.FAMILIES[family].dtype]
     resolved = DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved is None or resolved not in DTYPES.values():
         raise ConfigError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
@@ -59,7 +66,7 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
 def load_pipeline(
     name: str | os.PathLike[str],
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: str | torch.dtype | None = None,
     *,
     lora: Any = None,
     sampler: str | None = None,
@@ -70,7 +77,7 @@ def load_pipeline(
     Args:
         name: a bundled model, a pipeline's directory, a .safetensors checkpoint, or a hub name.
         device: where the networks go.
-        dtype: of the networks.
+        dtype: of the networks (see `resolve_dtype`).
         lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
             that holds scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
@@ -81,27 +88,29 @@ def load_pipeline(
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
         SchedulerError: if the sampler is unknown, or is made for another kind of model.
-        ConfigError: if `lora` is no name.
+        ConfigError: if `lora` is no name, or the dtype is unknown.
     """
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}")
     # What can be refused without the model is refused before it is loaded.
+    resolve_dtype(dtype, device)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
     loras = _loras(lora, None if base is None else os.fspath(name), options)
     try:
         if isinstance(source, Path) and source.is_file():
-            pipe = checkpoints.load(source, dtype, options)
+            family = checkpoints.family_of(source)
+            pipe = checkpoints.load(source, resolve_dtype(dtype, device, family), options)
         else:
             folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
-            pipe = _from_folder(folder, os.fspath(name), dtype, options)
+            pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family_in(folder)), options)
         _adapt(pipe, loras, scheduler)
     except RenoiseError:
         raise
     except Exception as error:  # diffusers and its hub client raise whatever they please: all of it means "not loaded"
         raise ModelError(f"model {str(name)!r} cannot be loaded: {hub.shortened(error)}") from error
-    if device.type == "cpu" and dtype == torch.float32 and hasattr(pipe, "unet") and hasattr(pipe, "vae"):
+    if device.type == "cpu" and hasattr(pipe, "unet") and hasattr(pipe, "vae") and pipe.unet.dtype == torch.float32:
         # Convolutions on a CPU are markedly faster with the channels last; only a pipeline of our own is changed so.
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)

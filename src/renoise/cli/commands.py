@@ -52,7 +52,7 @@ def edit(
     if not targets:
         raise UsageError('say with --to what the edited picture shall show, for example --to "a dog"')
     if inverted:
-        _refuse_stored(source, prompt, settings)
+        _refuse_stored(source, prompt, settings, model)
     else:
         _require_prompt(prompt)
         _refuse_original(original, source)
@@ -199,8 +199,9 @@ def _require_guidance(scale: float) -> None:
         raise UsageError(f"--negative-source has no effect with a guidance of {scale:g}; give --guidance above 1")
 
 
-def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings) -> None:
+def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings, model: ModelChoice) -> None:
     given = [*([] if prompt is None else ["--prompt"]), *settings.given]
+    given += [] if model.sampler is None else ["--sampler"]
     if given:
         raise UsageError(
             f"{', '.join(given)} cannot be given with {source}, which keeps its own; to change it, invert again"
