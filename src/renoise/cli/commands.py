@@ -39,6 +39,7 @@ def edit(
     negative_prompt: str | None,
     negative_source: bool,
     guidance: float | None,
+    true_cfg: float | None,
     output: str | None,
     compare: Path | None,
     original: Path | None,
@@ -59,7 +60,7 @@ def edit(
     if negative_source and negative_prompt is not None:
         raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
     if negative_source and guidance is not None:
-        _require_guidance(guidance)
+        _require_guidance(guidance, true_cfg)
     goal = destinations.for_edits(output, source, targets)
     _check_files([*goal.files, *_some(compare)], [source, *_some(original)], compare)
     picture = None if inverted and original is None else _read_picture(original or source, reporting)
@@ -69,7 +70,7 @@ def edit(
         config = work.config(settings) if inversion is None else inversion.config
         scale = work.edit_guidance(config, guidance)
         if negative_source:
-            _require_guidance(scale)
+            _require_guidance(scale, true_cfg)
         if inversion is None:
             if picture is None or prompt is None:  # both were required above
                 raise UsageError("a picture and its --prompt are needed")
@@ -77,7 +78,14 @@ def edit(
         again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
         if negative_source:
             negative_prompt = _only(inversion.prompt)
-        edited = work.edit(inversion, list(targets), guidance_scale=scale, negative_prompt=negative_prompt, force=force)
+        edited = work.edit(
+            inversion,
+            list(targets),
+            guidance_scale=scale,
+            true_cfg_scale=true_cfg,
+            negative_prompt=negative_prompt,
+            force=force,
+        )
         panels = _panels(inversion, picture, again)
         panels += [("edit", target, image) for target, image in zip(targets, edited, strict=True)]
         seconds = work.seconds
@@ -96,8 +104,11 @@ def edit(
         compare=compare,
         quality=quality,
         seconds=seconds,
-        guidance=scale,
-        negative_prompt=inversion.negative_prompt if negative_prompt is None else negative_prompt,
+        edit={
+            "guidance": scale,
+            "true_cfg": inversion.config.true_cfg_scale if true_cfg is None else true_cfg,
+            "negative_prompt": inversion.negative_prompt if negative_prompt is None else negative_prompt,
+        },
     )
     return _result(reporting, document, report.summary(work, quality, seconds, [*goal.files, *_some(compare)]))
 
@@ -194,8 +205,8 @@ def _require_prompt(prompt: str | None) -> None:
         raise UsageError('say with --prompt what the picture shows, for example --prompt "a cat"; it may be empty: ""')
 
 
-def _require_guidance(scale: float) -> None:
-    if scale <= 1.0:
+def _require_guidance(scale: float, true_cfg: float | None) -> None:
+    if scale <= 1.0 and (true_cfg is None or true_cfg <= 1.0):
         raise UsageError(f"--negative-source has no effect with a guidance of {scale:g}; give --guidance above 1")
 
 

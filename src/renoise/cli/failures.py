@@ -15,7 +15,13 @@ _OPTIONS = {
     "load that model, or pass force=True": "name that model with --model, or use --force",
     "num_steps=": "--steps ",
     "num_steps": "--steps",
+    "true_cfg_scale=": "--true-cfg ",
+    "true_cfg_scale": "--true-cfg",
+    "use guidance_scale": "use --guidance",
     "guidance_scale": "guidance",
+    'fit="crop"': "--fit crop",
+    'fit="pad", "crop" or "stretch"': "--fit pad, crop or stretch",
+    "or keep its autoencoder in float32: pipe.vae.to(torch.float32)": "or use a model whose autoencoder bears float16",
     "strength=": "--strength ",
     "with dtype float32 or bfloat16": "with --dtype float32 or --dtype bfloat16",
 }

@@ -317,7 +317,19 @@ Guidance = Annotated[
         min=0.0,
         callback=_finite,
         help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for "
-        "few-step models and what a guided inversion used.",
+        "few-step models, 3.5 for Flux dev, and what a guided inversion used.",
+    ),
+]
+TrueCfg = Annotated[
+    float | None,
+    typer.Option(
+        "--true-cfg",
+        metavar="G",
+        min=0.0,
+        callback=_finite,
+        help="Classifier-free guidance of the edit for models that have another kind built in (Flux): above 1 every "
+        "step costs two network passes, and negative prompts count.",
+        show_default=False,
     ),
 ]
 Seed = Annotated[

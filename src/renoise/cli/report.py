@@ -33,10 +33,9 @@ def document(
     compare: Path | None,
     quality: Quality | None,
     seconds: float,
-    guidance: float | None = None,
-    negative_prompt: Any = None,
+    edit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that a run did, as data; guidance and negative prompt are those of an edit."""
+    """Everything that a run did, as data; `edit` is what decided the edits, where there are any."""
     from renoise import __version__
 
     return {
@@ -45,7 +44,7 @@ def document(
         "model": work.model,
         "source": str(source),
         **settings(inversion),
-        **({} if guidance is None else {"guidance": guidance, "negative_prompt": negative_prompt}),
+        **(edit or {}),
         "outputs": list(outputs),
         "compare": None if compare is None else str(compare),
         "psnr": None if quality is None else asdict(quality),

@@ -117,6 +117,7 @@ class Work:
         targets: list[str],
         *,
         guidance_scale: float,
+        true_cfg_scale: float | None,
         negative_prompt: str | None,
         force: bool = False,
     ) -> list[Image.Image]:
@@ -134,6 +135,7 @@ class Work:
                     inversion,
                     target,
                     guidance_scale=guidance_scale,
+                    true_cfg_scale=true_cfg_scale,
                     negative_prompt=negative_prompt,
                     output_type="pt",
                     progress=stage,
