@@ -41,6 +41,8 @@ SCHEDULES: dict[str, tuple[int, dict[str, Any], bool]] = {
 class FlowView(StableDiffusionBackbone):
     """Stable Diffusion's epsilon prediction as the velocity of a flow."""
 
+    flow = True
+
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
         alphas = pipe.diffusion_scheduler.alphas_cumprod.double()

@@ -62,11 +62,10 @@ def filled(make: Callable[[], Any], device: torch.device, dtype: torch.dtype) ->
     with torch.device("meta"):
         network = make()
     network = network.to(dtype).to_empty(device=device).eval().requires_grad_(False)
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.normal_(std=0.02) if tensor.ndim > 1 else tensor.fill_(float(name.endswith("weight")))
-        else:
-            tensor.copy_(torch.arange(tensor.numel()).view_as(tensor))
+    for name, parameter in network.named_parameters():
+        parameter.normal_(std=0.02) if parameter.ndim > 1 else parameter.fill_(float(name.endswith("weight")))
+    for buffer in network.buffers():  # positions, which no checkpoint holds
+        buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
     return network
 
 

@@ -18,7 +18,7 @@ PROMPTS = ("a lion in the field", "a cat", "")
 
 def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch.Tensor:
     """Standard normal latents of a shape that is not square, so that height and width cannot be mixed up."""
-    shape = (count, editor._backbone.latent_channels, *size)
+    shape = (count, editor.model.backbone.latent_channels, *size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -43,9 +43,9 @@ def ours(
     editor: Editor, latents: torch.Tensor, prompts: Sequence[str], negatives: Sequence[str] | None, **request: Any
 ) -> torch.Tensor:
     """The latents that our denoising ends with, from the noises that the pipeline's call draws."""
-    size = editor._pixels(latents)
+    size = editor.model.pixels(latents)
     scheduler = editor.pipe.scheduler
-    steps = editor._steps(scheduler, InversionConfig(num_steps=NUM_STEPS), size)
+    steps = editor.model.steps(scheduler, InversionConfig(num_steps=NUM_STEPS), size)
     generator = torch.Generator().manual_seed(1)
     noise = torch.stack([torch.randn(latents.shape, generator=generator) for _ in steps])
     made = type(scheduler).from_config(scheduler.config)
@@ -53,8 +53,8 @@ def ours(
         made.set_timesteps(NUM_STEPS)
     z = latents * getattr(made, "init_noise_sigma", 1.0)
     with torch.no_grad():
-        condition = editor._backbone.condition(Request(prompts, negatives, size=size, **request))
-        for walked in denoise_steps(steps, editor._predict_with(condition), z, noise):
+        condition = editor.model.backbone.condition(Request(prompts, negatives, size=size, **request))
+        for walked in denoise_steps(steps, editor.model.predict_with(condition), z, noise):
             z = walked.latents
     return z
 

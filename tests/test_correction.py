@@ -66,11 +66,11 @@ def test_all_the_way_makes_every_stochastic_step_exact(
     assert inversion.trajectory is not None
     assert inversion.noise is not None
     steps = steps_for(editor.pipe.scheduler, 4, eta=eta)
-    condition = editor._backbone.condition(Request(["a lion", "a cat"], None, guidance_scale, inversion.size))
+    condition = editor.model.backbone.condition(Request(["a lion", "a cat"], None, guidance_scale, inversion.size))
     with torch.no_grad():
         for index, step in enumerate(steps):
             z, z_prev = inversion.trajectory[len(steps) - index], inversion.trajectory[len(steps) - index - 1]
-            reached = step.apply(z, editor._backbone.predict(z, step, condition), inversion.noise[index])
+            reached = step.apply(z, editor.model.backbone.predict(z, step, condition), inversion.noise[index])
             error = (reached - z_prev).flatten(1).norm(dim=1) / z_prev.flatten(1).norm(dim=1)
             assert not step.stochastic or float(error.max()) < 1e-5
 

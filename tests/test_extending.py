@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, ModelMixin
 from PIL import Image
 from torch import Tensor, nn
 
-from renoise import Editor, InversionConfig, Renoising
+from renoise import Editor, InversionConfig, ModelError, Renoising
 from renoise.backbones import FAMILIES, Condition, Embeddings, PipelineBackbone, Request
 from renoise.backbones.base import guided
 from renoise.steps import Step
@@ -52,21 +52,25 @@ class PainterBackbone(PipelineBackbone):
             {"letters": torch.tensor([ord(p[:1] or " ") % 256 for p in prompts])}
             for prompts in (request.prompts, negatives)
         )
-        return Condition(positive, negative if request.guidance_scale > 1.0 else None, request.guidance_scale)
+        guides = request.guidance_scale > 1.0
+        return self.as_condition(positive, negative if guides else None, request.guidance_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
-            prediction: Tensor = self.network(z * step.input_scale, step.timestep, embeddings["letters"])
-            return prediction
+            scaled = (z * step.input_scale).to(self.dtype)
+            prediction: Tensor = self.network(scaled, step.timestep, embeddings["letters"])
+            return prediction.float()
 
         return guided(network, latents, condition)
 
 
 def test_a_new_family_inverts_and_edits(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "PainterPipeline", PainterBackbone)
-    editor = Editor(PainterPipeline(Painter(), DDIMScheduler(clip_sample=False)))
+    editor, other = (Editor(PainterPipeline(Painter(), DDIMScheduler(clip_sample=False))) for _ in range(2))
     config = InversionConfig(num_steps=10, strength=0.5, renoising=Renoising(20), guidance_scale=1.5)
     inversion = editor.invert([picture, picture], ["a lion", "cat"], config=config, fit="pad")
     z_0 = editor.encode([picture, picture], fit="pad")
     torch.testing.assert_close(editor.reconstruct(inversion, "latent"), z_0, rtol=0.0, atol=1e-2)
     assert [edited.size for edited in editor.edit(inversion, "tiger")] == [(100, 80)] * 2
+    with pytest.raises(ModelError, match="in its weights"):
+        other.edit(inversion, "tiger")

@@ -13,6 +13,7 @@ from PIL import Image
 from parity import PROMPTS, ours, relative, start, theirs
 from renoise import ConfigError, EditLosses, Editor, InversionConfig, ModelError, Renoising, presets
 from renoise.backbones.flux import pack, unpack
+from renoise.defaults import edit_guidance_for
 from tiny_pipelines import BUILDERS
 
 # PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
@@ -99,7 +100,7 @@ def test_a_saved_pipeline_inverts_and_edits_by_path(name: str, tmp_path: Path, p
 def test_every_family_has_its_resolution(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     height, width = editor.size
-    grid = editor._backbone.latent_scale * editor._backbone.latent_multiple
+    grid = editor.model.backbone.latent_scale * editor.model.backbone.latent_multiple
     assert height % grid == width % grid == 0
 
 
@@ -116,14 +117,14 @@ def test_packing_is_the_pipelines_own() -> None:
 def test_latents_that_cannot_be_patched_are_refused(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     with pytest.raises(ConfigError, match="multiples of 2"):
-        editor.invert(latents=torch.zeros(1, editor._backbone.latent_channels, 8, 7))
+        editor.invert(latents=torch.zeros(1, editor.model.backbone.latent_channels, 8, 7))
 
 
 def test_pictures_beyond_the_positions_are_refused() -> None:
     editor = Editor(BUILDERS["sd3"]())
     most = editor.pipe.transformer.config.pos_embed_max_size * 2
     with pytest.raises(ConfigError, match="positions"):
-        editor.invert(latents=torch.zeros(1, editor._backbone.latent_channels, 2, most + 2))
+        editor.invert(latents=torch.zeros(1, editor.model.backbone.latent_channels, 2, most + 2))
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in FLUX])
@@ -179,7 +180,7 @@ def test_a_batch_gives_what_its_pictures_give_alone(name: str, picture: Image.Im
 def test_edit_losses_work_on_the_noise_that_a_velocity_implies(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     z_0 = start(editor, 1)
-    steps = editor._steps(editor.pipe.scheduler, InversionConfig(num_steps=8), editor._pixels(z_0))
+    steps = editor.model.steps(editor.pipe.scheduler, InversionConfig(num_steps=8), editor.model.pixels(z_0))
     noise = torch.randn(z_0.shape, generator=torch.Generator().manual_seed(2))
     for step in steps[1:]:
         noised = step.add_noise(z_0, noise)
@@ -195,7 +196,7 @@ def test_edit_losses_work_on_the_noise_that_a_velocity_implies(name: str) -> Non
 def test_larger_pictures_have_noisier_schedules(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     config = InversionConfig(num_steps=4)
-    small, large = (editor._steps(editor.pipe.scheduler, config, (side, side)) for side in (256, 1024))
+    small, large = (editor.model.steps(editor.pipe.scheduler, config, (side, side)) for side in (256, 1024))
     assert all(s.sigma < larger.sigma for s, larger in zip(small[1:], large[1:], strict=True))
 
 
@@ -209,8 +210,8 @@ def test_strength_rounds_as_the_image_to_image_pipeline_does(name: str) -> None:
     editor = Editor(image_to_image)
     for num_steps, strength in [(4, 0.3), (4, 0.5), (28, 0.6), (10, 0.99)]:
         config = InversionConfig(num_steps=num_steps, strength=strength)
-        made = editor._steps(pipe.scheduler, config, (64, 64))
-        options = editor._backbone.schedule(pipe.scheduler, num_steps, (64, 64))
+        made = editor.model.steps(pipe.scheduler, config, (64, 64))
+        options = editor.model.backbone.schedule(pipe.scheduler, num_steps, (64, 64))
         image_to_image.scheduler.set_timesteps(num_steps, **options)
         timesteps, _ = image_to_image.get_timesteps(num_steps, strength, "cpu")
         assert [step.timestep for step in made] == pytest.approx(timesteps.tolist(), rel=1e-5)
@@ -238,4 +239,35 @@ def test_each_family_finds_its_preset(name: str, preset: str) -> None:
 @pytest.mark.parametrize("name", ["lcm", "sdxl-lcm"])
 def test_an_lcm_is_inverted_at_a_guidance_that_it_was_trained_with(name: str) -> None:
     config = InversionConfig.for_pipeline(BUILDERS[name]())
-    assert config == replace(presets["lcm"], guidance_scale=8.5)
+    assert config == replace(presets["lcm"], guidance_scale=8.5 if name == "lcm" else 5.0)
+
+
+def test_families_know_pipelines_that_are_made_from_theirs() -> None:
+    for name, preset in [("flux-schnell", "flux-schnell"), ("sdxl", "sdxl"), ("sd3", "sd3")]:
+        pipe: Any = BUILDERS[name]()
+        pipe.__class__ = type("MyPipeline", (type(pipe),), {})
+        assert InversionConfig.for_pipeline(pipe) == presets[preset]
+        assert Editor(pipe).size == Editor(BUILDERS[name]()).size
+
+
+@pytest.mark.parametrize(("name", "guidance"), [("lcm", 8.5), ("sdxl-lcm", 5.0), ("flux-dev", 3.5), ("sd3", 1.5)])
+def test_edits_are_guided_as_the_pipeline_would_be(name: str, guidance: float) -> None:
+    assert edit_guidance_for(BUILDERS[name]()) == guidance
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux-dev", "sdxl"])
+def test_networks_that_are_shown_more_than_the_latent_are_refused(name: str) -> None:
+    pipe: Any = BUILDERS[name]()
+    network = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+    network.register_to_config(in_channels=network.config.in_channels + 9)
+    with pytest.raises(ModelError, match="fill models"):
+        Editor(pipe)
+
+
+def test_timesteps_are_those_of_the_pictures_size(picture: Image.Image) -> None:
+    editor = Editor(BUILDERS["flux-dev"]())
+    told: list[float] = []
+    config = InversionConfig(num_steps=3, renoising=Renoising(0))
+    inversion = editor.invert(picture, config=config, fit="keep", progress=lambda p: told.append(p.timestep))
+    assert editor.timesteps(config, inversion.size) == tuple(reversed(told))
+    assert editor.timesteps(config) != tuple(reversed(told))

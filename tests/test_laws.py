@@ -114,14 +114,14 @@ def test_noise_correction_makes_stochastic_steps_exact(case: Case, seed: int) ->
     inversion = inverted(editor, case, latents(seed), PROMPTS, keep_trajectory=True)
     steps = steps_for(case.scheduler, case.config.num_steps, eta=case.config.eta)
     assert inversion.trajectory is not None
-    condition = editor._backbone.condition(Request(PROMPTS, None, case.config.guidance_scale, inversion.size))
+    condition = editor.model.backbone.condition(Request(PROMPTS, None, case.config.guidance_scale, inversion.size))
     for index, step in enumerate(steps):
         if not step.stochastic:
             continue
         assert inversion.noise is not None
         z, z_prev = inversion.trajectory[len(steps) - index], inversion.trajectory[len(steps) - index - 1]
         with torch.no_grad():
-            reached = step.apply(z, editor._backbone.predict(z, step, condition), inversion.noise[index])
+            reached = step.apply(z, editor.model.backbone.predict(z, step, condition), inversion.noise[index])
         # what float32 leaves of terms of this size
         size = max(float(z_prev.norm()), abs(step.phi) * float(z.norm()))
         assert float((reached - z_prev).norm()) < 1e-5 * size, step

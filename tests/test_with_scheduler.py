@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
-from renoise import Editor, InversionConfig, Renoising, SchedulerError
+from parity import PROMPTS, ours, relative, start, theirs
+from renoise import Editor, Inversion, InversionConfig, Renoising, SchedulerError
 from renoise.schedulers import SUPPORTED
+from tiny_pipelines import BUILDERS
 
 CONFIG = InversionConfig(num_steps=3, renoising=Renoising(1))
 
@@ -64,3 +69,67 @@ def test_an_exchange_is_silent(
     capfd.readouterr()
     editor.with_scheduler("LCMScheduler").with_scheduler("EulerDiscreteScheduler").with_scheduler("DDIMScheduler")
     assert capfd.readouterr().err == ""
+
+
+def test_settings_that_were_never_chosen_can_be(tmp_path: Path) -> None:
+    # As SD 1.5's own configuration, which names no spacing.
+    pipe: Any = BUILDERS["sd15-ddim"]()
+    pipe.scheduler = DDIMScheduler.from_config({"beta_schedule": "scaled_linear", "clip_sample": False})
+    editor = Editor(pipe)
+    assert "timestep_spacing" in editor.pipe.scheduler.config["_use_default_values"]
+    assert editor.with_scheduler("DDIMScheduler", timestep_spacing="trailing").timesteps(CONFIG) == (999, 666, 332)
+    flow = Editor(BUILDERS["sd3"]()).with_scheduler("FlowMatchEulerDiscreteScheduler", stochastic_sampling=True)
+    assert flow.pipe.scheduler.config.stochastic_sampling is True
+
+
+def test_clipping_that_was_never_chosen_goes_as_well() -> None:
+    pipe: Any = BUILDERS["sd15-ddim"]()
+    pipe.scheduler = DDIMScheduler()
+    assert len(Editor(pipe).with_scheduler("DDPMScheduler").timesteps(CONFIG)) == 3
+
+
+def test_a_shift_that_was_set_later_is_kept(tmp_path: Path) -> None:
+    pipe: Any = BUILDERS["sd3"]()
+    pipe.scheduler.set_shift(7.0)
+    editor = Editor(pipe)
+    same = editor.with_scheduler("FlowMatchEulerDiscreteScheduler")
+    assert same.timesteps(CONFIG) == editor.timesteps(CONFIG)
+    assert editor.with_scheduler("FlowMatchEulerDiscreteScheduler", shift=1.0).timesteps(CONFIG) != same.timesteps(
+        CONFIG
+    )
+    z_0 = start(editor, 1)
+    inversion = editor.invert(latents=z_0, config=InversionConfig(num_steps=4, renoising=Renoising(12)))
+    inversion.save(tmp_path / "i.safetensors")
+    pipe.scheduler.set_shift(1.0)
+    loaded = Inversion.load(tmp_path / "i.safetensors")
+    assert relative(editor.reconstruct(loaded, "latent"), z_0) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "message"),
+    [
+        ("sd3", diffusers.DDIMScheduler, "another kind of model.*FlowMatchEulerDiscreteScheduler.from_config"),
+        ("flux-dev", diffusers.EulerDiscreteScheduler, "another kind of model.*FlowMatchEuler"),
+        ("sd3", diffusers.FlowMatchHeunDiscreteScheduler, "single affine steps.*FlowMatchEuler"),
+        ("flux-dev", diffusers.DPMSolverMultistepScheduler, "single affine steps.*FlowMatchEuler"),
+        ("sdxl", diffusers.FlowMatchEulerDiscreteScheduler, "another kind of model.*DDIMScheduler.from_config"),
+        ("sd15-ddim", diffusers.PNDMScheduler, "single affine steps.*DDIMScheduler.from_config"),
+    ],
+)
+def test_samplers_of_another_kind_are_refused_with_the_line_that_mends_it(
+    name: str, scheduler: Any, message: str
+) -> None:
+    pipe: Any = BUILDERS[name]()
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(SchedulerError, match=message):
+        Editor(pipe).invert(latents=start(Editor(pipe), 1), config=CONFIG)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize("name", ["sd3", "flux-dev"])
+def test_a_stochastic_flow_is_the_pipelines_own(name: str, scale: float) -> None:
+    editor = Editor(BUILDERS[name]()).with_scheduler("FlowMatchEulerDiscreteScheduler", stochastic_sampling=True)
+    latents = start(editor, 1)
+    torch.manual_seed(1)  # diffusers draws the noises of a flow from the global generator
+    expected = theirs(editor.pipe, latents, PROMPTS[:1], guidance_scale=scale)
+    assert relative(ours(editor, latents, PROMPTS[:1], None, guidance_scale=scale), expected) < 1e-4

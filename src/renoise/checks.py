@@ -10,6 +10,9 @@ from torch import Tensor
 
 from renoise.errors import ConfigError, NumericalError
 
+# What to do about numbers that came from outside.
+FINITE = "give finite values"
+
 
 def require_latents(latents: Any, channels: int, multiple: int = 1) -> None:
     """Raise a `ConfigError` for anything but latents (B, channels, h, w), h and w multiples of `multiple`."""
@@ -25,26 +28,17 @@ def require_noise(noise: Any, shape: Sequence[int]) -> None:
         raise ConfigError(f"noise must be a tensor (num_steps, B, C, h, w) = {tuple(shape)}, not {_found(noise)}")
 
 
-def require_finite(
-    tensor: Tensor, what: str, dtype: torch.dtype, *, network: str = "network", remedy: str | None = None
-) -> None:
-    """Raise a `NumericalError` that names the place, the precision and the remedy for NaN or infinity.
+def require_finite(tensor: Tensor, what: str, maker: str = "", remedy: str = "") -> None:
+    """Raise a `NumericalError` for NaN or infinity.
 
     Args:
         tensor: what must be finite.
-        what: its name and where it was met.
-        dtype: of the network that made it.
-        network: which one that is.
-        remedy: what to do; None tells it from the precision.
+        what: its name, and where it was met.
+        maker: the network that made it, and its precision; empty for what came from outside.
+        remedy: what to do.
     """
-    if bool(torch.isfinite(tensor).all()):
-        return
-    if remedy is None:
-        remedy = "use more steps, fewer renoising iterations or a lower guidance scale"
-        if dtype == torch.float16:
-            remedy = "load the model with dtype float32 or bfloat16"
-    name = str(dtype).removeprefix("torch.")
-    raise NumericalError(f"NaN or infinity in {what} ({network} in {name}); {remedy}")
+    if not bool(torch.isfinite(tensor).all()):
+        raise NumericalError(f"NaN or infinity in {what}{f' ({maker})' if maker else ''}; {remedy}")
 
 
 def _found(value: Any) -> str:

@@ -219,7 +219,7 @@ class InversionConfig:
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3.
         renoising: the iterations and weights of every step.
         renoising_low_noise: what replaces `renoising` at timesteps below `low_noise_below`; None is the same.
-        low_noise_below: that timestep, of 1000.
+        low_noise_below: that timestep, as the scheduler counts them (with 1000 in all, as every supported family has).
         edit_losses: edit enhancement, or None for none.
         noise_correction: correct the noises of stochastic steps, or None to keep them as drawn.
         true_cfg_scale: classifier-free guidance during inversion of models that have another kind of guidance built in

@@ -21,10 +21,6 @@ FEW_STEPS = 8
 # pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
 # 3 on shapes and colours go that the new prompt does not ask to change.
 EDIT_GUIDANCE = 1.5
-# What diffusers' pipelines give networks that take the guidance scale as an input. An
-# LCM never saw one of 1 in training.
-FLUX_GUIDANCE = 3.5
-LCM_GUIDANCE = 8.5
 
 
 def preset_for(pipe: Any, variant: str = "paper") -> InversionConfig:
@@ -35,38 +31,47 @@ def preset_for(pipe: Any, variant: str = "paper") -> InversionConfig:
     """
     if variant not in VARIANTS:
         raise ConfigError(f"preset {variant!r} is unknown; use one of {', '.join(VARIANTS)}")
-    own = presets[preset_name(pipe)]
+    name = preset_name(pipe)
+    own = presets[name]
     if variant == "released":
         own = presets["released" if own.num_steps <= FEW_STEPS else "released-many-step"]
     elif variant == "reverse":
         own = own.reversing()
-    if getattr(getattr(getattr(pipe, "unet", None), "config", None), "time_cond_proj_dim", None) is not None:
-        return replace(own, guidance_scale=LCM_GUIDANCE)
-    return own
+    guidance = _built_in_guidance(pipe)
+    # An LCM was never shown a guidance scale of 1, as Flux dev was.
+    return own if guidance is None or not name.startswith("lcm") else replace(own, guidance_scale=guidance)
 
 
 def preset_name(pipe: Any) -> str:
-    """The key in `presets` of the settings that suit a pipeline.
+    """The key in `presets` of the settings that suit a pipeline, from its family, its scheduler and its adapters.
 
     LCM and TCD schedulers take "lcm-lora" where an adapter is loaded and "lcm" where none is, Euler-type ones with
-    trailing spacing (how SDXL Turbo and SD Turbo are shipped) "sdxl-turbo" or "sd-turbo", every other SDXL pipeline
-    "sdxl". Flow matching takes "flux" where the guidance scale is an input of the network, "flux-schnell" where a Flux
-    network has none, and otherwise "sd3". All the rest is "sd".
+    trailing spacing (how SDXL Turbo and SD Turbo are shipped) "sdxl-turbo" or "sd-turbo", and other pipelines of these
+    families "sdxl" or "sd". Flow models take "sd3", and Flux "flux" where the guidance scale is an input of the network
+    and "flux-schnell" where it is none.
     """
-    scheduler, pipeline = type(pipe.scheduler).__name__, type(pipe).__name__
-    if scheduler.startswith("FlowMatch"):
-        return "flux" if _guidance_embedded(pipe) else "flux-schnell" if "Flux" in pipeline else "sd3"
+    family, scheduler = _family(pipe), type(pipe.scheduler).__name__
+    preset = "sd" if family is None else family.preset
+    if preset == "flux":
+        return "flux-schnell" if _built_in_guidance(pipe) is None else "flux"
     if scheduler in ("LCMScheduler", "TCDScheduler"):
         # A dictionary of adapters is what peft leaves on a network that carries any.
         return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
-    family = "sdxl" if "XL" in pipeline else "sd"
     if scheduler.startswith("Euler") and pipe.scheduler.config.get("timestep_spacing") == "trailing":
-        return f"{family}-turbo"
-    return family
+        return f"{preset}-turbo"
+    return preset
 
 
-def _guidance_embedded(pipe: Any) -> bool:
-    return bool(getattr(getattr(getattr(pipe, "transformer", None), "config", None), "guidance_embeds", False))
+def _family(pipe: Any) -> Any:
+    from renoise.backbones import family_of  # with torch, which a pipeline has loaded by now
+
+    return family_of(pipe)
+
+
+def _built_in_guidance(pipe: Any) -> float | None:
+    family = _family(pipe)
+    guidance: float | None = None if family is None else family.built_in_guidance(pipe)
+    return guidance
 
 
 def edit_guidance(preset: InversionConfig) -> float:
@@ -76,7 +81,8 @@ def edit_guidance(preset: InversionConfig) -> float:
 
 def edit_guidance_for(pipe: Any) -> float:
     """The guidance scale that suits edits with a pipeline: diffusers' own where it is an input of the network."""
-    return FLUX_GUIDANCE if _guidance_embedded(pipe) else edit_guidance(preset_for(pipe))
+    guidance = _built_in_guidance(pipe)
+    return edit_guidance(preset_for(pipe)) if guidance is None else guidance
 
 
 # Passes after the last one with a weight change nothing, so the presets leave them out: the paper's w1..w4 of ten

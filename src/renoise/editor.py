@@ -10,22 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from renoise import images
-from renoise.backbones import backbone_for
-from renoise.backbones.base import Condition, Request
+from renoise.backbones import Request
 from renoise.backbones.fingerprint import fingerprint, same_model
 from renoise.backbones.loading import load_pipeline, resolve_device
-from renoise.checks import require_finite, require_latents, require_noise
+from renoise.checks import FINITE, require_finite, require_noise
 from renoise.config import InversionConfig
 from renoise.denoising import denoise_steps, joined, noise_for_steps
 from renoise.errors import ConfigError, ModelError
-from renoise.images import Fit
-from renoise.inversion import Enhancement, Inversion, PredictAt, draw_noise, generators_for, invert_steps, padded
+from renoise.inversion import Enhancement, Inversion, draw_noise, generators_for, invert_steps, padded
+from renoise.model import Model, place
 from renoise.prompts import Prompt, arrange_targets, one_each
-from renoise.schedulers import describe, exchanged, restore, steps_for
+from renoise.schedulers import describe, exchanged, restore
 from renoise.steps import Step
 
 log = logging.getLogger("renoise")
@@ -72,7 +70,7 @@ class Editor:
     def __init__(self, pipe: Any, *, name: str | None = None) -> None:
         self.pipe = pipe
         self.name = name
-        self._backbone = backbone_for(pipe)
+        self.model = Model(pipe)
 
     @classmethod
     def from_pretrained(
@@ -122,26 +120,33 @@ class Editor:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels to which pictures are fitted."""
-        return self._backbone.resolution
+        return self.model.backbone.resolution
 
     @property
     def device(self) -> torch.device:
         """Where the networks run."""
-        return self._backbone.device
+        return self.model.backbone.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The network's floating-point type; latents are float32 whatever it is."""
-        return self._backbone.dtype
+        return self.model.backbone.dtype
 
-    def timesteps(self, config: InversionConfig | None = None) -> tuple[float, ...]:
+    def timesteps(
+        self, config: InversionConfig | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[float, ...]:
         """The timesteps of the steps that `invert` walks through with these settings, the noisiest first.
+
+        Args:
+            config: None takes the preset for the pipeline.
+            size: (height, width) of the pictures, on which the schedules of some flow models depend; None is `size`,
+                that of fitted pictures.
 
         Raises:
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        return tuple(step.timestep for step in self._steps(self.pipe.scheduler, config, self.size))
+        return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, size or self.size))
 
     def fit(self, image: Any, fit: str = "crop") -> Any:
         """The picture as the model sees it (see `invert` for the ways to fit it); a list for a list.
@@ -151,7 +156,7 @@ class Editor:
             ConfigError: if the way to fit it is unknown.
         """
         pictures, batched = images.load_all(image)
-        fitted = [self._fitted(p, fit)[0] for p in pictures]
+        fitted = [self.model.fitted(p, fit)[0] for p in pictures]
         return fitted if batched else fitted[0]
 
     @torch.no_grad()
@@ -167,7 +172,26 @@ class Editor:
             ConfigError: if the way to fit it is unknown, or kept pictures have several sizes.
             NumericalError: if the autoencoder overflows.
         """
-        return self._encode(images.load_all(image)[0], fit)[0]
+        return self.model.encode(images.load_all(image)[0], fit)[0]
+
+    @torch.no_grad()
+    def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
+        """Embeddings of the pictures that IP-Adapters are shown, as `invert` and `edit` take them.
+
+        Args:
+            ip_adapter_image: a picture, or a list with one for each adapter; a list in its place is several pictures
+                for one adapter.
+
+        Returns:
+            A tensor (2, pictures, ...) for each adapter: the row of no picture, then that of the pictures.
+
+        Raises:
+            ConfigError: if the pipeline has no IP-Adapter or cannot look at pictures.
+        """
+        embeds = self.model.image_embeds(ip_adapter_image, None)
+        if embeds is None:
+            raise ConfigError("embed_images wants a picture, not None")
+        return embeds
 
     @torch.no_grad()
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
@@ -182,12 +206,10 @@ class Editor:
             NumericalError: if the autoencoder overflows.
         """
         _require_output_type(output_type)
-        require_latents(latents, self._backbone.latent_channels)
         if output_type == "latent":
+            self.model.require_latents(latents)
             return latents
-        pixels = self._backbone.decode(latents.to(self._backbone.device, torch.float32))
-        self._require_finite(pixels, "the decoded picture")
-        self._backbone.release()
+        pixels = self.model.decode(latents)
         if output_type == "pt":
             return pixels
         return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
@@ -244,8 +266,8 @@ class Editor:
         if not isinstance(config, InversionConfig):
             raise ConfigError(f"config must be an InversionConfig, not {type(config).__name__}")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
-        z_0, fits, batched = self._start(image, latents, fit)
-        steps = self._steps(self.pipe.scheduler, config, self._pixels(z_0))
+        z_0, fits, batched = self.model.start(image, latents, fit)
+        steps = self.model.steps(self.pipe.scheduler, config, self.model.pixels(z_0))
         count = z_0.shape[0]
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
@@ -255,32 +277,33 @@ class Editor:
         if noise is not None:
             require_noise(noise, (len(steps), *z_0.shape))
             noises = noise.detach().to(z_0.device, torch.float32)
-            self._require_finite(noises, "the given noise")
+            require_finite(noises, "the given noise", remedy=FINITE)
         elif stochastic:
             noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
 
-        image_embeds = self._image_embeds(ip_adapter_image, ip_adapter_image_embeds)
-        condition = self._condition(
-            Request(prompts, negatives, config.guidance_scale, self._pixels(z_0), config.true_cfg_scale, image_embeds)
+        image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
+        request = Request(
+            prompts, negatives, config.guidance_scale, self.model.pixels(z_0), config.true_cfg_scale, image_embeds
         )
-        total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
-        predict, enhancement = self._predict_with(condition, steps), None
-        if config.edit_losses is not None:
-            enhancement = Enhancement(config.edit_losses, z_0, predict, generators)
         corrected: list[Tensor] = []
         done, trajectory = 0, [z_0]
         residuals: list[Tensor] = []
-        for walked in invert_steps(steps, predict, z_0, noises, config, enhancement):
-            done += walked.passes * condition.passes
-            if walked.noise is not None:
-                corrected.insert(0, walked.noise)
-            residuals.insert(0, walked.residuals)
-            if keep_trajectory:
-                trajectory.append(walked.latents)
-            self._require_finite(walked.latents, f"the latent inverted {_place(walked.step, steps)}")
-            if progress is not None:
-                progress(Progress("invert", done, total, walked.step.timestep))
-        self._backbone.release()
+        with self.model.released():
+            condition = self.model.condition(request)
+            total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
+            predict, enhancement = self.model.predict_with(condition, steps), None
+            if config.edit_losses is not None:
+                enhancement = Enhancement(config.edit_losses, z_0, predict, generators)
+            for walked in invert_steps(steps, predict, z_0, noises, config, enhancement):
+                done += walked.passes * condition.passes
+                if walked.noise is not None:
+                    corrected.insert(0, walked.noise)
+                residuals.insert(0, walked.residuals)
+                if keep_trajectory:
+                    trajectory.append(walked.latents)
+                self.model.require_finite(walked.latents, f"the latent inverted {place(walked.step, steps)}")
+                if progress is not None:
+                    progress(Progress("invert", done, total, walked.step.timestep))
         return Inversion(
             latents=walked.latents,
             noise=torch.stack(corrected) if stochastic else None,
@@ -294,7 +317,7 @@ class Editor:
             if negative_prompt is None or isinstance(negative_prompt, str)
             else negatives,
             seed=config.seed if generator is None and noise is None else None,
-            size=self._pixels(z_0),
+            size=self.model.pixels(z_0),
             fits=fits,
             batched=batched,
             scheduler=describe(self.pipe.scheduler),
@@ -372,113 +395,41 @@ class Editor:
         negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
 
-        device = self._backbone.device
-        image_embeds = self._image_embeds(ip_adapter_image, ip_adapter_image_embeds)
+        device = self.model.backbone.device
+        image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         if image_embeds is None:
             image_embeds = inversion.image_embeds
         index = torch.tensor(owners)
         latents = inversion.latents.cpu()[index].to(device, torch.float32)
         noise = None if noises is None else noises[:, index].to(device, torch.float32)
-        condition = self._condition(
-            Request(
-                [p for own in targets for p in own],
-                None if negatives is None else [negatives[i] for i in owners],
-                config.guidance_scale,
-                inversion.size,
-                config.true_cfg_scale,
-                _for_targets(image_embeds, index, inversion.batch_size),
-            )
+        request = Request(
+            [p for own in targets for p in own],
+            None if negatives is None else [negatives[i] for i in owners],
+            config.guidance_scale,
+            inversion.size,
+            config.true_cfg_scale,
+            _for_targets(image_embeds, index, inversion.batch_size),
         )
-        for walked in denoise_steps(steps, self._predict_with(condition, steps), latents, noise):
-            latents = walked.latents
-            self._require_finite(latents, f"the latent edited {_place(walked.step, steps)}")
-            if progress is not None:
-                done, total = (walked.index + 1) * condition.passes, len(steps) * condition.passes
-                progress(Progress("edit", done, total, walked.step.timestep))
-        self._backbone.release()
+        with self.model.released():
+            condition = self.model.condition(request)
+            for walked in denoise_steps(steps, self.model.predict_with(condition, steps), latents, noise):
+                latents = walked.latents
+                self.model.require_finite(latents, f"the latent edited {place(walked.step, steps)}")
+                if progress is not None:
+                    done, total = (walked.index + 1) * condition.passes, len(steps) * condition.passes
+                    progress(Progress("edit", done, total, walked.step.timestep))
         pictures = self.decode(latents, output_type)
         if output_type != "pil":
             return pictures
         return shape([images.unfit(p, inversion.fits[i]) for p, i in zip(pictures, owners, strict=True)])
 
-    def _start(self, image: Any, latents: Tensor | None, fit: str = "crop") -> tuple[Tensor, tuple[Fit, ...], bool]:
-        """z_0 on the network's device, how the pictures were fitted, and whether they are a batch."""
-        if (image is None) == (latents is None):
-            raise ConfigError("invert takes either a picture or latents: give exactly one of them")
-        images.require_fit(fit)
-        if latents is None:
-            pictures, batched = images.load_all(image)
-            return *self._encode(pictures, fit), batched
-        require_latents(latents, self._backbone.latent_channels, self._backbone.latent_multiple)
-        z_0 = latents.detach().to(self._backbone.device, torch.float32)
-        self._require_finite(z_0, "the given latents")
-        return z_0, (Fit("latents", self._pixels(z_0)),) * len(z_0), len(z_0) > 1
-
-    def _fitted(self, picture: Image.Image, fit: str) -> tuple[Image.Image, Fit]:
-        grid = self._backbone.latent_scale * self._backbone.latent_multiple
-        return images.fit_to(picture, self.size, fit, grid)
-
-    def _encode(self, pictures: Sequence[Image.Image], fit: str) -> tuple[Tensor, tuple[Fit, ...]]:
-        fitted, fits = zip(*(self._fitted(picture, fit) for picture in pictures), strict=True)
-        sizes = sorted({f"{p.width} x {p.height}" for p in fitted})
-        if len(sizes) > 1:
-            raise ConfigError(
-                f"pictures that keep their size share a batch only if it is one size, not {', '.join(sizes)}; invert "
-                'them one by one, or use fit="pad", "crop" or "stretch"'
-            )
-        latents = self._backbone.encode(images.to_tensor(fitted))
-        self._require_finite(latents, "the autoencoder's latents")
-        self._backbone.release()
-        return latents, fits
-
-    def _image_embeds(self, image: Any, embeds: Sequence[Tensor] | None) -> tuple[Tensor, ...] | None:
-        """What an IP-Adapter is shown, as embeddings in float32 on the CPU."""
-        if image is not None and embeds is not None:
-            raise ConfigError("give either ip_adapter_image or ip_adapter_image_embeds, not both")
-        if image is not None:
-            embeds = self._backbone.embed_images(image)
-            self._backbone.release()
-        if embeds is None:
-            return None
-        given = [embeds] if isinstance(embeds, Tensor) else list(embeds)
-        if not all(isinstance(t, Tensor) and t.ndim >= 2 for t in given):
-            raise ConfigError("ip_adapter_image_embeds must be a list of tensors, one for each IP-Adapter")
-        return tuple(t.detach().to("cpu", torch.float32) for t in given)
-
-    def _condition(self, request: Request) -> Condition:
-        condition = self._backbone.condition(request)
-        for embeddings in (condition.positive, condition.negative or {}):
-            for name, embedding in embeddings.items():
-                self._require_finite(embedding, f"the {name} embeddings of the prompts")
-        return condition
-
-    def _steps(self, scheduler: Any, config: InversionConfig, size: tuple[int, int]) -> tuple[Step, ...]:
-        """A scheduler's steps for pictures of `size`, as the family's pipeline would have them."""
-        schedule = self._backbone.schedule(scheduler, config.num_steps, size)
-        return steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength, **schedule)
-
-    def _pixels(self, latents: Tensor) -> tuple[int, int]:
-        """(height, width) of the pictures that latents stand for."""
-        height, width = latents.shape[-2:]
-        return height * self._backbone.latent_scale, width * self._backbone.latent_scale
-
-    def _predict_with(self, condition: Condition, steps: Sequence[Step] = ()) -> PredictAt:
-        """The network under a condition; `steps` are those of the walk, which a failure is placed among."""
-
-        def predict(latents: Tensor, step: Step) -> Tensor:
-            prediction = self._backbone.predict(latents, step, condition)
-            self._require_finite(prediction, f"the network's prediction {_place(step, steps)}")
-            return prediction
-
-        return predict
-
     def _forward(self, inversion: Inversion, config: InversionConfig) -> tuple[tuple[Step, ...], Tensor | None]:
         """The sampler's steps, and the noises (len(steps), B, C, h, w) on the CPU that they take."""
         scheduler = restore(inversion.scheduler)
-        inverted = self._steps(scheduler, inversion.config, inversion.size)
+        inverted = self.model.steps(scheduler, inversion.config, inversion.size)
         steps = inverted
         if config.num_steps != inversion.config.num_steps:
-            steps = joined(self._steps(scheduler, config, inversion.size), inverted[0])
+            steps = joined(self.model.steps(scheduler, config, inversion.size), inverted[0])
         if not any(step.stochastic for step in steps):
             return steps, None
         noise, missing = noise_for_steps(steps, inverted, inversion)
@@ -493,10 +444,10 @@ class Editor:
         return steps, noise
 
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
-        if inversion.latents.shape[1] != self._backbone.latent_channels:
+        if inversion.latents.shape[1] != self.model.backbone.latent_channels:
             raise ModelError(
                 f"the inversion's latents have {inversion.latents.shape[1]} channels, this model's "
-                f"{self._backbone.latent_channels}: load the model that made the inversion"
+                f"{self.model.backbone.latent_channels}: load the model that made the inversion"
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
             made_with = "another model" if inversion.model is None else repr(inversion.model)
@@ -505,9 +456,6 @@ class Editor:
                 f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
                 "adapters; load that model, or pass force=True to edit with this one all the same"
             )
-
-    def _require_finite(self, tensor: Tensor, what: str) -> None:
-        require_finite(tensor, what, self._backbone.dtype)
 
 
 def _require_inversion(inversion: Any) -> None:
@@ -518,12 +466,6 @@ def _require_inversion(inversion: Any) -> None:
 def _require_output_type(output_type: str) -> None:
     if output_type not in OUTPUT_TYPES:
         raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
-
-
-def _place(step: Step, steps: Sequence[Step]) -> str:
-    """Where a walk stands, in words."""
-    place = f"at step {steps.index(step) + 1} of {len(steps)}, " if step in steps else "at "
-    return f"{place}timestep {step.timestep:g}"
 
 
 def _for_targets(image_embeds: Sequence[Tensor] | None, owners: Tensor, count: int) -> Sequence[Tensor] | None:

@@ -24,6 +24,9 @@ from torch import Tensor
 
 from renoise.steps import Step
 
+# Of a latent that a residual is taken relative to: a picture's is far above, and zeros shall not make it infinite.
+SMALLEST_LENGTH = 1e-12
+
 Predict = Callable[[Tensor], Tensor]
 # From a latent and the prediction at it to a better prediction.
 Refine = Callable[[Tensor, Tensor], Tensor]
@@ -76,7 +79,7 @@ def renoise(
         0.8
     """
     step.require_invertible()
-    length = _norm(z_prev).clamp_min(torch.finfo(z_prev.dtype).tiny)
+    length = _norm(z_prev).clamp_min(SMALLEST_LENGTH)
     weighted = [k for k, weight in enumerate(weights) if weight]
     refined = set(weighted)
     if refine_as_released:

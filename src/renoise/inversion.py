@@ -254,8 +254,12 @@ class Inversion:
         """Write the inversion to one safetensors file, whole or not at all.
 
         Raises:
-            StorageError: if the file cannot be written.
+            StorageError: if the file cannot be written, or `load` could not read it back.
         """
+        try:
+            _check(self)
+        except (ConfigError, TypeError, ValueError) as error:
+            raise StorageError(f"this inversion cannot be saved: {error}; invert the picture again") from error
         tensors = {name: getattr(self, name) for name in _TENSORS}
         tensors |= {f"{_IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
         record = {name: getattr(self, name) for name in _RECORDED}

@@ -40,6 +40,30 @@ Row = tuple[float, float, float, float]
 Linear = tuple[float, float]
 
 
+def require_kind(scheduler: Any, *, flow: bool) -> None:
+    """Refuse a sampler of another kind of model: it would take velocities for noises, or noises for velocities.
+
+    Args:
+        scheduler: a diffusers scheduler.
+        flow: whether the model is one of flow matching.
+
+    Raises:
+        SchedulerError: if the scheduler is not supported, or made for the other kind; the message has the line that
+            changes it.
+    """
+    name = type(scheduler).__name__
+    if name in _TABLES and name.startswith("FlowMatch") == flow:
+        return
+    mend = "FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)"
+    if not flow:
+        mend = "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
+    suited = ", ".join(known for known in SUPPORTED if known.startswith("FlowMatch") == flow)
+    why = "is made for another kind of model" if name in _TABLES else "does not take single affine steps"
+    raise SchedulerError(
+        f"{name} {why}, so that it cannot be inverted here; use one of {suited}, for example: pipe.scheduler = {mend}"
+    )
+
+
 def steps_for(
     scheduler: Any,
     num_steps: int,
@@ -73,11 +97,7 @@ def steps_for(
     """
     name = type(scheduler).__name__
     if name not in _TABLES:
-        raise SchedulerError(
-            f"{name} is not supported, because its steps are not single affine steps; supported are "
-            f"{', '.join(SUPPORTED)}. To change over: "
-            "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
-        )
+        require_kind(scheduler, flow=not hasattr(scheduler, "alphas_cumprod"))
     _check_settings(scheduler, name, num_steps, eta, strength, mu)
     copy = _scheduled_copy(scheduler, num_steps, mu, sigmas)
     try:
@@ -143,7 +163,7 @@ def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Se
     if sigmas is not None and type(scheduler).__name__.startswith("FlowMatch"):
         options["sigmas"] = list(sigmas)
     try:
-        copy = type(scheduler).from_config(scheduler.config)
+        copy = _made(type(scheduler), scheduler.config)
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
         copy.set_timesteps(num_steps, **options)
@@ -152,6 +172,12 @@ def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Se
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error}); use another num_steps"
         ) from error
     return copy
+
+
+def _made(kind: Any, config: Mapping[str, Any]) -> Any:
+    """A scheduler from a configuration that may hold entries of others, about which diffusers would warn each time."""
+    known = set(inspect.signature(kind.__init__).parameters)
+    return kind.from_config({k: v for k, v in config.items() if k in known or k.startswith("_")})
 
 
 def _get(scheduler: Any, key: str, default: Any = None) -> Any:
@@ -395,14 +421,19 @@ def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
     for setting in _CLIPPING:
         if changes.get(setting):
             raise SchedulerError(f"{setting}=True makes the steps impossible to invert; leave it out")
-    settings = {**scheduler.config, **changes, **dict.fromkeys(_CLIPPING, False)}
+    own = {k: v for k, v in scheduler.config.items() if k in known or k.startswith("_")}
+    chosen = {**changes, **{setting: False for setting in _CLIPPING if setting in known}}
     try:
-        # With the entries that diffusers keeps for itself: they tell which settings were never chosen.
-        return kind.from_config({k: v for k, v in settings.items() if k in known or k.startswith("_")})
+        # Apart, because diffusers takes its own defaults for settings of a configuration that were never chosen; the
+        # entries that it keeps for itself say which those are.
+        made = kind.from_config(own, **chosen)
     except NotImplementedError as error:
         raise SchedulerError(
             f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error}); use another sampler"
         ) from error
+    if hasattr(scheduler, "set_shift") and hasattr(made, "set_shift") and "shift" not in changes:
+        made.set_shift(scheduler.shift)
+    return made
 
 
 def describe(scheduler: Any) -> dict[str, Any]:
@@ -412,9 +443,12 @@ def describe(scheduler: Any) -> dict[str, Any]:
         for key, value in scheduler.config.items()
         if not key.startswith("_")
     }
+    record: dict[str, Any] = {"class": type(scheduler).__name__, "config": config}
     if hasattr(scheduler, "set_shift"):
-        config["shift"] = float(scheduler.shift)
-    return {"class": type(scheduler).__name__, "config": config}
+        # Not in the configuration: a schedule ends where the shift that the scheduler was made with says, and lies
+        # between as the shift that it was given later does.
+        record["shift"] = float(scheduler.shift)
+    return record
 
 
 def restore(record: Mapping[str, Any]) -> Any:
@@ -428,6 +462,9 @@ def restore(record: Mapping[str, Any]) -> Any:
     if record["class"] not in _TABLES:
         raise SchedulerError(f"the inversion names the scheduler {record['class']!r}, which is not supported")
     try:
-        return getattr(diffusers, record["class"]).from_config(record["config"])
+        made = _made(getattr(diffusers, record["class"]), record["config"])
+        if record.get("shift") is not None:
+            made.set_shift(float(record["shift"]))
+        return made
     except Exception as error:  # a scheduler checks little and fails as it may on a configuration that makes no sense
         raise SchedulerError(f"the inversion's scheduler cannot be made ({error}); invert the picture again") from error

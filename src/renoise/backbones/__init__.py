@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Schedule",
     "backbone_for",
+    "family_of",
 ]
 
 # By the name of the pipeline's class. Others may add to it (docs/extending.md).
@@ -36,15 +37,20 @@ FAMILIES: dict[str, type[PipelineBackbone]] = {
 }
 
 
+def family_of(pipe: Any) -> type[PipelineBackbone] | None:
+    """The family of a pipeline, by its class or one that it is made from; None if it is not supported."""
+    return next((FAMILIES[cls.__name__] for cls in type(pipe).__mro__ if cls.__name__ in FAMILIES), None)
+
+
 def backbone_for(pipe: Any) -> Backbone:
     """The adapter for a loaded diffusers pipeline.
 
     Raises:
         ModelError: if its family is not supported.
     """
-    for cls in type(pipe).__mro__:
-        if cls.__name__ in FAMILIES:
-            return FAMILIES[cls.__name__](pipe)
-    raise ModelError(
-        f"{type(pipe).__name__} is not supported; expected a diffusers pipeline out of {', '.join(FAMILIES)}"
-    )
+    family = family_of(pipe)
+    if family is None:
+        raise ModelError(
+            f"{type(pipe).__name__} is not supported; expected a diffusers pipeline out of {', '.join(FAMILIES)}"
+        )
+    return family(pipe)

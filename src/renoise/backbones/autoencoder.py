@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from renoise.checks import require_finite
 
-# While one thread has the shared autoencoder in another precision, no other thread may use it.
-_UPCASTING = RLock()
-_REMEDY = (
-    "load the model with dtype float32 or bfloat16, or keep its autoencoder in float32: pipe.vae.to(torch.float32)"
-)
+# While one thread has a shared autoencoder in another precision, no other thread may use it.
+_UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
 
 def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
@@ -29,7 +27,7 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
         encoded = vae.encode((2.0 * pixels - 1.0).to(device, vae.dtype))
         # AutoencoderTiny has no distribution to take the mode of.
         z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        require_finite(z, "the autoencoder's latents", vae.dtype, network="autoencoder", remedy=_REMEDY)
+        _require_finite(z, "the autoencoder's latents", vae.dtype, "its weights may be damaged: load the model again")
     mean, deviation = _statistics(vae.config, z.device)
     return (z.float() - mean) / deviation
 
@@ -45,8 +43,19 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
         z = (latents * deviation + mean).to(device, vae.dtype)
         pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
         # Before the values are clamped: infinity would come out as black or white.
-        require_finite(pixels, "the decoded picture", vae.dtype, network="autoencoder", remedy=_REMEDY)
+        remedy = "the latents are out of its range: use more steps or a lower guidance scale"
+        _require_finite(pixels, "the decoded picture", vae.dtype, remedy)
     return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
+
+
+def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) -> None:
+    """Raise a `NumericalError`; `remedy` is for an autoencoder whose precision is not to blame."""
+    if dtype == torch.float16:
+        remedy = (
+            "load the model with dtype bfloat16 or float32, or keep its autoencoder in float32: "
+            "pipe.vae.to(torch.float32)"
+        )
+    require_finite(tensor, what, f"autoencoder in {str(dtype).removeprefix('torch.')}", remedy)
 
 
 def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
@@ -63,16 +72,24 @@ def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tens
 @contextmanager
 def _unabridged(vae: Any) -> Iterator[None]:
     """Keep the autoencoder in float32 for as long as it is used, if it overflows in float16 (SDXL's does)."""
-    with _UPCASTING:
-        if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
+    if not getattr(vae.config, "force_upcast", False):
+        yield
+        return
+    with _UPCASTING.setdefault(vae, RLock()):
+        if vae.dtype != torch.float16:
             yield
             return
-        tensors = [*vae.parameters(), *vae.buffers()]
-        dtypes = [t.dtype for t in tensors]
+        dtypes = {name: t.dtype for name, t in _tensors(vae)}
         # Not the model's own `to`, which warns of modules that it would rather keep.
         torch.nn.Module.to(vae, dtype=torch.float32)
         try:
             yield
         finally:
-            for tensor, dtype in zip(tensors, dtypes, strict=True):
-                tensor.data = tensor.data.to(dtype)
+            for name, tensor in _tensors(vae):
+                tensor.data = tensor.data.to(dtypes[name])
+
+
+def _tensors(vae: Any) -> Iterator[tuple[str, Tensor]]:
+    # By name: `to` keeps the parameters but puts other tensors in the place of the buffers.
+    yield from vae.named_parameters()
+    yield from vae.named_buffers()

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypedDict
 import torch
 from torch import Tensor
 
-from renoise.errors import ConfigError
 from renoise.steps import Step
 
 # What the network is conditioned on; every tensor has the batch as its first dimension.
@@ -73,6 +72,18 @@ class Backbone(Protocol):
     """A model family's adapter around the user's pipeline, whose components it shares and never changes."""
 
     @property
+    def flow(self) -> bool:
+        """Whether the network predicts the velocity of a flow, which wants a flow-matching sampler."""
+
+    @property
+    def takes_true_cfg(self) -> bool:
+        """Whether `Request.true_cfg_scale` is a guidance of its own, beside one that is built in."""
+
+    @property
+    def ip_adapters(self) -> int:
+        """How many IP-Adapters the network carries."""
+
+    @property
     def resolution(self) -> tuple[int, int]:
         """(height, width) in pixels that the model was made for."""
 
@@ -128,12 +139,3 @@ def guided(network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, con
     joined = {name: torch.cat([condition.negative[name], t]) for name, t in condition.positive.items()}
     negative, positive = network(torch.cat([latents, latents]), joined).chunk(2)
     return negative + condition.guidance_scale * (positive - negative)
-
-
-def refuse_true_cfg(request: Request) -> None:
-    """Raise a `ConfigError` if true guidance is asked of a family whose guidance scale is that already."""
-    if request.true_cfg_scale != 1.0:
-        raise ConfigError(
-            f"true_cfg_scale={request.true_cfg_scale:g} is for models with guidance built in, such as Flux; use "
-            "guidance_scale, which is classifier-free guidance here"
-        )

@@ -1,14 +1,15 @@
 """Telling models apart: an inversion made with one model means nothing to another.
 
-The fingerprint holds a hash of the networks' layout, a few of their weights, and the adapters that are active. It is
-the same for one model in float32, float16 and bfloat16, on every device, compiled or not; it differs for other weights,
-and with or without a LoRA adapter.
+The fingerprint holds a hash of the networks' layout, a few of their weights, and the adapters that are in force. It is
+the same for one model in float32, float16 and bfloat16, on every device, compiled or not, and whatever its adapters are
+called; it differs for other weights, and with or without a LoRA, or an IP-Adapter, or at another scale of either. A
+LoRA that is fused into the weights makes other weights of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,38 +20,75 @@ SAMPLES_PER_NETWORK = 24
 RELATIVE_TOLERANCE = 2.0**-7
 ABSOLUTE_TOLERANCE = 1e-5
 
-_NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+# What takes no part in drawing; what an image encoder sees for an IP-Adapter stands in the inversion itself.
+_BESIDE = ("safety_checker", "image_encoder")
+# What compiling and adapting put into the names of weights.
+_ADDED = ("_orig_mod.", ".base_layer")
 
 
 def fingerprint(pipe: Any) -> dict[str, Any]:
     """The layout hash and sampled weights of a pipeline's networks, as JSON-able data."""
-    layout, samples = [], []
-    for network in _NETWORKS:
-        module = getattr(pipe, network, None)
-        if not isinstance(module, torch.nn.Module):
-            continue
-        parameters = sorted((name.replace("_orig_mod.", ""), p) for name, p in module.named_parameters())
-        layout += [f"{network}.{name}{tuple(p.shape)}" for name, p in parameters]
-        # Biases and norms may all be 0 or 1; sequential offloading leaves parameters without data on "meta".
-        telling = [p for _, p in parameters if p.ndim >= 2 and p.device.type != "meta"]
-        for p in telling[:: max(1, len(telling) // SAMPLES_PER_NETWORK)]:
-            samples.append(float(p.detach().flatten()[p.numel() // 2]))
+    layout: list[str] = []
+    samples: list[float] = []
+    adapters: list[str] = []
+    for name, network in _networks(pipe):
+        own: dict[str, torch.nn.Parameter] = {}
+        adapting: dict[str, torch.nn.Parameter] = {}
+        for key, parameter in network.named_parameters():
+            for added in _ADDED:
+                key = key.replace(added, "")
+            (adapting if ".lora_" in key else own)[key] = parameter
+        layout += [f"{name}.{key}{tuple(p.shape)}" for key, p in sorted(own.items())]
+        samples += _sampled([p for _, p in sorted(own.items())])
+        for adapter, scale in _loras(network):
+            adapters.append(f"{name}:lora*{scale:.4g}")
+            # Its factors apart: a stride through both could meet one of them alone.
+            for factor in ("lora_A", "lora_B"):
+                samples += _sampled([p for key, p in sorted(adapting.items()) if f".{factor}.{adapter}." in key])
+        adapters += [f"{name}:ip*{scale:.4g}" for scale in _ip_scales(network)]
     digest = hashlib.sha256("\n".join(layout).encode()).hexdigest()[:16]
-    return {"layout": digest, "weights": samples, "adapters": _adapters(pipe)}
+    return {"layout": digest, "weights": samples, "adapters": " ".join(adapters)}
 
 
-def _adapters(pipe: Any) -> str:
-    """The adapters in force and their scales, of every network that has any."""
+def _networks(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, component in sorted(pipe.components.items()):
+        if isinstance(component, torch.nn.Module) and name not in _BESIDE:
+            yield name, component
+
+
+def _sampled(parameters: list[torch.nn.Parameter]) -> list[float]:
+    # Biases and norms may all be 0 or 1; sequential offloading leaves parameters without data on "meta".
+    telling = [p for p in parameters if p.ndim >= 2 and p.device.type != "meta"]
+    return [
+        float(p.detach().flatten()[p.numel() // 2]) for p in telling[:: max(1, len(telling) // SAMPLES_PER_NETWORK)]
+    ]
+
+
+def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
+    """The LoRA adapters in force, and the scale of each (of the layer where it is largest)."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    found: set[str] = set()
-    for network in _NETWORKS:
-        module = getattr(pipe, network, None)
-        for layer in module.modules() if isinstance(module, torch.nn.Module) else ():
-            if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters:
-                scaling = getattr(layer, "scaling", {})
-                found |= {f"{network}:{name}*{float(scaling.get(name, 1.0)):.4g}" for name in layer.active_adapters}
-    return " ".join(sorted(found))
+    found: dict[str, float] = {}
+    for layer in network.modules():
+        if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters:
+            scaling = getattr(layer, "scaling", {})
+            for adapter in layer.active_adapters:
+                if adapter in scaling:
+                    found[adapter] = max(found.get(adapter, 0.0), float(scaling[adapter]))
+    return list(found.items())
+
+
+def _ip_scales(network: torch.nn.Module) -> list[float]:
+    """The scales of the IP-Adapters, one for each and every value that differs from layer to layer."""
+    scales: dict[float, None] = {}
+    for processor in getattr(network, "attn_processors", {}).values():
+        if "IPAdapter" in type(processor).__name__:
+            own = processor.scale
+            for scale in own if isinstance(own, (list, tuple)) else [own]:
+                # A scale of its own for each picture is a list once more.
+                for value in scale if isinstance(scale, (list, tuple)) else [scale]:
+                    scales[float(value)] = None
+    return list(scales)
 
 
 def same_model(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

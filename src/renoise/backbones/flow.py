@@ -1,34 +1,47 @@
-"""What the flow-matching families share."""
+"""What the flow-matching families share: transformers over patches of the latent that predict a velocity."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from renoise.backbones.pipeline import PipelineBackbone
 from renoise.steps import Step
 
 
-def shift_for(scheduler: Any, tokens: int, max_shift: float) -> float:
-    """mu: how far a schedule is shifted for a picture of that many tokens, as the pipelines compute it.
+class FlowBackbone(PipelineBackbone):
+    """Base of SD3 and Flux.
 
-    Args:
-        scheduler: its configuration holds the two sizes and shifts between which mu is linear.
-        tokens: patches of the latent.
-        max_shift: the family's own, where the configuration names none.
+    Attributes:
+        max_shift: the mu of a large picture's schedule, where the scheduler's configuration names none.
     """
-    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
-    config = scheduler.config
-    mu: float = calculate_shift(
-        tokens,
-        config.get("base_image_seq_len", 256),
-        config.get("max_image_seq_len", 4096),
-        config.get("base_shift", 0.5),
-        config.get("max_shift", max_shift),
-    )
-    return mu
+    components: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
+    flow: ClassVar[bool] = True
+    preset: ClassVar[str] = "sd3"
+    max_shift: ClassVar[float] = 1.16
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """See `Backbone.resolution`."""
+        side = int(self.pipe.default_sample_size) * self.latent_scale
+        return side, side
+
+    def shift(self, scheduler: Any, size: tuple[int, int]) -> float:
+        """mu: how far a schedule is shifted for a picture of `size` (height, width), as the pipelines compute it."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        patch, config = self.latent_scale * self.latent_multiple, scheduler.config
+        mu: float = calculate_shift(
+            (size[0] // patch) * (size[1] // patch),
+            config.get("base_image_seq_len", 256),
+            config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5),
+            config.get("max_shift", self.max_shift),
+        )
+        return mu
 
 
 def timesteps(step: Step, latents: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,61 +12,56 @@ from torch import Tensor
 
 from renoise.backbones import flow, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
-from renoise.backbones.pipeline import PipelineBackbone
-from renoise.errors import ConfigError
 from renoise.steps import Step
 
 log = logging.getLogger("renoise")
 
-# Latent elements along a patch's side, and the mu of the pipeline where the scheduler names none.
+# Latent elements along a patch's side.
 _PATCH = 2
-_MAX_SHIFT = 1.15
 
 
-class FluxBackbone(PipelineBackbone):
+class FluxBackbone(flow.FlowBackbone):
     """Flux dev, whose guidance scale is an input of the network, and schnell, which has none.
 
     True classifier-free guidance is a second pass with a negative prompt, asked for by `true_cfg_scale`.
     """
 
-    components: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
+    takes_true_cfg: ClassVar[bool] = True
+    preset: ClassVar[str] = "flux"
+    max_shift: ClassVar[float] = 1.15
 
-    @property
-    def resolution(self) -> tuple[int, int]:
-        """See `Backbone.resolution`."""
-        side = int(self.pipe.default_sample_size) * self.latent_scale
-        return side, side
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self.require_channels(self.latent_channels * _PATCH**2)
+
+    @staticmethod
+    def built_in_guidance(pipe: Any) -> float | None:
+        """See `PipelineBackbone.built_in_guidance`: schnell takes none."""
+        return 3.5 if pipe.transformer.config.guidance_embeds else None
 
     @property
     def latent_multiple(self) -> int:
         """See `Backbone.latent_multiple`."""
         return _PATCH
 
+    @property
+    def ip_projections(self) -> Sequence[torch.nn.Module]:
+        """See `PipelineBackbone.ip_projections`."""
+        projection = getattr(self.network, "encoder_hid_proj", None)
+        return () if projection is None else list(projection.image_projection_layers)
+
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """See `Backbone.schedule`."""
-        patch = self.latent_scale * _PATCH
-        mu = flow.shift_for(scheduler, (size[0] // patch) * (size[1] // patch), _MAX_SHIFT)
         if scheduler.config.get("use_flow_sigmas"):
-            return {"mu": mu}
-        return {"mu": mu, "sigmas": [float(s) for s in np.linspace(1.0, 1.0 / num_steps, num_steps)]}
-
-    def embed_images(self, images: Any) -> tuple[Tensor, ...]:
-        """See `Backbone.embed_images`; the pipeline takes a black picture for none."""
-        if not self._adapters:
-            return super().embed_images(images)
-        ip_adapter.require_encoder(self.pipe)
-        black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self._adapters
-        try:
-            halves = [self.pipe.prepare_ip_adapter_image_embeds(i, None, self.device, 1) for i in (black, images)]
-        except Exception as error:  # diffusers hands whatever it was given to the image processor
-            raise ip_adapter.unusable(error) from error
-        return tuple(torch.cat(pair) for pair in zip(*halves, strict=True))
+            return {"mu": self.shift(scheduler, size)}
+        sigmas = [float(s) for s in np.linspace(1.0, 1.0 / num_steps, num_steps)]
+        return {"mu": self.shift(scheduler, size), "sigmas": sigmas}
 
     def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`; with true guidance and no negative prompt that is the empty one."""
         count = len(request.prompts)
         guides = request.true_cfg_scale > 1.0
-        shown, unshown = ip_adapter.rows(request.image_embeds, self._adapters, count)
+        shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
         if guides and request.negative_prompts is None:
             negatives = [""] * count
         else:
@@ -85,8 +81,6 @@ class FluxBackbone(PipelineBackbone):
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
         height, width = latents.shape[-2:]
-        if height % _PATCH or width % _PATCH:
-            raise ConfigError(f"latents of Flux have even sides, not {height} x {width}; use a multiple of {_PATCH}")
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
             shown = ip_adapter.of(embeddings)
@@ -106,10 +100,17 @@ class FluxBackbone(PipelineBackbone):
 
         return guided(network, latents, condition)
 
-    @property
-    def _adapters(self) -> int:
-        projection = getattr(self.network, "encoder_hid_proj", None)
-        return 0 if projection is None else int(projection.num_ip_adapters)
+    def _embed(self, images: Any) -> Sequence[Tensor]:
+        # The pipeline takes a black picture for none.
+        black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
+        unshown, shown = (
+            self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
+        )
+        # As often as there are pictures: equal tokens share an attention that one of them would have alone.
+        return [
+            torch.cat([none.expand(-1, own.shape[1], *none.shape[2:]), own])
+            for none, own in zip(unshown, shown, strict=True)
+        ]
 
     def _encode(self, prompts: Any) -> dict[str, Tensor]:
         text, pooled, _ = self.pipe.encode_prompt(prompt=list(prompts), prompt_2=None, device=self.device)

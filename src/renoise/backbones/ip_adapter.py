@@ -7,7 +7,7 @@ one for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,75 +19,61 @@ from renoise.errors import ConfigError, RenoiseError, reason
 _PREFIX = "image_"
 
 
-def embed(pipe: Any, images: Any, device: torch.device) -> Sequence[Tensor]:
-    """Embeddings of pictures by a pipeline's own method that takes `do_classifier_free_guidance`.
+def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    """Embeddings of pictures, by a pipeline's own method.
+
+    Args:
+        pipe: the pipeline.
+        images: what its call takes for `ip_adapter_image`.
+        own: that method.
 
     Raises:
         ConfigError: if there is nothing to embed them with, or they do not fit the adapters.
     """
-    require_encoder(pipe)
-    try:
-        embeds = pipe.prepare_ip_adapter_image_embeds(images, None, device, 1, True)
-    except RenoiseError:
-        raise
-    except Exception as error:  # diffusers hands whatever it was given to the image processor
-        raise unusable(error) from error
-    return [embeds] if isinstance(embeds, Tensor) else list(embeds)
-
-
-def require_encoder(pipe: Any) -> None:
-    """Raise a `ConfigError` if a pipeline cannot look at pictures."""
     if getattr(pipe, "image_encoder", None) is None or getattr(pipe, "feature_extractor", None) is None:
         raise ConfigError(
             "the pipeline has no image_encoder and feature_extractor to look at ip_adapter_image with; load the "
             "IP-Adapter with its image encoder, or give ip_adapter_image_embeds"
         )
+    try:
+        return tuple(own(images))
+    except RenoiseError:
+        raise
+    except Exception as error:  # diffusers hands whatever it was given to the image processor
+        raise ConfigError(
+            f"ip_adapter_image cannot be used ({' '.join(reason(error).split())[:200]}); give one PIL picture, or a "
+            "list with one for each IP-Adapter"
+        ) from error
 
 
-def unusable(error: Exception) -> ConfigError:
-    """What to say of pictures that a pipeline cannot embed."""
-    return ConfigError(
-        f"ip_adapter_image cannot be used ({' '.join(reason(error).split())[:200]}); give one PIL picture, or a list "
-        "with one for each IP-Adapter"
-    )
-
-
-def rows(image_embeds: Sequence[Tensor] | None, adapters: int, count: int) -> tuple[Embeddings, Embeddings]:
+def rows(
+    image_embeds: Sequence[Tensor] | None, projections: Sequence[torch.nn.Module], count: int
+) -> tuple[Embeddings, Embeddings]:
     """Embeddings as conditions of `count` pictures, positive and negative.
 
     Args:
-        image_embeds: see the module; None if none came.
-        adapters: how many the network carries.
+        image_embeds: see the module, one for each projection; None if none came.
+        projections: the network's layers that take them in.
         count: the number of pictures, B.
 
     Raises:
-        ConfigError: if there are not as many embeddings as adapters, or their rows do not fit the pictures.
+        ConfigError: if their rows do not fit the pictures, or their width the network.
     """
-    given = [] if image_embeds is None else list(image_embeds)
-    if len(given) != adapters:
-        if not given:
-            raise ConfigError(
-                "the network carries an IP-Adapter, which wants a picture: give ip_adapter_image or "
-                "ip_adapter_image_embeds, or call pipe.unload_ip_adapter() first"
-            )
-        raise ConfigError(
-            f"{len(given)} pictures or embeddings for IP-Adapters were given, but the network carries {adapters}"
-            + (
-                "; load one with pipe.load_ip_adapter(...), or leave them out"
-                if not adapters
-                else "; give one for each"
-            )
-        )
     positive, negative = {}, {}
-    for index, embeds in enumerate(given):
-        if embeds.shape[0] not in (2, 2 * count):
+    for index, (embeds, projection) in enumerate(zip(image_embeds or (), projections, strict=True)):
+        expected = sorted({2, 2 * count})
+        if embeds.shape[0] not in expected:
             raise ConfigError(
-                f"ip_adapter_image_embeds must have 2 or {2 * count} rows for {count} pictures, those of no picture "
-                f"first (as with do_classifier_free_guidance=True), not {embeds.shape[0]}"
+                f"ip_adapter_image_embeds must have {' or '.join(map(str, expected))} rows for {count} pictures, the "
+                f"first half those of no picture, not {embeds.shape[0]}; editor.embed_images makes them"
             )
-        halves = embeds.chunk(2)
-        if halves[0].shape[0] != count:
-            halves = tuple(half.expand(count, *half.shape[1:]) for half in halves)
+        width = next((m.in_features for m in projection.modules() if isinstance(m, torch.nn.Linear)), None)
+        if width not in (None, embeds.shape[-1]):
+            raise ConfigError(
+                f"ip_adapter_image_embeds have a width of {embeds.shape[-1]}, but the IP-Adapter takes {width}; embed "
+                "the picture with the image encoder that the adapter was made for"
+            )
+        halves = [half.expand(count, *half.shape[1:]) for half in embeds.chunk(2)]
         negative[f"{_PREFIX}{index}"], positive[f"{_PREFIX}{index}"] = halves
     return positive, negative
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from renoise.backbones import autoencoder
+from renoise.backbones import autoencoder, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule
 from renoise.errors import ConfigError, ModelError
 from renoise.steps import Step
@@ -22,16 +22,29 @@ class PipelineBackbone:
 
     Raises:
         ModelError: if one of the `components` is missing.
+
+    Attributes:
+        components: what of the pipeline the family cannot do without, the network first.
+        flow: see `Backbone`.
+        takes_true_cfg: see `Backbone`.
+        preset: the settings that suit it, a key in `renoise.presets` (see `renoise.defaults.preset_name`).
     """
 
-    # The attributes of the pipeline that the family cannot do without, the network first.
     components: ClassVar[tuple[str, ...]] = ("unet", "vae")
+    flow: ClassVar[bool] = False
+    takes_true_cfg: ClassVar[bool] = False
+    preset: ClassVar[str] = "sd"
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
         for name in self.components:
             if getattr(pipe, name, None) is None:
                 raise ModelError(f"the pipeline has no {name}; load it whole, with from_pretrained")
+
+    @staticmethod
+    def built_in_guidance(pipe: Any) -> float | None:
+        """What diffusers' pipeline tells a network that takes the guidance scale as an input; None if it takes none."""
+        return None
 
     @property
     def network(self) -> Any:
@@ -59,6 +72,16 @@ class PipelineBackbone:
         return int(self.pipe.vae.config.latent_channels)
 
     @property
+    def ip_projections(self) -> Sequence[torch.nn.Module]:
+        """The layers by which the network takes embeddings of pictures in, one for each IP-Adapter that it carries."""
+        return ()
+
+    @property
+    def ip_adapters(self) -> int:
+        """See `Backbone.ip_adapters`."""
+        return len(self.ip_projections)
+
+    @property
     def device(self) -> torch.device:
         """Where the network runs, offloading hooks considered."""
         return torch.device(self.pipe._execution_device)
@@ -83,7 +106,9 @@ class PipelineBackbone:
 
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
         """See `Backbone.embed_images`."""
-        raise ConfigError(f"{type(self.pipe).__name__} takes no pictures as a condition; leave ip_adapter_image out")
+        if not self.ip_adapters:
+            raise ConfigError("the network carries no IP-Adapter: load one, or leave ip_adapter_image out")
+        return ip_adapter.embed(self.pipe, images, self._embed)
 
     def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`."""
@@ -100,11 +125,41 @@ class PipelineBackbone:
     def as_condition(
         self, positive: Mapping[str, Tensor], negative: Mapping[str, Tensor] | None, guidance_scale: float
     ) -> Condition:
-        """Embeddings in the network's own precision and on its device."""
+        """Embeddings on the network's device and, but for masks and numbers of classes, in its precision.
+
+        Args:
+            positive: of the prompts.
+            negative: of the negative prompts; None without guidance.
+            guidance_scale: of classifier-free guidance.
+
+        Raises:
+            ModelError: if blocks of the network are cached, because renoising runs it several times in one step.
+        """
+        if getattr(self.network, "is_cache_enabled", False):
+            raise ModelError(
+                "the network reuses its blocks' outputs from one call to the next (a cache), and renoising calls it "
+                f"several times in one step; call pipe.{self.components[0]}.disable_cache() first"
+            )
 
         def placed(embeddings: Mapping[str, Tensor]) -> Embeddings:
-            return {name: t.to(self.device, self.dtype) for name, t in embeddings.items()}
+            return {
+                name: t.to(self.device, self.dtype if t.is_floating_point() else None) for name, t in embeddings.items()
+            }
 
         if negative is None:
             return Condition(placed(positive))
         return Condition(placed(positive), placed(negative), guidance_scale)
+
+    def require_channels(self, channels: int) -> None:
+        """Raise a `ModelError` for networks that are shown more than the latent: inpainting, depth, fill models."""
+        takes = self.network.config.in_channels
+        if takes != channels:
+            raise ModelError(
+                f"the network takes {takes} channels but latents have {channels}: inpainting, depth and fill models "
+                "cannot be inverted; use a text-to-image model"
+            )
+
+    def _embed(self, images: Any) -> Sequence[Tensor]:
+        """The pipeline's own embeddings of pictures, (2, pictures, ...) for each adapter, those of no picture first."""
+        embeds = self.pipe.prepare_ip_adapter_image_embeds(images, None, self.device, 1, True)
+        return [embeds] if isinstance(embeds, Tensor) else list(embeds)

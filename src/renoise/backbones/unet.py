@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from renoise.backbones import ip_adapter
-from renoise.backbones.base import Condition, Embeddings, Request, guided, refuse_true_cfg
+from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
-from renoise.errors import ModelError
 from renoise.steps import Step
 
 
@@ -24,11 +23,19 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
-        if pipe.unet.config.in_channels != self.latent_channels:
-            raise ModelError(
-                f"the network takes {pipe.unet.config.in_channels} channels but the autoencoder makes "
-                f"{self.latent_channels}: inpainting and depth models cannot be inverted; use a text-to-image model"
-            )
+        self.require_channels(self.latent_channels)
+
+    @staticmethod
+    def built_in_guidance(pipe: Any) -> float | None:
+        """See `PipelineBackbone.built_in_guidance`: LCMs that were distilled with it."""
+        return None if _embedding_width(pipe.unet) is None else 8.5
+
+    @property
+    def ip_projections(self) -> Sequence[torch.nn.Module]:
+        """See `PipelineBackbone.ip_projections`."""
+        if getattr(self.network.config, "encoder_hid_dim_type", None) != "ip_image_proj":
+            return ()
+        return list(self.network.encoder_hid_proj.image_projection_layers)
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -37,20 +44,13 @@ class StableDiffusionBackbone(PipelineBackbone):
         height, width = (size, size) if isinstance(size, int) else size
         return height * self.latent_scale, width * self.latent_scale
 
-    def embed_images(self, images: Any) -> tuple[Tensor, ...]:
-        """See `Backbone.embed_images`."""
-        if not self._adapters:
-            return super().embed_images(images)
-        return tuple(ip_adapter.embed(self.pipe, images, self.device))
-
     def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`."""
-        refuse_true_cfg(request)
-        count, embedding_width = len(request.prompts), self.network.config.time_cond_proj_dim
+        count, embedding_width = len(request.prompts), _embedding_width(self.network)
         # A network with a guidance embedding takes the scale as an input, in place of a second pass.
         guides = request.guidance_scale > 1.0 and embedding_width is None
         positive, negative = self._encode_prompts(request, guides)
-        shown, unshown = ip_adapter.rows(request.image_embeds, self._adapters, count)
+        shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
         positive |= shown
         negative |= unshown
         if embedding_width is not None:
@@ -73,13 +73,6 @@ class StableDiffusionBackbone(PipelineBackbone):
             return prediction.float()
 
         return guided(network, latents, condition)
-
-    @property
-    def _adapters(self) -> int:
-        """How many IP-Adapters the network carries."""
-        if getattr(self.network.config, "encoder_hid_dim_type", None) != "ip_image_proj":
-            return 0
-        return len(self.network.encoder_hid_proj.image_projection_layers)
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Embeddings of the prompts and, with guidance, of the negative ones."""
@@ -111,6 +104,12 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
         "tokenizer_2",
     )
     default_side: ClassVar[int] = 128
+    preset: ClassVar[str] = "sdxl"
+
+    @staticmethod
+    def built_in_guidance(pipe: Any) -> float | None:
+        """See `PipelineBackbone.built_in_guidance`."""
+        return None if _embedding_width(pipe.unet) is None else 5.0
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(**self._prompts(request, guides))
@@ -124,3 +123,9 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
         own = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
         return {**super()._added(embeddings), **own}
+
+
+def _embedding_width(unet: Any) -> int | None:
+    """That of the guidance scale's embedding, which LCMs take as an input."""
+    width: int | None = getattr(getattr(unet, "config", None), "time_cond_proj_dim", None)
+    return width

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from renoise.backbones import Request
-from renoise.checks import require_finite
 from renoise.config import InversionConfig
 from renoise.defaults import presets
 from renoise.editor import Editor
@@ -49,11 +48,11 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
     scale = InversionConfig(guidance_scale=guidance_scale).guidance_scale
     texts = one_each(list(prompts), len(z_0), "prompt")
     with torch.no_grad():
-        condition = editor._condition(Request(texts, None, scale, editor._pixels(z_0)))
+        condition = editor.model.condition(Request(texts, None, scale, editor.model.pixels(z_0)))
         try:
-            yield Network(editor._predict_with(condition), condition.passes)
+            yield Network(editor.model.predict_with(condition), condition.passes)
         finally:
-            editor._backbone.release()
+            editor.model.backbone.release()
 
 
 def clean_latents(editor: Editor, z_0: Tensor) -> Tensor:
@@ -63,12 +62,12 @@ def clean_latents(editor: Editor, z_0: Tensor) -> Tensor:
         ConfigError: if they are no latents of this model.
         NumericalError: for NaN or infinity in them.
     """
-    return editor._start(None, z_0)[0]
+    return editor.model.start(None, z_0)[0]
 
 
 def require_finite_latents(editor: Editor, latents: Tensor, what: str) -> None:
     """Raise a `NumericalError` for NaN or infinity."""
-    require_finite(latents, what, editor.dtype)
+    editor.model.require_finite(latents, what)
 
 
 def settle(method: Any, *names: str) -> None:
