@@ -174,6 +174,7 @@ def test_a_text_encoder_that_overflows_is_named() -> None:
 def test_an_autoencoder_in_float16_is_told_from_one_in_float32(tmp_path: Path) -> None:
     BUILDERS["sd15-ddim"]().save_pretrained(tmp_path / "model")
     editor = Editor.from_pretrained(tmp_path / "model", device="cpu", dtype="float16")
+    editor.pipe.vae.register_to_config(force_upcast=False)
     editor.pipe.vae.decoder.register_forward_hook(lambda m, i, o: torch.full_like(o, 6e4) * 2.0)
     with pytest.raises(NumericalError, match=r"autoencoder in float16\).*pipe.vae.to\(torch.float32\)"):
         editor.decode(start(editor, 1))
