@@ -31,7 +31,7 @@ demo: install
 	@$(BIN)/python examples/demo.py --out demo
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 evaluate: install
 	$(BIN)/renoise evaluate table2 --model mini-turbo --limit 16 --out evaluation/table2-mini-turbo

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,14 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
-    # The pipelines are so small that threads only get into each other's way.
+    # The pipelines are so small that threads only get into each other's way, also in the processes that tests start.
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+@cache
+def _pipeline(model: str) -> Any:
+    return Editor.from_pretrained(DATA / model, device="cpu", dtype="float32").pipe
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +43,8 @@ def make_editor() -> Callable[..., Editor]:
     def make(model: str = "tiny-sd", scheduler: str | None = None, **changes: Any) -> Editor:
         import diffusers
 
-        editor = Editor.from_pretrained(DATA / model, device="cpu", dtype="float32")
+        # Copied, because that is faster than reading it again for each of many hundred tests.
+        editor = Editor(copy.deepcopy(_pipeline(model)), name=str(DATA / model))
         if scheduler is not None:
             changes = {"clip_sample": False, **changes}
             made = getattr(diffusers, scheduler).from_config(editor.pipe.scheduler.config, **changes)

@@ -12,7 +12,7 @@ from renoise.backbones.base import Request
 from renoise.backbones.flux import pack, unpack
 from renoise.denoising import denoise_steps
 
-NUM_STEPS = 5
+NUM_STEPS = 3
 PROMPTS = ("a lion in the field", "a cat", "")
 
 

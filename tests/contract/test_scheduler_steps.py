@@ -158,7 +158,7 @@ def test_clipping_is_refused_with_the_remedy(name: str, setting: str) -> None:
 
 
 def test_samplers_of_several_steps_are_refused_with_the_remedy() -> None:
-    with pytest.raises(SchedulerError, match=r"PNDMScheduler is not supported.*DDIMScheduler\.from_config"):
+    with pytest.raises(SchedulerError, match=r"PNDMScheduler does not take .*DDIMScheduler\.from_config"):
         steps_for(diffusers.PNDMScheduler(), 10)
 
 

@@ -26,6 +26,7 @@ from renoise.evaluation.registry import METHODS, method_from
 from renoise.inversion import draw_noise, generators_for
 from renoise.schedulers import steps_for
 from renoise.steps import Step
+from tiny_pipelines import BUILDERS
 
 MakeEditor = Callable[..., Editor]
 
@@ -389,11 +390,8 @@ def test_renoising_goes_with_both(
     assert noised.passes == 12
 
 
-def test_negative_prompts_mean_nothing_to_a_network_that_is_told_its_guidance(
-    make_editor: MakeEditor, z_0: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    editor = make_editor()
-    monkeypatch.setattr("renoise.backbones.unet.wants_guidance", lambda scale, config: False)
+def test_negative_prompts_mean_nothing_to_a_network_that_is_told_its_guidance(z_0: Tensor) -> None:
+    editor = Editor(BUILDERS["lcm"]()).with_scheduler("DDIMScheduler")
     with pytest.raises(ConfigError, match="takes the guidance scale as an input"):
         NegativePrompt(PLAIN).invert(editor, z_0, PROMPTS)
     assert NegativePrompt(PLAIN, 1.0).invert(editor, z_0, PROMPTS).passes == 4
