@@ -38,7 +38,8 @@ def preset_for(pipe: Any, variant: str = "paper") -> InversionConfig:
     elif variant == "reverse":
         own = own.reversing()
     guidance = _built_in_guidance(pipe)
-    # An LCM was never shown a guidance scale of 1, as Flux dev was.
+    # LCMs are distilled with guidance scales well above 1 (Luo et al., 2023, arXiv 2310.04378). Flux dev, which is told
+    # one as well, is inverted at 1, where its velocity is that of the prompt alone.
     return own if guidance is None or not name.startswith("lcm") else replace(own, guidance_scale=guidance)
 
 
