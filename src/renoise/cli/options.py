@@ -164,7 +164,8 @@ NegativePrompt = Annotated[
 NegativeSource = Annotated[
     bool,
     typer.Option(
-        "--negative-source", help="Take what the picture shows as the negative prompt; wants --guidance above 1."
+        "--negative-source",
+        help="Take what the picture shows as the negative prompt; wants --guidance (for Flux --true-cfg) above 1.",
     ),
 ]
 Output = Annotated[
@@ -224,7 +225,8 @@ Device = Annotated[
 Dtype = Annotated[
     Precision | None,
     typer.Option(
-        "--dtype", help="Floating-point type of the networks; by default float16 on a GPU and float32 on a CPU."
+        "--dtype",
+        help="Floating-point type of the networks; by default float32 on a CPU and float16 on a GPU, bfloat16 for SD3 and Flux.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Use another model than the one that inverted the picture.")]
@@ -234,7 +236,7 @@ Steps = Annotated[
         "--steps",
         metavar="N",
         min=1,
-        help="Sampler steps; by default what suits the model: 50, or 4 for few-step models.",
+        help="Sampler steps; by default what suits the model: 50, 28 for SD3 and Flux, or 4 for few-step models.",
     ),
 ]
 Renoise = Annotated[
@@ -245,7 +247,7 @@ Renoise = Annotated[
         min=0,
         max=_MOST_ITERATIONS,
         help="Renoising iterations of each step; 0 is plain sampler reversing, without edit losses and noise "
-        "correction unless asked for. By default what suits the model: 1, or 7 to 9 for few-step models.",
+        "correction unless asked for. By default what suits the model: 1, or 4 to 9 for few-step models.",
     ),
 ]
 PresetName = Annotated[
