@@ -226,7 +226,8 @@ Dtype = Annotated[
     Precision | None,
     typer.Option(
         "--dtype",
-        help="Floating-point type of the networks; by default float32 on a CPU and float16 on a GPU, bfloat16 for SD3 and Flux.",
+        help="Floating-point type of the networks; by default float32 on a CPU and float16 on a GPU, bfloat16 for SD3 "
+        "and Flux.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Use another model than the one that inverted the picture.")]
