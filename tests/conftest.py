@@ -54,6 +54,22 @@ def make_editor() -> Callable[..., Editor]:
     return make
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tiny pipelines are written."""
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub cannot be reached."""
+
+    def ask(*args: Any, **options: Any) -> Any:
+        raise ConnectionError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.model_info", ask)
+
+
 @pytest.fixture
 def editor(make_editor: Callable[..., Editor]) -> Editor:
     return make_editor()

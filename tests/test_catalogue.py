@@ -20,7 +20,7 @@ import renoise_mini
 from renoise import ModelError, backbones, catalogue, presets
 from renoise.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, SAMPLERS, Entry, Weights
 from renoise.downloads import Cache, absent_parts, bundled, missing_parts, pipeline_class
-from renoise.schedulers import SHORT_NAMES, SUPPORTED
+from renoise.schedulers import SUPPORTED
 
 BY_NAME = {entry.name: entry for entry in MODELS}
 
@@ -34,7 +34,6 @@ def test_the_families_are_those_that_have_a_backbone() -> None:
 
 
 def test_the_samplers_are_those_that_can_be_inverted() -> None:
-    assert dict(SAMPLERS) == dict(SHORT_NAMES)
     assert sorted(SAMPLERS.values()) == sorted(SUPPORTED)
     assert {name for family in FAMILIES.values() for name in family.samplers} == set(SAMPLERS)
 

@@ -16,22 +16,6 @@ from renoise import ConfigError, Editor, ModelError, SchedulerError
 from written import built, file_of, folder_of, in_cache, lora_for
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where tiny pipelines are written."""
-    return tmp_path_factory.mktemp("tiny")
-
-
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub cannot be reached."""
-
-    def ask(*args: Any, **options: Any) -> Any:
-        raise ConnectionError("[Errno -2] Name or service not known")
-
-    monkeypatch.setattr("huggingface_hub.model_info", ask)
-
-
 def adapters(editor: Editor) -> set[str]:
     return {name for names in editor.pipe.get_list_adapters().values() for name in names}
 

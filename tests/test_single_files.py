@@ -19,22 +19,6 @@ from renoise.backbones import checkpoints
 from written import built, file_of, folder_of, in_cache
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where tiny pipelines are written."""
-    return tmp_path_factory.mktemp("tiny")
-
-
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub cannot be reached."""
-
-    def ask(*args: Any, **options: Any) -> Any:
-        raise ConnectionError("[Errno -2] Name or service not known")
-
-    monkeypatch.setattr("huggingface_hub.model_info", ask)
-
-
 def assert_same_weights(pipe: Any, other: Any) -> None:
     for name, part in other.components.items():
         if isinstance(part, torch.nn.Module):

@@ -40,7 +40,7 @@ class Family:
     dtype: str = "float16"
 
 
-# Short names of samplers, and their classes in diffusers: those of `renoise.schedulers.SHORT_NAMES`, without torch.
+# Short names of samplers, and their classes in diffusers.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "ddim": "DDIMScheduler",

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from renoise.catalogue import SAMPLERS
 from renoise.errors import ConfigError, SchedulerError
 from renoise.steps import Step
 
@@ -362,16 +363,6 @@ _TABLES: dict[str, Callable[[Any, int, float | None], Iterator[Step]]] = {
 }
 
 SUPPORTED: tuple[str, ...] = tuple(_TABLES)
-# What people call them.
-SHORT_NAMES: Mapping[str, str] = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-ancestral": "EulerAncestralDiscreteScheduler",
-    "lcm": "LCMScheduler",
-    "tcd": "TCDScheduler",
-    "flow-euler": "FlowMatchEulerDiscreteScheduler",
-}
 
 
 def sampler_class(name: str) -> str:
@@ -384,10 +375,10 @@ def sampler_class(name: str) -> str:
         >>> sampler_class("lcm")
         'LCMScheduler'
     """
-    if isinstance(name, str) and (name in SHORT_NAMES or name in _TABLES):
-        return SHORT_NAMES.get(name, name)
+    if isinstance(name, str) and (name in SAMPLERS or name in _TABLES):
+        return SAMPLERS.get(name, name)
     raise SchedulerError(
-        f"sampler {name!r} is unknown; use one of {', '.join(SHORT_NAMES)}, or one of their classes in diffusers: "
+        f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: "
         f"{', '.join(SUPPORTED)}"
     )
 

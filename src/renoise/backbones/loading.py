@@ -81,7 +81,7 @@ def load_pipeline(
         lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
             that holds scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
-            or one of `SHORT_NAMES`. It goes before the scheduler of a LoRA.
+            or one of the short names in `renoise.catalogue.SAMPLERS`. It goes before the scheduler of a LoRA.
         options: passed on to diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
