@@ -59,6 +59,16 @@ def ours(
     return z
 
 
+def through_the_autoencoder(pipe: Any, picture: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents of a picture, and the picture that comes of them, by the pipeline's own parts."""
+    vae = pipe.vae
+    shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
+    with torch.no_grad():
+        latents = (vae.encode(pipe.image_processor.preprocess(picture)).latent_dist.mode() - shift) * scale
+        decoded = vae.decode(latents / scale + shift).sample
+    return latents, (decoded / 2 + 0.5).clamp(0, 1)
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     """The length of the difference, as a share of b's."""
     return float((a - b).norm() / b.norm())

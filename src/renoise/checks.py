@@ -41,5 +41,10 @@ def require_finite(tensor: Tensor, what: str, maker: str = "", remedy: str = "")
         raise NumericalError(f"NaN or infinity in {what}{f' ({maker})' if maker else ''}; {remedy}")
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """What people call a floating-point type: "float16", not "torch.float16"."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _found(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

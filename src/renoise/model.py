@@ -13,7 +13,7 @@ from torch import Tensor
 from renoise import images
 from renoise.backbones import backbone_for
 from renoise.backbones.base import Condition, Request
-from renoise.checks import FINITE, require_finite, require_latents
+from renoise.checks import FINITE, dtype_name, require_finite, require_latents
 from renoise.config import InversionConfig
 from renoise.errors import ConfigError
 from renoise.images import Fit
@@ -135,13 +135,13 @@ class Model:
         self._require_understood(request)
         condition = self.backbone.condition(request)
         encoders = {name: part for name, part in self.pipe.components.items() if name.startswith("text_encoder")}
-        dtypes = sorted({str(part.dtype).removeprefix("torch.") for part in encoders.values() if part is not None})
+        dtypes = sorted({dtype_name(part.dtype) for part in encoders.values() if part is not None})
         for embeddings in (condition.positive, condition.negative or {}):
             for name, embedding in embeddings.items():
                 require_finite(
                     embedding,
                     f"the {name} embeddings of the prompts",
-                    f"text encoders in {' and '.join(dtypes)}, network in {_name(self.backbone.dtype)}",
+                    f"text encoders in {' and '.join(dtypes)}, network in {dtype_name(self.backbone.dtype)}",
                     "load the model with dtype bfloat16 or float32",
                 )
         return condition
@@ -199,7 +199,7 @@ class Model:
         remedy = "use more steps, fewer renoising iterations or a lower guidance scale"
         if dtype == torch.float16:
             remedy = "load the model with dtype float32 or bfloat16"
-        require_finite(tensor, what, f"network in {_name(dtype)}", remedy)
+        require_finite(tensor, what, f"network in {dtype_name(dtype)}", remedy)
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -208,10 +208,6 @@ class Model:
             yield
         finally:
             self.backbone.release()
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def place(step: Step, steps: Sequence[Step]) -> str:

@@ -53,12 +53,12 @@ def require_kind(scheduler: Any, *, flow: bool) -> None:
             changes it.
     """
     name = type(scheduler).__name__
-    if name in _TABLES and name.startswith("FlowMatch") == flow:
+    if name in _TABLES and _is_flow(name) == flow:
         return
     mend = "FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)"
     if not flow:
         mend = "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
-    suited = ", ".join(known for known in SUPPORTED if known.startswith("FlowMatch") == flow)
+    suited = ", ".join(known for known in SUPPORTED if _is_flow(known) == flow)
     why = "is made for another kind of model" if name in _TABLES else "does not take single affine steps"
     raise SchedulerError(
         f"{name} {why}, so that it cannot be inverted here; use one of {suited}, for example: pipe.scheduler = {mend}"
@@ -115,13 +115,18 @@ def steps_for(
                 "use prediction_type='v_prediction' if the model was trained with it, or rescale_betas_zero_snr=False"
             )
     used = min(int(num_steps * strength), num_steps)
-    if name.startswith("FlowMatch"):
+    if _is_flow(name):
         used = num_steps - int(max(num_steps - num_steps * strength, 0.0))
     if used < 1:
         raise ConfigError(
             f"strength={strength:g} of {num_steps} steps leaves no step; use at least {1 / num_steps:.3g} or more steps"
         )
     return steps[len(steps) - used :]
+
+
+def _is_flow(name: str) -> bool:
+    """Whether a scheduler of that class samples models of flow matching."""
+    return name.startswith("FlowMatch")
 
 
 def _check_settings(
@@ -161,7 +166,7 @@ def _check_settings(
 def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None) -> Any:
     """A copy with its schedule set: the user's object keeps its own counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if _get(scheduler, "use_dynamic_shifting", False) else {}
-    if sigmas is not None and type(scheduler).__name__.startswith("FlowMatch"):
+    if sigmas is not None and _is_flow(type(scheduler).__name__):
         options["sigmas"] = list(sigmas)
     try:
         copy = _made(type(scheduler), scheduler.config)
@@ -399,7 +404,7 @@ def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
 
     if not isinstance(name, str) or name not in _TABLES:
         raise SchedulerError(f"{name!r} is not supported; use one of {', '.join(SUPPORTED)}")
-    if name.startswith("FlowMatch") == hasattr(scheduler, "alphas_cumprod"):
+    if _is_flow(name) == hasattr(scheduler, "alphas_cumprod"):
         raise SchedulerError(
             f"{type(scheduler).__name__} and {name} sample two kinds of models, diffusion and flow matching, so that "
             "neither can stand in for the other; use a sampler of the model's own kind"

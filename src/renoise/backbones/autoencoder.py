@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from renoise.checks import require_finite
+from renoise.checks import dtype_name, require_finite
 
 # While one thread has a shared autoencoder in another precision, no other thread may use it.
 _UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
@@ -55,7 +55,7 @@ def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) 
             "load the model with dtype bfloat16 or float32, or keep its autoencoder in float32: "
             "pipe.vae.to(torch.float32)"
         )
-    require_finite(tensor, what, f"autoencoder in {str(dtype).removeprefix('torch.')}", remedy)
+    require_finite(tensor, what, f"autoencoder in {dtype_name(dtype)}", remedy)
 
 
 def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
