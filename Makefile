@@ -1,5 +1,5 @@
-# make demo: invert, reconstruct and edit a real picture with the bundled model.   make test: run the tests.
-# make evaluate: measure what each part of the method adds, on a few pictures.
+# make demo: invert, reconstruct and edit a real image with the bundled model.   make test: run the tests.
+# make evaluate: measure what each part of the method adds, on a few images.
 # Each sets up .venv first, which takes some minutes the first time and nothing after that.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +13,7 @@ SOURCES := src tests packages training benchmarks examples
 .PHONY: help install demo test evaluate lint types check format wheels clean
 
 help:
-	@echo "make demo      edit a real picture with the bundled model"
+	@echo "make demo      edit a real image with the bundled model"
 	@echo "make test      run the tests"
 	@echo "make evaluate  reproduce a small table of what each part of the method adds"
 	@echo "make install   set up .venv (the others do it when it is due)"

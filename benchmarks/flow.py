@@ -3,13 +3,13 @@
     python benchmarks/flow.py [--limit 32] [--schedules sd3 flux-schnell] [--iterations 0 1 2 3 4 6 9]
 
 There are no weights of a flow model at hand, but the straight path z_s = (1 - s) x0 + s eps of flow matching and the
-path of a diffusion model differ by a scale alone: at equal signal-to-noise ratio they hold the same noisy picture
+path of a diffusion model differ by a scale alone: at equal signal-to-noise ratio they hold the same noisy image
 (Lipman et al., 2023, arXiv 2210.02747; Kingma and Gao, 2023, arXiv 2303.00848). So mini's estimate of x0 gives the
 velocity (z_s - x0) / s, and the flow-matching sampler runs on real weights with the schedules of SD3 (28 steps, shift
 3), Flux dev (28 steps, shifted for 1024 x 1024 pixels) and Flux schnell (4 steps). The Lipschitz constant, which
 decides how fast the fixed point is found, is that of a small model.
 
-PSNR is the mean over the first held-out pictures, against the autoencoder's round trip and against the picture. Rows
+PSNR is the mean over the first held-out images, against the autoencoder's round trip and against the image. Rows
 with an average take the last two or three predictions with equal weights.
 """
 
@@ -88,7 +88,7 @@ def renoisings(counts: list[int]) -> list[Renoising]:
 def main() -> None:
     """Print a Markdown table for each schedule."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, default=32, help="number of held-out pictures")
+    parser.add_argument("--limit", type=int, default=32, help="number of held-out images")
     parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES))
     parser.add_argument("--iterations", type=int, nargs="+", default=[0, 1, 2, 3, 4, 6, 9])
     options = parser.parse_args()
@@ -100,12 +100,12 @@ def main() -> None:
     mini = Editor.from_pretrained("mini")
     z_0, picture = mini.encode(files), images.to_tensor(mini.fit(files))
     round_trip = mini.decode(z_0, "pt").cpu()
-    print(f"{len(entries)} held-out pictures; round trip {images.psnr(round_trip, picture).mean():.1f} dB")
+    print(f"{len(entries)} held-out images; round trip {images.psnr(round_trip, picture).mean():.1f} dB")
     for name in options.schedules:
         num_steps, shift, evenly_spaced = SCHEDULES[name]
         editor = flow_editor(mini, shift, evenly_spaced)
         print(f"\n{name}: {num_steps} steps\n")
-        print("| K | average of the last | passes | against the round trip | against the picture | largest residual |")
+        print("| K | average of the last | passes | against the round trip | against the image | largest residual |")
         print("| --- | --- | --- | --- | --- | --- |")
         for renoising in renoisings(options.iterations):
             config = InversionConfig(num_steps=num_steps, renoising=renoising)

@@ -4,7 +4,7 @@
 
 Networks of the shapes of stabilityai/stable-diffusion-xl-base-1.0 (2.6 billion weights in the UNet, 0.8 in the text
 encoders) are filled with small random numbers and run as an editor runs them: encode, invert, edit. That tells what a
-network pass costs on a machine and whether the memory suffices, and nothing about pictures. In float32 it takes about
+network pass costs on a machine and whether the memory suffices, and nothing about images. In float32 it takes about
 14 GB for the weights alone.
 """
 
@@ -99,11 +99,11 @@ def gigabytes(device: torch.device) -> float:
 
 
 def main() -> None:
-    """Print a row for each size of picture."""
+    """Print a row for each size of image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
-    parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024], help="of the pictures, in pixels")
+    parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024], help="of the images, in pixels")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--iterations", type=int, default=1, help="renoising iterations of each step")
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""How well mini's pictures survive inversion and reconstruction: the table of the README.
+"""How well mini's images survive inversion and reconstruction: the table of the README.
 
     python benchmarks/reconstruction.py [--limit 32] [--steps 50 20 4] [--iterations 0 1 2 4]
 
-Every picture is inverted with its caption, without guidance, and drawn again from z_T alone. PSNR is the mean over the
-first held-out pictures, against the picture and against the autoencoder's own round trip: the second tells methods
+Every image is inverted with its caption, without guidance, and drawn again from z_T alone. PSNR is the mean over the
+first held-out images, against the image and against the autoencoder's own round trip: the second tells methods
 apart when the first has reached the autoencoder's bound. K = 0 is plain sampler reversing; every K takes its last
 prediction alone.
 """
@@ -24,10 +24,10 @@ def main() -> None:
     """Print one row of a Markdown table for each number of steps and iterations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini", help="a bundled model, a directory or a hub name")
-    parser.add_argument("--limit", type=int, default=32, help="number of held-out pictures")
+    parser.add_argument("--limit", type=int, default=32, help="number of held-out images")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 20, 4])
     parser.add_argument("--iterations", type=int, nargs="+", default=[0, 1, 2, 4])
-    parser.add_argument("--batch", type=int, default=16, help="pictures at a time")
+    parser.add_argument("--batch", type=int, default=16, help="images at a time")
     options = parser.parse_args()
 
     held_out = renoise_mini.path("heldout")
@@ -40,8 +40,8 @@ def main() -> None:
         z_0 = editor.encode(files)
         encoded.append((z_0, editor.decode(z_0, "pt").cpu(), images.to_tensor(editor.fit(files))))
     bound = torch.cat([images.psnr(round_trip, picture) for _, round_trip, picture in encoded])
-    print(f"{len(entries)} held-out pictures; the autoencoder's round trip: {bound.mean():.1f} dB\n")
-    print("| steps | K | PSNR against the picture | against the round trip | passes to invert | s a picture |")
+    print(f"{len(entries)} held-out images; the autoencoder's round trip: {bound.mean():.1f} dB\n")
+    print("| steps | K | PSNR against the image | against the round trip | passes to invert | s an image |")
     print("| --- | --- | --- | --- | --- | --- |")
     for num_steps in options.steps:
         for iterations in options.iterations:

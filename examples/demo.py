@@ -1,6 +1,6 @@
-"""The main job in one go: a real picture inverted, reconstructed and edited, with the bundled model and no network.
+"""The main job in one go: a real image inverted, reconstructed and edited, with the bundled model and no network.
 
-Writes six pictures into a folder:
+Writes six images into a folder:
 
     python examples/demo.py --out demo
 """
@@ -18,21 +18,21 @@ from renoise.cli.compare import side_by_side
 from renoise.cli.silence import quiet_libraries
 from renoise.defaults import EDIT_GUIDANCE
 
-# Which of the held-out pictures: any will do (--picture 0 to 95).
+# Which of the held-out images: any will do (--picture 0 to 95).
 PICTURE = 7
 
 
 def main() -> None:
-    """Invert one held-out picture, draw it again, edit it three ways, and name the pictures that were written."""
+    """Invert one held-out image, draw it again, edit it three ways, and name the images that were written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
-    parser.add_argument("--picture", type=int, default=PICTURE, help="which held-out picture")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the images")
+    parser.add_argument("--picture", type=int, default=PICTURE, help="which held-out image")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
 
     held_out = renoise_mini.path("heldout")
     entry = json.loads((held_out / "captions.jsonl").read_text().splitlines()[options.picture])
-    print(f"picture: {held_out / entry['file']}")
+    print(f"image: {held_out / entry['file']}")
     print(f"caption: {entry['caption']}")
     print("loading the bundled model ...", flush=True)
     with quiet_libraries(print):

@@ -1,10 +1,10 @@
-"""Draw the edit grids of README and docs: held-out pictures, their reconstructions, and three edits each.
+"""Draw the edit grids of README and docs: held-out images, their reconstructions, and three edits each.
 
     python examples/edit_grid.py [--limit 12] [--out docs/images/edit-grid.png]
     python examples/edit_grid.py --model mini-turbo --out docs/images/edit-grid-mini-turbo.png
     python examples/edit_grid.py --model mini-lcm --out docs/images/edit-grid-mini-lcm.png
 
-The pictures are the first of the bundled held-out ones, in their order, failures included; their edits were written
+The images are the first of the bundled held-out ones, in their order, failures included; their edits were written
 down with them (`captions.jsonl`): another concept, another background, another style.
 """
 
@@ -26,7 +26,7 @@ COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "ed
 
 
 def main() -> None:
-    """Invert, reconstruct and edit the pictures, and write the page."""
+    """Invert, reconstruct and edit the images, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=12)
@@ -58,7 +58,7 @@ def row_labels(entry: dict[str, str]) -> list[str]:
 
 
 def page(rows: list[list[Image.Image]], labels: list[list[str]]) -> Image.Image:
-    """Rows of labelled pictures in two blocks beside each other."""
+    """Rows of labelled images in two blocks beside each other."""
     title, small = ImageFont.load_default(13), ImageFont.load_default(10)
     half = (len(rows) + 1) // 2
     block = len(COLUMNS) * (SIDE + GAP)

@@ -1,8 +1,8 @@
-"""Draw the worst pictures of each method of a run of `renoise evaluate`: what went wrong with them.
+"""Draw the worst images of each method of a run of `renoise evaluate`: what went wrong with them.
 
     python examples/worst_pictures.py results/table2-mini-turbo [--methods 7] [--out docs/images/worst-mini-turbo.png]
 
-Each row is a method; it shows its three reconstructions with the lowest PSNR, each beside its picture and the
+Each row is a method; it shows its three reconstructions with the lowest PSNR, each beside its image and the
 autoencoder's own round trip of it.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def page(folder: Path, rows: dict[str, list[Measurement]]) -> Image.Image:
-    """A row for each method: its worst reconstructions, each with the picture and the round trip before it."""
+    """A row for each method: its worst reconstructions, each with the image and the round trip before it."""
     font = ImageFont.load_default(11)
     block = len(KINDS) * (SIDE + GAP) + 2 * GAP
     sheet = Image.new("RGB", (LABEL + WORST * block, STRIP + len(rows) * (SIDE + STRIP + GAP)), "white")

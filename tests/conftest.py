@@ -1,4 +1,4 @@
-"""Tiny pipelines in hub layout with random weights, and pictures, for every test."""
+"""Tiny pipelines in hub layout with random weights, and images, for every test."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """A smooth picture with some detail, 100 x 80."""
+    """A smooth image with some detail, 100 x 80."""
     y, x = np.mgrid[0:80, 0:100] / 100.0
     red, green, blue = 0.5 + 0.5 * np.sin(9 * x), y, (x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.05
     return Image.fromarray((np.stack([red, green, blue], axis=-1) * 255).astype(np.uint8))

@@ -60,7 +60,7 @@ def ours(
 
 
 def through_the_autoencoder(pipe: Any, picture: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents of a picture, and the picture that comes of them, by the pipeline's own parts."""
+    """Latents of an image, and the image that comes of them, by the pipeline's own parts."""
     vae = pipe.vae
     shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
     with torch.no_grad():

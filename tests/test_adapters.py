@@ -200,7 +200,7 @@ def test_several_pictures_for_one_adapter(name: str, tmp_path: Path, picture: Im
     latents, prompts, negatives = start(editor, 2), PROMPTS[:2], ["blurry"] * 2
     options: dict[str, Any] = {"negative_prompt": negatives, **guidance(name)}
     if name.startswith("flux"):
-        # Its own call takes a single black picture for none; as often as there are pictures is the same attention.
+        # Its own call takes a single black image for none; as often as there are images is the same attention.
         options["negative_ip_adapter_image"] = [np.zeros((8, 8, 3), dtype=np.uint8)]
     expected = theirs(pipe, latents, prompts, ip_adapter_image=shown, **options)
     embeds = editor.embed_images(shown)

@@ -97,7 +97,7 @@ def test_regularising_lowers_both_losses() -> None:
 
 @pytest.mark.parametrize("side", [16, 32, 64, 128])
 def test_a_setting_means_the_same_at_every_size(side: int) -> None:
-    # the share of a constant picture that one step takes away does not depend on the latent's size
+    # the share of a constant image that one step takes away does not depend on the latent's size
     x = torch.ones(1, 1, side, side)
     only_pair = EditLosses(pair=10.0, patch_kl=0.0, steps=1, shifts=1)
     moved = float((x - regularise(x, None, only_pair, lambda highest: torch.tensor([1]))).mean())

@@ -52,7 +52,7 @@ def pictures(picture: Image.Image) -> list[Image.Image]:
 
 @pytest.fixture
 def z_0() -> torch.Tensor:
-    """Latents of the size that an autoencoder makes of pictures."""
+    """Latents of the size that an autoencoder makes of images."""
     return torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -341,7 +341,7 @@ def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, 
         ({"latents": torch.zeros(0, 4, 8, 8)}, ConfigError, "latents must be"),
         ({"latents": np.zeros((1, 4, 8, 8))}, ConfigError, "not ndarray"),
         ({"latents": torch.full((1, 4, 8, 8), torch.nan)}, NumericalError, "NaN"),
-        ({"image": "PICTURE", "prompt": ["a", "b"]}, ConfigError, "1 pictures but 2 entries in prompt"),
+        ({"image": "PICTURE", "prompt": ["a", "b"]}, ConfigError, "1 images but 2 entries in prompt"),
         ({"image": "PICTURE", "prompt": 7}, ConfigError, "prompt must be"),
         ({"image": "PICTURE", "prompt": None}, ConfigError, "prompt must be"),
         ({"image": "PICTURE", "negative_prompt": ["a", "b"]}, ConfigError, "negative_prompt"),

@@ -1,4 +1,4 @@
-"""Pictures of every kind come in right, and what is no picture is refused in one line."""
+"""Images of every kind come in right, and what is no image is refused in one line."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ SIZES = st.tuples(SIDES, SIDES)
 
 
 def noisy(size: tuple[int, int]) -> Image.Image:
-    """A picture of (height, width) in which no two places are alike."""
+    """An image of (height, width) in which no two places are alike."""
     return Image.fromarray(np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8))
 
 
@@ -179,7 +179,7 @@ def test_every_picture_fits_every_model(
     assert min(top, left) >= 0
     assert top + height <= seen[0]
     assert left + width <= seen[1]
-    # What is filled continues the edges: the picture, held to its box, is the picture.
+    # What is filled continues the edges: the image, held to its box, is the image.
     rows = np.clip(np.arange(seen[0]), top, top + height - 1)
     columns = np.clip(np.arange(seen[1]), left, left + width - 1)
     assert np.array_equal(np.asarray(fitted)[rows][:, columns], np.asarray(fitted))
@@ -273,7 +273,7 @@ def test_files_that_are_no_pictures_are_refused(quarters: Image.Image, tmp_path:
     whole = (tmp_path / "good.png").read_bytes()
     bad = {
         "empty.png": (b"", "is empty"),
-        "text.png": (b"not a picture", "not a picture"),
+        "text.png": (b"not an image", "not an image"),
         "cut.png": (whole[: len(whole) // 2], "damaged or cut short"),
         "bomb.png": (png_of_size(50_000, 50_000), "too large"),
         "big.png": (png_of_size(16_000, 16_000), "too large"),

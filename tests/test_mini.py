@@ -25,7 +25,7 @@ def mini() -> Editor:
 
 
 def drawn(pipe: Any, steps: int, prompt: str = "a cat face, noto style, on a white background") -> Any:
-    """A picture (128, 128, 3) in [0, 1], without guidance."""
+    """An image (128, 128, 3) in [0, 1], without guidance."""
     result = pipe(
         prompt,
         num_inference_steps=steps,
@@ -123,7 +123,7 @@ def test_renoising_beats_reversing(mini: Editor) -> None:
         config = InversionConfig(num_steps=4, renoising=Renoising(iterations))
         inversion = mini.invert(pictures, [entry["caption"] for entry in entries], config=config)
         quality.append(float(images.psnr(mini.reconstruct(inversion, "pt"), bound).mean()))
-    # the gaps measured on 32 pictures are several dB (README); anything less is a fault
+    # the gaps measured on 32 images are several dB (README); anything less is a fault
     assert quality[1] > quality[0] + 2.0
     assert quality[2] > quality[1] + 3.0
 

@@ -1,4 +1,4 @@
-"""The memory and speed switches of diffusers keep working, and overflow is an error, never a black picture."""
+"""The memory and speed switches of diffusers keep working, and overflow is an error, never a black image."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_five_guided_steps_stay_tame(name: str) -> None:
     assert latents.std() < 50.0
     pictures = torch.from_numpy(sample(pipe, output_type="np", **GUIDED.get(name, {})))
     assert pictures.shape == (1, 64, 64, 3)
-    # Neither of one colour nor clipped for the most part: a wrong latent shows in the picture.
+    # Neither of one colour nor clipped for the most part: a wrong latent shows in the image.
     assert pictures.std() > 0.05
     assert ((pictures == 0.0) | (pictures == 1.0)).float().mean() < 0.5
 

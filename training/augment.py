@@ -1,7 +1,7 @@
 """Endless variety for the autoencoder: batches composed on the fly from drawings, shapes and photographs.
 
 An autoencoder that sees four styles on six backgrounds learns these; what it should learn is to keep edges and colours.
-So every picture is a drawing at a random scale and place, often with its colours permuted, often turned into line art
+So every image is a drawing at a random scale and place, often with its colours permuted, often turned into line art
 (flat colours between dark outlines, which no training style has), on a plain, graded or drawn background.
 """
 
@@ -22,7 +22,7 @@ PHOTOGRAPHS = (
 
 @dataclass(frozen=True)
 class Chances:
-    plain: float = 0.35  # exactly a picture of the diffusion model's data
+    plain: float = 0.35  # exactly an image of the diffusion model's data
     photograph: float = 0.08
     recolour: float = 0.4
     line_art: float = 0.35
@@ -43,7 +43,7 @@ class Composer:
             self.photographs.append(picture.permute(2, 0, 1)[None])
 
     def batch(self, count: int, side: int) -> torch.Tensor:
-        """(count, 3, side, side) in [0, 1]; below 128 px mostly crops, at 128 px mostly whole pictures."""
+        """(count, 3, side, side) in [0, 1]; below 128 px mostly crops, at 128 px mostly whole images."""
         pictures = self._background(count, side)
         plain = self._chance(count, self.chances.plain)
         drawings = self._drawings(count)
@@ -123,7 +123,7 @@ class Composer:
         scale = torch.where(plain, torch.tensor(own), scale)
         reach = torch.where(scale > 1, 0.4 * scale, 0.9 * (1 - scale).clamp_min(0) + 0.15)
         shift = (2 * self._random(count, 2) - 1) * reach[:, None]
-        # A plain crop may start anywhere in the 128 px picture; a plain whole picture lies exactly in the middle.
+        # A plain crop may start anywhere in the 128 px image; a plain whole image lies exactly in the middle.
         inside = (SIDE - side) / drawings.shape[-1]
         shift = torch.where(plain[:, None], (2 * self._random(count, 2) - 1) * inside, shift)
         angle = (2 * self._random(count) - 1) * 0.35 * self._chance(count, 0.4) * ~plain

@@ -116,7 +116,7 @@ class StopRequest:
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Per picture, (B, 3, H, W) in [0, 1], `a` clamped."""
+    """Per image, (B, 3, H, W) in [0, 1], `a` clamped."""
     return -10 * torch.log10((a.clamp(0, 1) - b).square().mean((1, 2, 3)).clamp_min(1e-10))
 
 
@@ -132,7 +132,7 @@ def to_bytes(pictures: torch.Tensor) -> np.ndarray:
 
 
 def sheet(pictures: np.ndarray, columns: int, labels: list[str] | None = None) -> bytes:
-    """A PNG of pictures in rows, each with its label below."""
+    """A PNG of images in rows, each with its label below."""
     count, side = len(pictures), pictures.shape[1]
     strip = 34 if labels else 0
     rows = -(-count // columns)

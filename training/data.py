@@ -1,10 +1,10 @@
-"""Rasterise the artwork, choose what is held out, and hand out pictures with captions.
+"""Rasterise the artwork, choose what is held out, and hand out images with captions.
 
-A picture is a drawing (concept x style), kept as 112 px RGBA, laid on one of six plain backgrounds of 128 px. Keeping
-the alpha channel means that 2,000 drawings stand for 12,000 pictures, and that the autoencoder can lay them on
+An image is a drawing (concept x style), kept as 112 px RGBA, laid on one of six plain backgrounds of 128 px. Keeping
+the alpha channel means that 2,000 drawings stand for 12,000 images, and that the autoencoder can lay them on
 anything.
 
-Held out, by seed and before any picture is looked at (`splits.json` records it):
+Held out, by seed and before any image is looked at (`splits.json` records it):
 - some concepts in every style, the same share of each category, never one of the everyday words;
 - some concept x style pairs whose concept is trained in the other styles;
 - some concept x background combinations, in every style;
@@ -69,7 +69,7 @@ class Splits:
     held_out_backgrounds: tuple[tuple[str, str], ...]
 
     def split(self, concept: str, style: str, background: str) -> str:
-        """Which kind of unseen this picture is, or `seen`."""
+        """Which kind of unseen this image is, or `seen`."""
         if concept in self.held_out_concepts:
             return "unseen concept"
         if (concept, style) in self.held_out_pairs:
@@ -256,7 +256,7 @@ def main() -> None:
     sample = rng.sample(sorted(shared & set(unseen.icons)), settings.style_sample)
     pictures = [lay(unseen.draw(n), rng.choice(list(BACKGROUNDS))) for n in sample]
     save_array(work / "held_out_style.npy", np.stack(pictures))
-    print(f"{len(corpus)} drawings for the autoencoder, {len(pictures)} pictures of the held-out style")
+    print(f"{len(corpus)} drawings for the autoencoder, {len(pictures)} images of the held-out style")
 
 
 if __name__ == "__main__":

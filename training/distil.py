@@ -3,10 +3,10 @@
     turbo   every weight of the UNet, for the Euler ancestral sampler with trailing spacing
     lcm     a LoRA beside mini's own UNet, for the LCM sampler
 
-Both learn to say, from a noised latent at the few timesteps where their sampler will ask, the picture that belongs
+Both learn to say, from a noised latent at the few timesteps where their sampler will ask, the image that belongs
 there. Half of each batch are the teacher's endpoints (`endpoints.py`), so that its guidance is built in and a changed
-caption changes a picture as the teacher would; half are real pictures under noise with their captions. The loss is the
-distance between the clean latents, one for each picture (pseudo-Huber: Song & Dhariwal, 2023, arXiv 2310.14189, eq. 8);
+caption changes an image as the teacher would; half are real images under noise with their captions. The loss is the
+distance between the clean latents, one for each image (pseudo-Huber: Song & Dhariwal, 2023, arXiv 2310.14189, eq. 8);
 the network goes on predicting epsilon, as its scheduler expects.
 
     python -m training.distil turbo --minutes 25
@@ -113,7 +113,7 @@ def noised(x0: torch.Tensor, t: torch.Tensor, alphas: torch.Tensor, generator: t
 
 
 def distances(x0: torch.Tensor, target: torch.Tensor, huber: float) -> torch.Tensor:
-    """Pseudo-Huber distance of each picture, in units of an element's deviation."""
+    """Pseudo-Huber distance of each image, in units of an element's deviation."""
     square = (x0 - target).square().mean((1, 2, 3))
     return (square + huber**2).sqrt() - huber
 

@@ -1,13 +1,13 @@
-"""Measure edits of the held-out pictures against the drawings that exist of what they were to become.
+"""Measure edits of the held-out images against the drawings that exist of what they were to become.
 
 The artwork holds every concept in every style, and backgrounds are ours: for each of the three edits that a rule chose
-for a held-out picture (`captions.jsonl`: another concept, another background, another style) the true result can be
+for a held-out image (`captions.jsonl`: another concept, another background, another style) the true result can be
 laid out, though no model saw it. So an edit can be measured:
 
     changed   concept: nearer to the true target than to the source and to 18 other concepts drawn at random;
               background: the border has the new colour; style: nearer to the target style than to the other three
     kept      concept and style: the border has the source's colour; background: PSNR against the true target in dB
-    PSNR      against the true target, all three kinds; beside it how near the unedited picture is to it
+    PSNR      against the true target, all three kinds; beside it how near the unedited image is to it
 
 and the reconstruction beside them. Near means Euclidean distance between the autoencoder's latents.
 
@@ -34,7 +34,7 @@ KINDS = ("concept", "background", "style")
 
 
 class Targets:
-    """The pictures, their edits, and the truth about each edit."""
+    """The images, their edits, and the truth about each edit."""
 
     def __init__(self, work: Path, editor: Editor, limit: int) -> None:
         folder = renoise_mini.path("heldout")

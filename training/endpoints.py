@@ -1,8 +1,8 @@
-"""Where mini ends: noised pictures with captions, and what mini's guided sampler makes of each of them.
+"""Where mini ends: noised images with captions, and what mini's guided sampler makes of each of them.
 
 Distillation (`distil.py`) teaches a few-step model to jump where the many steps of its teacher lead (Luhman & Luhman,
-2021, arXiv 2101.02388, from any noise level). A third of the pictures carry their own caption, a third their own with a
-part left out, and a third that of a picture with another concept, background or style: an edit, which is what the
+2021, arXiv 2101.02388, from any noise level). A third of the images carry their own caption, a third their own with a
+part left out, and a third that of an image with another concept, background or style: an edit, which is what the
 few-step models are for. Every endpoint is computed once, since a teacher's pass is what costs.
 
     python -m training.endpoints --work training/output --teacher packages/renoise-mini/src/renoise_mini/mini
@@ -39,7 +39,7 @@ class Settings:
 
 
 class Edits:
-    """Captions for a picture: its own, its own with a part left out, or that of a neighbour."""
+    """Captions for an image: its own, its own with a part left out, or that of a neighbour."""
 
     def __init__(self, pictures: list[Picture]) -> None:
         self.words = Words()
@@ -77,7 +77,7 @@ def endpoints(
     empty = teacher.tokenizer("", padding="max_length", max_length=POSITIONS, return_tensors="pt").input_ids
     context = teacher.text_encoder(torch.cat([empty.expand(len(ids), -1), ids])).last_hidden_state
     steps = max(settings.least_steps, math.ceil(int(t.max()) / settings.timesteps_a_step))
-    # Timestep t lies at t + 1 of `alphas`, whose first entry is the clean picture.
+    # Timestep t lies at t + 1 of `alphas`, whose first entry is the clean image.
     levels = [((t + 1) * (steps - i) / steps).round().long() for i in range(steps + 1)]
     z = z.to(memory_format=torch.channels_last)
     for now, later in pairwise(levels):
@@ -118,7 +118,7 @@ def main() -> None:
     if path.exists():
         state = torch.load(path, weights_only=True)
         done, found = state["done"], state["endpoints"].float()
-    # Pictures at like levels take like numbers of steps.
+    # Images at like levels take like numbers of steps.
     order = t.argsort(descending=True, stable=True)
     log, keep = common.Every(30), common.Every(120)
 

@@ -2,11 +2,11 @@
 
 - Autoencoder: PSNR of the round trip (the posterior's mode) on every held-out concept in every style on every
   background, and on the sample of the held-out style.
-- Prompt following: for 200 prompts, is the drawn picture nearer to the real picture of its concept than to those of
+- Prompt following: for 200 prompts, is the drawn image nearer to the real image of its concept than to those of
   19 other concepts drawn at random, all in the same style on the same background? Near means Euclidean distance
   between the autoencoder's latents, a space in which neither prompts nor names took part. Chance is 5 %. Beside it,
   whether the style is the nearest of the four (chance 25 %) and whether the border has the right background colour.
-- Sheets: everyday concepts, seen pictures, and the two kinds of unseen combination, each drawn by seed.
+- Sheets: everyday concepts, seen images, and the two kinds of unseen combination, each drawn by seed.
 
 What is measured was fixed before any result was seen. Run it while nothing trains.
 
@@ -47,7 +47,7 @@ class Case:
 
 
 def cases(splits: Splits, rng: random.Random, counts: dict[str, int], concepts: set[str] | None = None) -> list[Case]:
-    """Pictures drawn by chance, so many of each kind, no concept twice within a kind."""
+    """Images drawn by chance, so many of each kind, no concept twice within a kind."""
     trained = [c for c in splits.concepts if c not in splits.held_out_concepts and (concepts is None or c in concepts)]
     every = [Case(c, s, b, splits.split(c, s, b)) for c in trained for s in STYLES for b in BACKGROUNDS]
     chosen = []
@@ -60,7 +60,7 @@ def cases(splits: Splits, rng: random.Random, counts: dict[str, int], concepts: 
 
 
 class Reality:
-    """The real pictures, and their latents."""
+    """The real images, and their latents."""
 
     def __init__(self, work: Path, pipeline: StableDiffusionPipeline) -> None:
         self.drawings, self.rows = load_drawings(work)
@@ -148,7 +148,7 @@ def main() -> None:
         low = float(np.quantile(values, 0.1))
         spread = {"mean": round(float(values.mean()), 2), "lowest tenth below": round(low, 2)}
         metrics[f"round trip PSNR, {name}"] = spread | {"pictures": len(values)}
-        print(f"Round trip, {name} ({len(values)} pictures): {spread}", flush=True)
+        print(f"Round trip, {name} ({len(values)} images): {spread}", flush=True)
 
     rng = random.Random(seed)
     everyday = cases(splits, rng, {KINDS[0]: 16, KINDS[1]: 8, KINDS[2]: 8}, words.everyday)

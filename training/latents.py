@@ -1,4 +1,4 @@
-"""Give the latents mean 0 and deviation 1 per channel, then encode every picture once.
+"""Give the latents mean 0 and deviation 1 per channel, then encode every image once.
 
 The autoencoder's 1x1 convolutions around the latent are linear, so the normalisation folds into them exactly and a
 single `scaling_factor` is left, as Stable Diffusion's format wants it:
@@ -43,7 +43,7 @@ def encode_everything(vae: AutoencoderKL, drawings: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-    """Change the 1x1 convolutions so that latents times `scaling_factor` are normalised and pictures stay the same."""
+    """Change the 1x1 convolutions so that latents times `scaling_factor` are normalised and images stay the same."""
     mean, scale = mean.to(vae.device), (deviation * vae.config.scaling_factor).to(vae.device)
     before, after = vae.quant_conv, vae.post_quant_conv
     channels = len(mean)

@@ -1,4 +1,4 @@
-"""Write what `renoise-mini` ships: the pipelines' directories in float16, and the held-out pictures with captions.
+"""Write what `renoise-mini` ships: the pipelines' directories in float16, and the held-out images with captions.
 
     python -m training.package --work training/output --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
     python -m training.package --student turbo
@@ -85,7 +85,7 @@ def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
 
 
 def held_out_rows(splits: Splits, words: Words) -> list[dict[str, object]]:
-    """The held-out pictures and three edits for each, by rule: another concept, another background, another style."""
+    """The held-out images and three edits for each, by rule: another concept, another background, another style."""
     rng = random.Random(Settings().seed + 3)
     backgrounds = list(BACKGROUNDS)
     concepts = [(c, s) for c in splits.held_out_concepts for s in STYLES]
@@ -131,7 +131,7 @@ def write_held_out(work: Path, target: Path) -> None:
         (fresh / str(row["file"])).write_bytes(buffer.getvalue())
     (fresh / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     exchange(fresh, target)
-    print(f"{target}: {len(rows)} pictures")
+    print(f"{target}: {len(rows)} images")
 
 
 def averaged(work: Path, init: Path) -> StableDiffusionPipeline:

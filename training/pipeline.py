@@ -1,4 +1,4 @@
-"""The parts put together: one place that knows the scheduler, and how pictures are drawn from prompts."""
+"""The parts put together: one place that knows the scheduler, and how images are drawn from prompts."""
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def generate(
     seed: int = 0,
     batch: int = 16,
 ) -> np.ndarray:
-    """(N, 128, 128, 3) bytes; every picture has a noise of its own, whatever the batch."""
+    """(N, 128, 128, 3) bytes; every image has a noise of its own, whatever the batch."""
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
     for start in range(0, len(prompts), batch):

@@ -83,7 +83,7 @@ class Picture:
 
 
 class Captions:
-    """The trained pictures and what is said of them, as token ids."""
+    """The trained images and what is said of them, as token ids."""
 
     def __init__(self, work: Path, tokenizer: CLIPTokenizer, settings: Settings) -> None:
         self.words, self.settings, self.tokenizer = Words(), settings, tokenizer
@@ -240,7 +240,7 @@ def main() -> None:
         (work / "sheets").mkdir(exist_ok=True)
         common.write_atomically(work / "sheets" / f"{step:06d}.png", data)
 
-    print(f"{len(captions.pictures)} pictures, {sum(p.numel() for p in team.parameters):,} parameters", flush=True)
+    print(f"{len(captions.pictures)} images, {sum(p.numel() for p in team.parameters):,} parameters", flush=True)
     loop.run(
         team,
         optimizer,

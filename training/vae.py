@@ -1,8 +1,8 @@
-"""Train the autoencoder: 128 x 128 pictures to 16 x 16 x 4 latents and back.
+"""Train the autoencoder: 128 x 128 images to 16 x 16 x 4 latents and back.
 
 The loss leans on the squared error, which is what PSNR counts, with absolute errors of the pixels and of their
 gradients beside it to keep edges crisp, and a KL term just large enough to keep the latents bounded. Half of the
-batches are 64 px crops (more edges for the time), half whole pictures: the group normalisation sees a whole picture's
+batches are 64 px crops (more edges for the time), half whole images: the group normalisation sees a whole image's
 statistics only there.
 
 Run again to continue; `--extend` adds minutes to a finished run, `--decoder-only` freezes the encoder so that latents
@@ -72,7 +72,7 @@ def held_out_pictures(work: Path, splits: Splits, every_background: bool = False
 
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """PSNR of each picture and the pictures after encoding (the mode) and decoding."""
+    """PSNR of each image and the images after encoding (the mode) and decoding."""
     device = next(vae.parameters()).device
     values, decoded = [], []
     for start in range(0, len(pictures), batch):

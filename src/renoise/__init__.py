@@ -1,4 +1,4 @@
-"""Invert real pictures into diffusion models and edit them with a prompt, after ReNoise (Garibi et al., ECCV 2024).
+"""Invert real images into diffusion models and edit them with a prompt, after ReNoise (Garibi et al., ECCV 2024).
 
     editor = renoise.Editor.from_pretrained("mini")
     inversion = editor.invert("cat.png", prompt="a cat, noto style, on a white background")

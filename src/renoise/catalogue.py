@@ -137,7 +137,7 @@ class Entry:
         title: what people call it.
         family: one of `FAMILIES`.
         preset: the key in `renoise.presets` of the settings that it gets without being told otherwise.
-        side: of the square pictures that it was made for, in pixels.
+        side: of the square images that it was made for, in pixels.
         weights: of its own; an adapter's come on top of its base's.
         licence: of the weights, by the name that the card gives it.
         gated: whether the hub asks for a login and for consent.

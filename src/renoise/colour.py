@@ -16,50 +16,50 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _SAME_COLOUR = 2
 
 
-def to_rgb(picture: Image.Image, name: str) -> Image.Image:
-    """A picture in mode RGB as it is meant to be seen.
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image in mode RGB as it is meant to be seen.
 
     EXIF orientation is applied, grey of more than 8 bits is scaled down, colours are converted from the embedded
     profile to sRGB, and transparency is laid over white. EXIF data and profiles that cannot be used are ignored.
 
     Args:
-        picture: of any mode.
+        image: of any mode.
         name: what errors call it.
 
     Raises:
         ImageError: for grey values beyond every known scale. Decoders raise errors of their own.
     """
-    profile = picture.info.get("icc_profile")
-    opaque, alpha = _without_alpha(_upright(picture), name)
+    profile = image.info.get("icc_profile")
+    opaque, alpha = _without_alpha(_upright(image), name)
     opaque = _in_srgb(opaque, profile)
     if alpha is None:
         return opaque
     return Image.composite(opaque, Image.new("RGB", opaque.size, "white"), alpha)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """A copy, turned as EXIF says."""
-    picture.load()
+    image.load()
     try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # EXIF is written by many hands, and PIL reads it in many ways: no reason to lose the picture
-        return picture.copy()
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF is written by many hands, and PIL reads it in many ways: no reason to lose the image
+        return image.copy()
 
 
-def _without_alpha(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """The picture in mode L, RGB, CMYK or another without transparency, and its opacity in mode L."""
-    clear = picture.info.get("transparency")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture)
+def _without_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """The image in mode L, RGB, CMYK or another without transparency, and its opacity in mode L."""
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
         alpha = Image.fromarray(np.uint8(255) * (values != clear).astype(np.uint8)) if isinstance(clear, int) else None
-        return _eight_bits(values, picture.mode, name), alpha
+        return _eight_bits(values, image.mode, name), alpha
     if isinstance(clear, tuple) and max(clear) > 255:
         # Of colours with 16 bits PIL keeps the upper 8, but not of the one that is transparent.
-        picture.info["transparency"] = tuple(value >> 8 for value in clear)
-    if picture.has_transparency_data:
-        picture = picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
-        return picture.convert(picture.mode[:-1]), picture.getchannel("A")
-    return picture.convert("L") if picture.mode == "1" else picture, None
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    return image.convert("L") if image.mode == "1" else image, None
 
 
 def _eight_bits(values: np.ndarray[Any, Any], mode: str, name: str) -> Image.Image:
@@ -75,15 +75,15 @@ def _eight_bits(values: np.ndarray[Any, Any], mode: str, name: str) -> Image.Ima
     return Image.fromarray(np.rint(values.astype(np.float32) * np.float32(255.0 / top)).astype(np.uint8))
 
 
-def _in_srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:
+def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """In mode RGB and in sRGB, from the colour space of an embedded profile as far as it can be used."""
     if not icc:
-        return picture.convert("RGB")
+        return image.convert("RGB")
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         mode = _MODES.get(profile.profile.xcolor_space.strip())
-        if mode is None or (picture.mode == "CMYK") != (mode == "CMYK") or (mode == "L" and picture.mode != "L"):
-            return picture.convert("RGB")  # a profile of another picture
+        if mode is None or (image.mode == "CMYK") != (mode == "CMYK") or (mode == "L" and image.mode != "L"):
+            return image.convert("RGB")  # a profile of another image
         transform = ImageCms.buildTransform(
             profile,
             ImageCms.createProfile("sRGB"),
@@ -93,18 +93,18 @@ def _in_srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
         if mode != "CMYK" and _changes_nothing(transform, mode):
-            return picture.convert("RGB")
-        converted = ImageCms.applyTransform(picture.convert(mode), transform)
+            return image.convert("RGB")
+        converted = ImageCms.applyTransform(image.convert(mode), transform)
     except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
         # A damaged or exotic profile, or a PIL that was built without colour management.
-        return picture.convert("RGB")
-    return picture.convert("RGB") if converted is None else converted
+        return image.convert("RGB")
+    return image.convert("RGB") if converted is None else converted
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Whether a profile is sRGB by what it does: names and versions of sRGB are many, and some lie.
 
-    Pictures in sRGB are not touched, so that rounding cannot alter them.
+    Images in sRGB are not touched, so that rounding cannot alter them.
     """
     levels = np.arange(0, 256, 5, dtype=np.uint8)
     if mode == "L":

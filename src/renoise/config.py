@@ -131,7 +131,7 @@ class EditLosses:
         released_procedure: do as the published code does instead of the paper: regularise every prediction from the
             averaging window's start on, average the unregularised ones, regularise that average once more, clip the
             divergence's gradient and leave the pair loss unscaled. Its random shifts may also be 0 and differ from
-            channel to channel; here they are at least 1 and the same for all channels of a picture.
+            channel to channel; here they are at least 1 and the same for all channels of an image.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -207,15 +207,15 @@ class NoiseCorrection:
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """Everything that decides an inversion but the picture, the prompt and the model.
+    """Everything that decides an inversion but the image, the prompt and the model.
 
     Attributes:
         num_steps: length of the sampler's schedule.
         strength: the share of the schedule that is inverted, in (0, 1]; below 1 the noisiest steps are left out and
-            the edit stays nearer to the picture.
+            the edit stays nearer to the image.
         guidance_scale: guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of which
             1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
-        seed: of the sampler's noises; every picture of a batch draws from a generator of its own with this seed.
+        seed: of the sampler's noises; every image of a batch draws from a generator of its own with this seed.
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3.
         renoising: the iterations and weights of every step.
         renoising_low_noise: what replaces `renoising` at timesteps below `low_noise_below`; None is the same.

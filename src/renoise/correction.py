@@ -19,7 +19,7 @@ def correct(noise: Tensor, exact: Tensor, correction: NoiseCorrection) -> Tensor
     Args:
         noise: the noise that was drawn, (B, C, h, w).
         exact: n*, of the same shape.
-        correction: how far to move, for each picture by itself.
+        correction: how far to move, for each image by itself.
 
     Example:
         >>> correct(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), NoiseCorrection(0.5)).mean()

@@ -18,7 +18,7 @@ VARIANTS = ("paper", "released", "reverse")
 # Schedules that are no longer belong to distilled models, whose guidance is built in.
 FEW_STEPS = 8
 # Guidance of an edit whose inversion was not guided. Judged by eye on the bundled model's first twelve held-out
-# pictures: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
+# images: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from
 # 3 on shapes and colours go that the new prompt does not ask to change.
 EDIT_GUIDANCE = 1.5
 
@@ -89,7 +89,7 @@ def edit_guidance_for(pipe: Any) -> float:
 # Passes after the last one with a weight change nothing, so the presets leave them out: the paper's w1..w4 of ten
 # passes at low noise are four passes. The paper does not say how far its noise correction moves. Half the way is the
 # least, in steps of a half, with which the bundled few-step models' reconstructions come about as near to the
-# autoencoder's round trip as that is to the picture; every further step costs edits (docs/results.md).
+# autoencoder's round trip as that is to the image; every further step costs edits (docs/results.md).
 _CORRECTION = NoiseCorrection(amount=0.5)
 _TURBO = InversionConfig(
     num_steps=4,

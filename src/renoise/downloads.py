@@ -175,7 +175,7 @@ def component(folder: Path, part: str) -> tuple[str, str] | None:
 def absent_parts(folder: Path) -> tuple[str, ...]:
     """The parts that a pipeline of that kind may have and this one does without, or can do without."""
     index = _index(folder)
-    # The safety checker is never asked; without an image encoder it alone sees pictures through the feature extractor.
+    # The safety checker is never asked; without an image encoder it alone sees images through the feature extractor.
     checker = [] if _component(index.get("image_encoder")) else ["safety_checker", "feature_extractor"]
     gone = any(name in index and not (folder / name).is_dir() for name in checker)
     return tuple(name for name, value in index.items() if value == [None, None] or (gone and name in checker))

@@ -1,6 +1,6 @@
 """Edit enhancement: losses that keep a predicted noise looking like noise, so that what is inverted can be edited.
 
-Reconstruction alone may hide the picture in the noise, where a changed prompt cannot reach it. ReNoise (Garibi et al.,
+Reconstruction alone may hide the image in the noise, where a changed prompt cannot reach it. ReNoise (Garibi et al.,
 2024, arXiv 2403.14602, section 4.3) takes a few gradient steps on the predicted noise eps against
 
     lambda_pair L_pair + lambda_kl L_patchKL
@@ -49,7 +49,7 @@ def pair_loss(x: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x: (B, C, h, w).
-        shifts: by how many elements each level is shifted for each picture, whole numbers (levels, B).
+        shifts: by how many elements each level is shifted for each image, whole numbers (levels, B).
 
     Returns:
         The loss (B,) and its gradient with respect to x (B, C, h, w).
@@ -109,7 +109,7 @@ def regularise(eps: Tensor, reference: Tensor | None, losses: EditLosses, draw_s
         eps: the predicted noise, float32 (B, C, h, w).
         reference: the prediction at the noised clean latent, of the same shape; None leaves the divergence out.
         losses: the weights, the number of gradient steps and of shifts in each.
-        draw_shifts: from a highest shift to one random shift in [1, highest] for each picture, (B,).
+        draw_shifts: from a highest shift to one random shift in [1, highest] for each image, (B,).
     """
     elements = eps.shape[-2] * eps.shape[-1]
     # L_pair is a mean over elements: its gradient for each of them grows as the latent shrinks. Scaled so, a setting
@@ -129,7 +129,7 @@ def regularise(eps: Tensor, reference: Tensor | None, losses: EditLosses, draw_s
 
 
 def _rolled(x: Tensor, shifts: Tensor, axis: int) -> Tensor:
-    """`x` (B, C, h, w) rolled along an axis, each picture by its own shift (B,)."""
+    """`x` (B, C, h, w) rolled along an axis, each image by its own shift (B,)."""
     if bool((shifts == shifts[0]).all()):
         return x.roll(int(shifts[0]), axis)
     return torch.stack([picture.roll(int(shift), axis) for picture, shift in zip(x, shifts, strict=True)])

@@ -1,4 +1,4 @@
-"""The user's object: a diffusers pipeline that can invert, reconstruct and edit pictures."""
+"""The user's object: a diffusers pipeline that can invert, reconstruct and edit images."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Progress:
 
     Attributes:
         stage: "invert" or "edit".
-        done: network passes so far, for each picture.
-        total: network passes in all, for each picture.
+        done: network passes so far, for each image.
+        total: network passes in all, for each image.
         timestep: of the step that was just finished.
     """
 
@@ -49,7 +49,7 @@ class Progress:
 
 
 class Editor:
-    """Inverts real pictures into the noise of a text-to-image model and edits them with a prompt.
+    """Inverts real images into the noise of a text-to-image model and edits them with a prompt.
 
     Made from a loaded diffusers pipeline, whose components are shared, never copied and never changed: its scheduler,
     adapters, device and memory switches stay as they are.
@@ -119,7 +119,7 @@ class Editor:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels to which pictures are fitted."""
+        """(height, width) in pixels to which images are fitted."""
         return self.model.backbone.resolution
 
     @property
@@ -139,8 +139,8 @@ class Editor:
 
         Args:
             config: None takes the preset for the pipeline.
-            size: (height, width) of the pictures, on which the schedules of some flow models depend; None is `size`,
-                that of fitted pictures.
+            size: (height, width) of the images, on which the schedules of some flow models depend; None is `size`,
+                that of fitted images.
 
         Raises:
             SchedulerError: if the pipeline's sampler cannot be inverted.
@@ -149,10 +149,10 @@ class Editor:
         return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, size or self.size))
 
     def fit(self, image: Any, fit: str = "crop") -> Any:
-        """The picture as the model sees it (see `invert` for the ways to fit it); a list for a list.
+        """The image as the model sees it (see `invert` for the ways to fit it); a list for a list.
 
         Raises:
-            ImageError: if a picture cannot be read.
+            ImageError: if an image cannot be read.
             ConfigError: if the way to fit it is unknown.
         """
         pictures, batched = images.load_all(image)
@@ -161,45 +161,45 @@ class Editor:
 
     @torch.no_grad()
     def encode(self, image: Any, fit: str = "crop") -> Tensor:
-        """Latents z_0 of one picture or many, float32 (B, C, h, w).
+        """Latents z_0 of one image or many, float32 (B, C, h, w).
 
         Args:
             image: as `invert` takes it.
             fit: likewise.
 
         Raises:
-            ImageError: if a picture cannot be read.
-            ConfigError: if the way to fit it is unknown, or kept pictures have several sizes.
+            ImageError: if an image cannot be read.
+            ConfigError: if the way to fit it is unknown, or kept images have several sizes.
             NumericalError: if the autoencoder overflows.
         """
         return self.model.encode(images.load_all(image)[0], fit)[0]
 
     @torch.no_grad()
     def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
-        """Embeddings of the pictures that IP-Adapters are shown, as `invert` and `edit` take them.
+        """Embeddings of the images that IP-Adapters are shown, as `invert` and `edit` take them.
 
         Args:
-            ip_adapter_image: a picture, or a list with one for each adapter; a list in its place is several pictures
+            ip_adapter_image: an image, or a list with one for each adapter; a list in its place is several images
                 for one adapter.
 
         Returns:
-            A tensor (2, pictures, ...) for each adapter: the row of no picture, then that of the pictures.
+            A tensor (2, images, ...) for each adapter: the row of no image, then that of the images.
 
         Raises:
-            ConfigError: if the pipeline has no IP-Adapter or cannot look at pictures.
+            ConfigError: if the pipeline has no IP-Adapter or cannot look at images.
         """
         embeds = self.model.image_embeds(ip_adapter_image, None)
         if embeds is None:
-            raise ConfigError("embed_images wants a picture, not None")
+            raise ConfigError("embed_images wants an image, not None")
         return embeds
 
     @torch.no_grad()
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
-        """Pictures of latents (B, C, h, w).
+        """Images of latents (B, C, h, w).
 
         Args:
             latents: in the autoencoder's standardised scale, as `encode` returns them.
-            output_type: "pil" for a list of pictures, "np" for an array (B, H, W, 3) and "pt" for a tensor (B, 3, H, W)
+            output_type: "pil" for a list of images, "np" for an array (B, H, W, 3) and "pt" for a tensor (B, 3, H, W)
                 with values in [0, 1], "latent" for the latents themselves.
 
         Raises:
@@ -232,33 +232,33 @@ class Editor:
         keep_residual_history: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Inversion:
-        """Find the noise from which the model draws this picture.
+        """Find the noise from which the model draws this image.
 
         Args:
-            image: a path, PIL picture, array or tensor, or a list of them (a batch).
-            prompt: what the picture shows: one for all, or a list with one for each picture.
+            image: a path, PIL image, array or tensor, or a list of them (a batch).
+            prompt: what the image shows: one for all, or a list with one for each image.
             config: None takes the preset for the pipeline, `InversionConfig.for_pipeline`.
             negative_prompt: used with guidance; None is the pipeline's own default.
-            fit: how a picture of another size or shape is brought to the model's: "crop" (the largest centred part of
+            fit: how an image of another size or shape is brought to the model's: "crop" (the largest centred part of
                 the model's shape), "pad" (the whole of it, the rest filled), "stretch" (the whole of it, distorted) or
-                "keep" (in its own size, filled up to the latent grid; all pictures of a batch in one size). Edits of
-                padded and kept pictures come in the original's size.
+                "keep" (in its own size, filled up to the latent grid; all images of a batch in one size). Edits of
+                padded and kept images come in the original's size.
             generator: draws the sampler's noises instead of generators with `config.seed`: one, or a list with one for
-                each picture.
-            latents: encoded pictures z_0 (B, C, h, w) in place of `image`.
+                each image.
+            latents: encoded images z_0 (B, C, h, w) in place of `image`.
             noise: the sampler's noises (num_steps, B, C, h, w) in sampling order, in place of drawn ones. Deterministic
                 samplers have no use for them.
-            ip_adapter_image: for a pipeline with an IP-Adapter, the picture that it is shown: as the pipeline's own
-                call takes it, for all pictures alike. The inversion keeps its embedding.
+            ip_adapter_image: for a pipeline with an IP-Adapter, the image that it is shown: as the pipeline's own
+                call takes it, for all images alike. The inversion keeps its embedding.
             ip_adapter_image_embeds: its embeddings instead, a tensor for each adapter with 2 or 2 B rows, those of no
-                picture first, as diffusers makes them with `do_classifier_free_guidance=True`.
+                image first, as diffusers makes them with `do_classifier_free_guidance=True`.
             keep_trajectory: keep z_0 .. z_T.
             keep_residual_history: keep the residual of every pass.
             progress: called after each sampler step.
 
         Raises:
             ConfigError: for arguments that do not fit each other.
-            ImageError: if a picture cannot be read.
+            ImageError: if an image cannot be read.
             SchedulerError: if the pipeline's sampler cannot be inverted.
             NumericalError: if the iteration diverges to NaN or infinity.
         """
@@ -334,7 +334,7 @@ class Editor:
         progress: Callable[[Progress], None] | None = None,
         force: bool = False,
     ) -> Any:
-        """Draw the picture again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
+        """Draw the image again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
         _require_inversion(inversion)
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
         target: Any = prompts if inversion.batched else prompts[0]
@@ -356,14 +356,14 @@ class Editor:
         progress: Callable[[Progress], None] | None = None,
         force: bool = False,
     ) -> Any:
-        """Draw the inverted picture with another prompt.
+        """Draw the inverted image with another prompt.
 
         Args:
             inversion: from `invert` or `Inversion.load`.
-            prompt: for one picture a string, or a list of targets; for a batch a string for all, a list with one for
-                each picture, or a list of lists of targets for each.
+            prompt: for one image a string, or a list of targets; for a batch a string for all, a list with one for
+                each image, or a list of lists of targets for each.
             guidance_scale: of the edit; None is the inversion's. Above 1 the edit is stronger and keeps less.
-            negative_prompt: one for all or one for each picture; None is the inversion's.
+            negative_prompt: one for all or one for each image; None is the inversion's.
             num_steps: of the schedule; None is the inversion's. Another number starts at the noise level where the
                 inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps that both
                 have, the others are drawn from the inversion's seed, and a warning is logged.
@@ -372,12 +372,12 @@ class Editor:
             ip_adapter_image: as for `invert`; None is what the inversion was shown.
             ip_adapter_image_embeds: likewise.
             output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
-                over pictures and targets, and the model's picture, without the way back from padded and kept ones.
+                over images and targets, and the model's image, without the way back from padded and kept ones.
             progress: called after each sampler step.
             force: edit with a model other than the one that inverted.
 
         Returns:
-            For "pil": one picture, or lists shaped as the prompts are.
+            For "pil": one image, or lists shaped as the prompts are.
 
         Raises:
             ConfigError: for arguments that do not fit the inversion.
@@ -436,7 +436,7 @@ class Editor:
         if missing:
             log.warning(
                 "%s adds noise in its steps, and the inversion does not hold that of %d of the %d steps asked for: it "
-                "is drawn from the inversion's seed, and the source prompt no longer reconstructs the picture",
+                "is drawn from the inversion's seed, and the source prompt no longer reconstructs the image",
                 inversion.scheduler["class"],
                 missing,
                 len(steps),
@@ -469,7 +469,7 @@ def _require_output_type(output_type: str) -> None:
 
 
 def _for_targets(image_embeds: Sequence[Tensor] | None, owners: Tensor, count: int) -> Sequence[Tensor] | None:
-    """Embeddings with a row for each target, from those with a row for each of `count` pictures or one for all."""
+    """Embeddings with a row for each target, from those with a row for each of `count` images or one for all."""
     if image_embeds is None:
         return None
     return [

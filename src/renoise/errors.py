@@ -16,7 +16,7 @@ class ConfigError(RenoiseError, ValueError):
 
 
 class ImageError(RenoiseError):
-    """A picture that cannot be read, understood or written."""
+    """An image that cannot be read, understood or written."""
 
 
 class ModelError(RenoiseError):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from renoise.steps import Step
 
-# Of a latent that a residual is taken relative to: a picture's is far above, and zeros shall not make it infinite.
+# Of a latent that a residual is taken relative to: an image's is far above, and zeros shall not make it infinite.
 SMALLEST_LENGTH = 1e-12
 
 Predict = Callable[[Tensor], Tensor]

@@ -1,7 +1,7 @@
-"""Pictures in and out: read, check, fit to the model, write.
+"""Images in and out: read, check, fit to the model, write.
 
-Inside renoise a picture is a float32 tensor (B, 3, H, W) with values in [0, 1]. Anything that a user may hold as a
-picture is turned into that here, with one error class for whatever cannot be.
+Inside renoise an image is a float32 tensor (B, 3, H, W) with values in [0, 1]. Anything that a user may hold as a
+image is turned into that here, with one error class for whatever cannot be.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from renoise.colour import to_rgb
 from renoise.errors import ConfigError, ImageError, reason
 from renoise.files import write_atomically
-from renoise.picture_files import decoding, open_picture, require_area
+from renoise.image_files import decoding, open_picture, require_area
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,18 +39,18 @@ FORMATS = {
 }
 
 
-# How a picture of any size can be brought to a model: see `fit_to`.
+# How an image of any size can be brought to a model: see `fit_to`.
 FITS = ("crop", "pad", "stretch", "keep")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture was brought to the size that the model saw, so that it can be undone and done again.
+    """How an image was brought to the size that the model saw, so that it can be undone and done again.
 
     Attributes:
-        mode: one of `FITS`, or "latents" (no picture, latents came).
-        original_size: (height, width) of the picture before.
-        box: (top, left, height, width) of the part of the model's picture that shows the original, for "pad" and
+        mode: one of `FITS`, or "latents" (no image, latents came).
+        original_size: (height, width) of the image before.
+        box: (top, left, height, width) of the part of the model's image that shows the original, for "pad" and
             "keep"; None is the whole of it.
     """
 
@@ -59,11 +59,11 @@ class Fit:
     box: tuple[int, int, int, int] | None = None
 
 
-def load(picture: Any) -> Image.Image:
-    """One picture of any kind as a PIL picture in mode RGB.
+def load(image: Any) -> Image.Image:
+    """One image of any kind as a PIL image in mode RGB.
 
     Args:
-        picture: a path; a PIL picture; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or
+        image: a path; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or
             (1, H, W). uint8 in [0, 255] or floating point in [0, 1]. EXIF orientation is applied, colours are converted
             from an embedded profile to sRGB, transparency is laid over white. Of a file with several frames the first
             is taken, and a warning says so.
@@ -71,36 +71,36 @@ def load(picture: Any) -> Image.Image:
     Raises:
         ImageError: if it cannot be read or understood.
     """
-    if isinstance(picture, (str, os.PathLike)):
-        return _in_rgb(open_picture(Path(picture)), str(picture))
-    if isinstance(picture, Image.Image):
-        return _in_rgb(picture, "the picture")
-    if isinstance(picture, Tensor):
-        return _from_array(_channels_last(picture))
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture)
-    raise ImageError(f"a picture must be a path, a PIL picture, an array or a tensor, not {type(picture).__name__}")
+    if isinstance(image, (str, os.PathLike)):
+        return _in_rgb(open_picture(Path(image)), str(image))
+    if isinstance(image, Image.Image):
+        return _in_rgb(image, "the image")
+    if isinstance(image, Tensor):
+        return _from_array(_channels_last(image))
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    raise ImageError(f"an image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}")
 
 
-def load_all(pictures: Any) -> tuple[list[Image.Image], bool]:
-    """One picture or many, and whether it was many: a list, or an array or tensor with a leading batch dimension."""
-    if isinstance(pictures, (list, tuple)):
-        if not pictures:
-            raise ImageError("the list of pictures is empty; give at least one")
-        return [load(p) for p in pictures], True
-    if isinstance(pictures, (Tensor, np.ndarray)) and pictures.ndim == 4:
-        if len(pictures) == 0:
-            raise ImageError("the batch of pictures is empty; give at least one")
-        return [load(p) for p in pictures], True
-    return [load(pictures)], False
+def load_all(images: Any) -> tuple[list[Image.Image], bool]:
+    """One image or many, and whether it was many: a list, or an array or tensor with a leading batch dimension."""
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ImageError("the list of images is empty; give at least one")
+        return [load(p) for p in images], True
+    if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
+        if len(images) == 0:
+            raise ImageError("the batch of images is empty; give at least one")
+        return [load(p) for p in images], True
+    return [load(images)], False
 
 
-def crop_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The largest centred part of `picture` with the aspect ratio of `size` (height, width), resampled to that size."""
+def crop_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest centred part of `image` with the aspect ratio of `size` (height, width), resampled to that size."""
     height, width = size
-    if picture.size == (width, height):
-        return picture
-    return ImageOps.fit(picture, (width, height), method=Image.Resampling.LANCZOS)
+    if image.size == (width, height):
+        return image
+    return ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
 
 
 def require_fit(mode: str) -> None:
@@ -109,29 +109,27 @@ def require_fit(mode: str) -> None:
         raise ConfigError(f"the fit {mode!r} is unknown; use one of {', '.join(FITS)}")
 
 
-def fit_to(
-    picture: Image.Image, size: tuple[int, int], mode: str = "crop", multiple: int = 8
-) -> tuple[Image.Image, Fit]:
-    """A picture of any size and shape as a model can take it, and how it was brought there.
+def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multiple: int = 8) -> tuple[Image.Image, Fit]:
+    """An image of any size and shape as a model can take it, and how it was brought there.
 
     Args:
-        picture: in mode RGB, as `load` returns it.
-        size: (height, width) of the model's pictures.
+        image: in mode RGB, as `load` returns it.
+        size: (height, width) of the model's images.
         mode: "crop" takes the largest centred part with the aspect ratio of `size`; "stretch" takes the whole of it,
             whatever becomes of its shape; "pad" takes the whole of it in its own shape and fills the rest of `size`;
             "keep" leaves every pixel as it is, ignores `size` and fills up, at the right and below, to whole multiples
             of `multiple`, because the latent grid is coarser than the pixels.
-        multiple: of what the sides of a kept picture have to be: the pixels that one latent stands for, or more where
+        multiple: of what the sides of a kept image have to be: the pixels that one latent stands for, or more where
             the network halves its latents evenly.
 
     Raises:
         ConfigError: if the mode is unknown.
 
     What is filled continues the edge pixels outwards. That draws nothing new: no hard border as with a plain colour,
-    which the autoencoder smears into the picture and the network takes for a frame, and no second cat as with a
-    mirrored picture, which would want its share of every edit. The bundled model says the same: with sixteen
-    pictures of 2:1 in its squares, reconstructions of what is inside are at 26.3 dB with edges, 25.7 mirrored, and 24.4
-    with the picture's mean colour or less with any other (20 DDIM steps, one renoising iteration).
+    which the autoencoder smears into the image and the network takes for a frame, and no second cat as with a
+    mirrored image, which would want its share of every edit. The bundled model says the same: with sixteen
+    images of 2:1 in its squares, reconstructions of what is inside are at 26.3 dB with edges, 25.7 mirrored, and 24.4
+    with the image's mean colour or less with any other (20 DDIM steps, one renoising iteration).
 
     Example:
         >>> fitted, fit = fit_to(Image.new("RGB", (300, 100)), (512, 512), "pad")
@@ -139,67 +137,67 @@ def fit_to(
         ((512, 512), (170, 0, 171, 512))
     """
     require_fit(mode)
-    original = (picture.height, picture.width)
+    original = (image.height, image.width)
     if mode == "keep":
-        size = (_rounded_up(picture.height, multiple), _rounded_up(picture.width, multiple))
+        size = (_rounded_up(image.height, multiple), _rounded_up(image.width, multiple))
         fit = Fit(mode, original, (0, 0, *original))
     elif mode == "pad":
         fit = Fit(mode, original, _centred(original, size))
     else:
         fit = Fit(mode, original)
-    return refit(picture, fit, size), fit
+    return refit(image, fit, size), fit
 
 
-def refit(picture: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
-    """A picture brought to a model's picture of `size` (height, width) as `fit` says another version of it was.
+def refit(image: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
+    """An image brought to a model's image of `size` (height, width) as `fit` says another version of it was.
 
     Raises:
         ConfigError: if the mode of `fit` is unknown.
     """
     height, width = size
     if fit.mode in ("crop", "latents"):
-        return crop_to(picture, size)
+        return crop_to(image, size)
     if fit.mode == "stretch":
-        return _resampled(picture, size)
+        return _resampled(image, size)
     require_fit(fit.mode)
     top, left, inner_height, inner_width = fit.box or (0, 0, height, width)
-    inner = np.asarray(_resampled(picture, (inner_height, inner_width)))
+    inner = np.asarray(_resampled(image, (inner_height, inner_width)))
     around = ((top, height - top - inner_height), (left, width - left - inner_width), (0, 0))
     return Image.fromarray(np.pad(inner, around, mode="edge"))
 
 
-def unfit(picture: Image.Image, fit: Fit) -> Image.Image:
-    """What a model drew for a picture that was brought to it by `fit`, in the shape in which a user wants it back.
+def unfit(image: Image.Image, fit: Fit) -> Image.Image:
+    """What a model drew for an image that was brought to it by `fit`, in the shape in which a user wants it back.
 
     For "pad" and "keep" what was filled is cut off, and the rest has the original's size, resampled if need be; for the
-    other modes, which have no way back, it is the model's picture as it is.
+    other modes, which have no way back, it is the model's image as it is.
     """
     if fit.mode not in ("pad", "keep"):
-        return picture
-    top, left, height, width = fit.box or (0, 0, picture.height, picture.width)
-    return _resampled(picture.crop((left, top, left + width, top + height)), fit.original_size)
+        return image
+    top, left, height, width = fit.box or (0, 0, image.height, image.width)
+    return _resampled(image.crop((left, top, left + width, top + height)), fit.original_size)
 
 
-def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
-    """RGB pictures of one size as float32 (B, 3, H, W) in [0, 1]."""
-    arrays = np.stack([np.asarray(p.convert("RGB"), dtype=np.float32) for p in pictures])
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """RGB images of one size as float32 (B, 3, H, W) in [0, 1]."""
+    arrays = np.stack([np.asarray(p.convert("RGB"), dtype=np.float32) for p in images])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous() / 255.0
 
 
 def to_pictures(pixels: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [0, 1] as PIL pictures, rounded to 8 bits."""
+    """(B, 3, H, W) in [0, 1] as PIL images, rounded to 8 bits."""
     array = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
     return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of pictures (B, 3, H, W) in [0, 1], shape (B,); infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB of images (B, 3, H, W) in [0, 1], shape (B,); infinite for equal images."""
     error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
     return -10.0 * torch.log10(error)
 
 
 def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> None:
-    """Raise an `ImageError` if a picture cannot be written to `path`, before any work is done for it."""
+    """Raise an `ImageError` if an image cannot be written to `path`, before any work is done for it."""
     if path.suffix.lower() not in suffixes:
         raise ImageError(f"cannot tell the format of {path}: use one of the extensions {', '.join(suffixes)}")
     try:
@@ -218,8 +216,8 @@ def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> N
         raise ImageError(f"the folder {path.parent} cannot be written to ({reason(error)}); choose another") from error
 
 
-def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture whole or not at all.
+def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write an image whole or not at all.
 
     Raises:
         ImageError: if the extension is unknown or the file cannot be written.
@@ -230,14 +228,14 @@ def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, format=kind, **options)
+        image.save(buffer, format=kind, **options)
         write_atomically(target, buffer.getvalue())
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write {target}: {reason(error)}; try another format or folder") from error
 
 
 def _centred(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box (top, left, height, width) of the largest picture of the original's shape in the middle of `size`."""
+    """The box (top, left, height, width) of the largest image of the original's shape in the middle of `size`."""
     scale = min(size[0] / original[0], size[1] / original[1])
     height, width = (max(1, min(whole, round(side * scale))) for whole, side in zip(size, original, strict=True))
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width
@@ -247,22 +245,22 @@ def _rounded_up(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
-def _resampled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _resampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
-    return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.LANCZOS)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _in_rgb(picture: Image.Image, name: str) -> Image.Image:
+def _in_rgb(image: Image.Image, name: str) -> Image.Image:
     with decoding(name):
-        require_area(picture, name)
-        return to_rgb(picture, name)
+        require_area(image, name)
+        return to_rgb(image, name)
 
 
 def _channels_last(tensor: Tensor) -> npt.NDArray[Any]:
     if tensor.ndim == 2:
         tensor = tensor[None]
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
-        raise ImageError(f"a picture tensor must be (3, H, W) or (B, 3, H, W), not {tuple(tensor.shape)}")
+        raise ImageError(f"an image tensor must be (3, H, W) or (B, 3, H, W), not {tuple(tensor.shape)}")
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():
         tensor = tensor.float()
@@ -273,20 +271,20 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
-        raise ImageError(f"a picture array must be (H, W, 3), or (B, H, W, 3) for a batch, not {array.shape}")
+        raise ImageError(f"an image array must be (H, W, 3), or (B, H, W, 3) for a batch, not {array.shape}")
     if array.dtype == np.uint8:
         pixels = array
     elif np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ImageError("the picture holds NaN or infinity; give finite values in [0, 1]")
+            raise ImageError("the image holds NaN or infinity; give finite values in [0, 1]")
         if low < -1e-3 or high > 1.0 + 1e-3:
             raise ImageError(
-                f"floating-point pictures must lie in [0, 1], not [{low:.3g}, {high:.3g}]; rescale the values"
+                f"floating-point images must lie in [0, 1], not [{low:.3g}, {high:.3g}]; rescale the values"
             )
         pixels = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
     else:
-        raise ImageError(f"a picture must be uint8 in [0, 255] or floating point in [0, 1], not {array.dtype}")
+        raise ImageError(f"an image must be uint8 in [0, 255] or floating point in [0, 1], not {array.dtype}")
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    return _in_rgb(Image.fromarray(pixels), "the picture")
+    return _in_rgb(Image.fromarray(pixels), "the image")

@@ -18,8 +18,8 @@ from renoise.correction import correct
 from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
 from renoise.fixed_point import Refine, renoise
+from renoise.image_files import MAX_PIXELS
 from renoise.images import FITS, Fit
-from renoise.picture_files import MAX_PIXELS
 from renoise.prompts import Prompt, one_each
 from renoise.steps import Step
 
@@ -149,7 +149,7 @@ def draw_noise(
     Args:
         num_steps: the number of sampler steps.
         shape: (B, C, h, w).
-        generators: one for each picture (see `generators_for`). Noise is drawn on the generator's device, so a CPU
+        generators: one for each image (see `generators_for`). Noise is drawn on the generator's device, so a CPU
             generator gives every device the same numbers.
         device: where the result is put.
     """
@@ -163,12 +163,12 @@ def draw_noise(
 def generators_for(
     generator: torch.Generator | Sequence[torch.Generator] | None, seed: int, count: int
 ) -> list[torch.Generator]:
-    """The source of each picture's noise: generators of its own with `seed`, or those that were handed in.
+    """The source of each image's noise: generators of its own with `seed`, or those that were handed in.
 
-    A single generator serves the pictures in turn.
+    A single generator serves the images in turn.
 
     Raises:
-        ConfigError: if there are neither one nor as many generators as pictures.
+        ConfigError: if there are neither one nor as many generators as images.
     """
     if generator is None:
         return [torch.Generator().manual_seed(seed) for _ in range(count)]
@@ -177,7 +177,7 @@ def generators_for(
     if not isinstance(generator, (list, tuple)) or not all(isinstance(g, torch.Generator) for g in generator):
         raise ConfigError(f"generator must be a torch.Generator or a list of them, not {generator!r}")
     if len(generator) != count:
-        raise ConfigError(f"there are {count} pictures but {len(generator)} generators; give one, or one for each")
+        raise ConfigError(f"there are {count} images but {len(generator)} generators; give one, or one for each")
     return list(generator)
 
 
@@ -191,7 +191,7 @@ def padded(residuals: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """A picture as noise: all that is needed to draw it again or to edit it.
+    """An image as noise: all that is needed to draw it again or to edit it.
 
     Per-step tensors are in sampling order (index 0 = the noisiest step), but for the trajectory, which starts at z_0.
     Latents are in the sampler's own scale: for Euler-type samplers in sigma units.
@@ -204,14 +204,14 @@ class Inversion:
             far from the fixed point.
         residual_history: the same for every pass, (num_steps, max K + 1, B), padded with NaN; None unless asked for.
         trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for.
-        network_passes: network passes for each picture; a guided pass counts as 2.
+        network_passes: network passes for each image; a guided pass counts as 2.
         config: the settings.
-        prompt: the source prompt, or a list with one for each picture.
+        prompt: the source prompt, or a list with one for each image.
         negative_prompt: likewise; None is the pipeline's own default.
         seed: the seed of the noises; None if generators were handed in.
-        size: (height, width) of the picture that the model saw, in pixels.
-        fits: how each picture was brought to that size.
-        batched: whether a list of pictures came in, so that a list goes out.
+        size: (height, width) of the image that the model saw, in pixels.
+        fits: how each image was brought to that size.
+        batched: whether a list of images came in, so that a list goes out.
         scheduler: the scheduler's class and configuration.
         fingerprint: of the model's networks (see `renoise.backbones.fingerprint`).
         model: the name by which the model was loaded; None for a pipeline that came loaded.
@@ -242,7 +242,7 @@ class Inversion:
 
     @property
     def batch_size(self) -> int:
-        """The number of pictures, B."""
+        """The number of images, B."""
         return self.latents.shape[0]
 
     @property
@@ -259,7 +259,7 @@ class Inversion:
         try:
             _check(self)
         except (ConfigError, TypeError, ValueError) as error:
-            raise StorageError(f"this inversion cannot be saved: {error}; invert the picture again") from error
+            raise StorageError(f"this inversion cannot be saved: {error}; invert the image again") from error
         tensors = {name: getattr(self, name) for name in _TENSORS}
         tensors |= {f"{_IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
         record = {name: getattr(self, name) for name in _RECORDED}
@@ -287,7 +287,7 @@ class Inversion:
             _check(inversion)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise StorageError(
-                f"{path} is an inversion with missing or wrong contents ({error}); invert the picture again"
+                f"{path} is an inversion with missing or wrong contents ({error}); invert the image again"
             ) from error
         return inversion
 
@@ -340,7 +340,7 @@ def _is_real(tensor: Any, dimensions: int, shape: tuple[int, ...] | None = None)
 
 
 def _is_fit(fit: Fit, size: tuple[int, int]) -> bool:
-    """Whether a file's fit can be undone: its box lies in the picture, and the original is none of absurd size."""
+    """Whether a file's fit can be undone: its box lies in the image, and the original is none of absurd size."""
     if fit.mode not in (*FITS, "latents") or math.prod(fit.original_size) > MAX_PIXELS:
         return False
     if fit.box is None:

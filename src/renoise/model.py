@@ -41,20 +41,20 @@ class Model:
         self.backbone = backbone_for(pipe)
 
     def start(self, image: Any, latents: Tensor | None, fit: str = "crop") -> tuple[Tensor, tuple[Fit, ...], bool]:
-        """z_0 on the network's device, how the pictures were fitted, and whether they are a batch.
+        """z_0 on the network's device, how the images were fitted, and whether they are a batch.
 
         Args:
-            image: a picture or several, or None.
+            image: an image or several, or None.
             latents: what takes their place, (B, C, h, w), or None.
-            fit: how pictures are fitted (see `images.fit_to`).
+            fit: how images are fitted (see `images.fit_to`).
 
         Raises:
             ConfigError: unless there is exactly one of the two, and it can be used.
-            ImageError: if a picture cannot be read.
+            ImageError: if an image cannot be read.
             NumericalError: for NaN or infinity.
         """
         if (image is None) == (latents is None):
-            raise ConfigError("invert takes either a picture or latents: give exactly one of them")
+            raise ConfigError("invert takes either an image or latents: give exactly one of them")
         images.require_fit(fit)
         if latents is None:
             pictures, batched = images.load_all(image)
@@ -65,22 +65,22 @@ class Model:
         return z_0, (Fit("latents", self.pixels(z_0)),) * len(z_0), len(z_0) > 1
 
     def fitted(self, picture: Image.Image, fit: str) -> tuple[Image.Image, Fit]:
-        """A picture as the network sees it, and how it was brought there."""
+        """An image as the network sees it, and how it was brought there."""
         grid = self.backbone.latent_scale * self.backbone.latent_multiple
         return images.fit_to(picture, self.backbone.resolution, fit, grid)
 
     def encode(self, pictures: Sequence[Image.Image], fit: str) -> tuple[Tensor, tuple[Fit, ...]]:
-        """Latents z_0 of pictures, float32 (B, C, h, w), and how each was fitted.
+        """Latents z_0 of images, float32 (B, C, h, w), and how each was fitted.
 
         Raises:
-            ConfigError: if kept pictures have several sizes.
+            ConfigError: if kept images have several sizes.
             NumericalError: if the autoencoder overflows.
         """
         fitted, fits = zip(*(self.fitted(picture, fit) for picture in pictures), strict=True)
         sizes = sorted({f"{p.width} x {p.height}" for p in fitted})
         if len(sizes) > 1:
             raise ConfigError(
-                f"pictures that keep their size share a batch only if it is one size, not {', '.join(sizes)}; invert "
+                f"images that keep their size share a batch only if it is one size, not {', '.join(sizes)}; invert "
                 'them one by one, or use fit="pad", "crop" or "stretch"'
             )
         with self.released():
@@ -89,7 +89,7 @@ class Model:
         return latents, fits
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures of latents, float32 (B, 3, H, W) in [0, 1].
+        """Images of latents, float32 (B, 3, H, W) in [0, 1].
 
         Raises:
             ConfigError: if they are no latents of this model.
@@ -98,7 +98,7 @@ class Model:
         self.require_latents(latents)
         with self.released():
             pixels = self.backbone.decode(latents.to(self.backbone.device, torch.float32))
-            self.require_finite(pixels, "the decoded picture")
+            self.require_finite(pixels, "the decoded image")
         return pixels
 
     def image_embeds(self, image: Any, embeds: Sequence[Tensor] | None) -> tuple[Tensor, ...] | None:
@@ -119,7 +119,7 @@ class Model:
         if not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
             raise ConfigError(
                 "ip_adapter_image_embeds must be a list of tensors, one for each IP-Adapter, of at least three "
-                "dimensions: (rows, pictures, width)"
+                "dimensions: (rows, images, width)"
             )
         for t in given:
             require_finite(t, "the embeddings for the IP-Adapter", remedy=FINITE)
@@ -158,14 +158,14 @@ class Model:
             return
         if not given:
             raise ConfigError(
-                "the network carries an IP-Adapter, which wants a picture: give ip_adapter_image or "
+                "the network carries an IP-Adapter, which wants an image: give ip_adapter_image or "
                 "ip_adapter_image_embeds, or call pipe.unload_ip_adapter() first"
             )
         advice = "give one for each" if carried else "load one with pipe.load_ip_adapter(...), or leave them out"
-        raise ConfigError(f"{given} pictures or embeddings were given for {carried} IP-Adapters; {advice}")
+        raise ConfigError(f"{given} images or embeddings were given for {carried} IP-Adapters; {advice}")
 
     def steps(self, scheduler: Any, config: InversionConfig, size: tuple[int, int]) -> tuple[Step, ...]:
-        """A scheduler's steps for pictures of `size` (height, width), as the family's pipeline would have them.
+        """A scheduler's steps for images of `size` (height, width), as the family's pipeline would have them.
 
         Raises:
             SchedulerError: if it cannot be inverted, or samples another kind of model.
@@ -185,7 +185,7 @@ class Model:
         return predict
 
     def pixels(self, latents: Tensor) -> tuple[int, int]:
-        """(height, width) of the pictures that latents stand for."""
+        """(height, width) of the images that latents stand for."""
         height, width = latents.shape[-2:]
         return height * self.backbone.latent_scale, width * self.backbone.latent_scale
 

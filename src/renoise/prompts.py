@@ -1,4 +1,4 @@
-"""Prompts of a batch: which picture each belongs to, and how the results are arranged."""
+"""Prompts of a batch: which image each belongs to, and how the results are arranged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Prompt = str | list[str]
 
 
 def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
-    """A string for all, or one for each picture, as a list of `count`.
+    """A string for all, or one for each image, as a list of `count`.
 
     Raises:
         ConfigError: if there are neither one nor `count`, or they are no strings.
@@ -21,7 +21,7 @@ def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
     if not isinstance(text, (list, tuple)) or not all(isinstance(t, str) for t in text):
         raise ConfigError(f"{name} must be a string or a list of strings, not {text!r}")
     if len(text) != count:
-        raise ConfigError(f"there are {count} pictures but {len(text)} entries in {name}; give one, or one for each")
+        raise ConfigError(f"there are {count} images but {len(text)} entries in {name}; give one, or one for each")
     return [_readable(t, name) for t in text]
 
 
@@ -38,16 +38,16 @@ def _readable(text: str, name: str) -> str:
 def arrange_targets(
     prompt: str | Sequence[Any], count: int, batched: bool
 ) -> tuple[list[list[str]], Callable[[list[Any]], Any]]:
-    """The target prompts of each picture, and the function that shapes the flat results as the prompts were.
+    """The target prompts of each image, and the function that shapes the flat results as the prompts were.
 
     Args:
-        prompt: for one picture a string or a list of targets; for a batch a string for all, a list with one for each
-            picture, or a list of lists of targets for each.
-        count: the number of pictures.
+        prompt: for one image a string or a list of targets; for a batch a string for all, a list with one for each
+            image, or a list of lists of targets for each.
+        count: the number of images.
         batched: whether they are a batch.
 
     Raises:
-        ConfigError: if the prompts do not fit the pictures.
+        ConfigError: if the prompts do not fit the images.
     """
     if isinstance(prompt, str):
         targets = [[prompt] for _ in range(count)]
@@ -57,11 +57,11 @@ def arrange_targets(
     if not batched:
         return [one_each(prompt, len(prompt), "prompt")], lambda flat: flat
     if len(prompt) != count:
-        raise ConfigError(f"there are {count} pictures but {len(prompt)} target prompts; give one for each")
+        raise ConfigError(f"there are {count} images but {len(prompt)} target prompts; give one for each")
     if all(isinstance(p, str) for p in prompt):
         return [[p] for p in prompt], lambda flat: flat
     if not all(isinstance(p, (list, tuple)) and p for p in prompt):
-        raise ConfigError("target prompts of a batch must be strings, or lists of strings, for every picture")
+        raise ConfigError("target prompts of a batch must be strings, or lists of strings, for every image")
     targets = [one_each(p, len(p), "prompt") for p in prompt]
 
     def nested(flat: list[Any]) -> list[list[Any]]:

@@ -153,7 +153,7 @@ def _check_settings(
         raise SchedulerError(f"{name} has invert_sigmas=True, which no supported model family uses; set it to False")
     if _get(scheduler, "use_dynamic_shifting", False) and mu is None:
         raise SchedulerError(
-            f"{name} shifts its schedule by the picture's size; give mu, or set use_dynamic_shifting=False"
+            f"{name} shifts its schedule by the image's size; give mu, or set use_dynamic_shifting=False"
         )
     variance = _get(scheduler, "variance_type", "fixed_small")
     if variance not in ("fixed_small", "fixed_small_log", "fixed_large"):
@@ -463,4 +463,4 @@ def restore(record: Mapping[str, Any]) -> Any:
             made.set_shift(float(record["shift"]))
         return made
     except Exception as error:  # a scheduler checks little and fails as it may on a configuration that makes no sense
-        raise SchedulerError(f"the inversion's scheduler cannot be made ({error}); invert the picture again") from error
+        raise SchedulerError(f"the inversion's scheduler cannot be made ({error}); invert the image again") from error

@@ -62,12 +62,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"{str(source)[:200]} is not a readable inversion ({reason(error)}); it may be damaged or cut short: "
-            "invert the picture again"
+            "invert the image again"
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
         found = record.get("format") if isinstance(record, dict) else None
         raise StorageError(
             f"{source} has inversion format {found!r}, this version of renoise reads {FORMAT_VERSION}; "
-            "update renoise, or invert the picture again"
+            "update renoise, or invert the image again"
         )
     return tensors, record

@@ -1,4 +1,4 @@
-"""The command, run in this process on a tiny pipeline, in an empty folder with one picture."""
+"""The command, run in this process on a tiny pipeline, in an empty folder with one image."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image
 
 @pytest.fixture(scope="session")
 def inverted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An inversion of some picture, made once."""
+    """An inversion of some image, made once."""
     folder = tmp_path_factory.mktemp("inverted")
     Image.effect_mandelbrot((80, 60), (-2, -1, 1, 1), 40).convert("RGB").save(folder / "tree.png")
     path = folder / "tree.safetensors"

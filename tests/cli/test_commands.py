@@ -31,7 +31,7 @@ def test_edit_writes_the_picture_and_says_what_it_took(on_tiny: Renoise, files: 
     assert done.err == ""
     wrote, summary = done.out.splitlines()
     assert wrote == "wrote dog.png"
-    assert "dB against the picture" in summary
+    assert "dB against the image" in summary
     assert "dB against the autoencoder's round trip" in summary
     # 2 steps: 2 passes each to invert and 1 for the edit losses, 1 to reconstruct, 2 to edit with guidance
     assert "12 network passes (6 inverting, 2 reconstructing, 4 editing)" in summary

@@ -25,7 +25,7 @@ ROWS = (runs.Row("one", ReNoise(PLAIN)), runs.Row("two", ReNoise(replace(PLAIN, 
 
 @pytest.fixture
 def pictures(folder: Path, picture: Image.Image) -> str:
-    """A data set of two pictures."""
+    """A data set of two images."""
     (folder / "set").mkdir()
     picture.save(folder / "set" / "cat.png")
     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "set" / "dog.png")
@@ -73,7 +73,7 @@ def test_the_text_and_how_far_it_is(evaluate: Renoise, pictures: str, folder: Pa
     assert done.err.splitlines() == [
         f"renoise: measuring: {percent}% ({n}/4)" for n, percent in enumerate((25, 50, 75, 100), start=1)
     ]
-    assert done.out.startswith("2 pictures; the autoencoder's round trip: ")
+    assert done.out.startswith("2 images; the autoencoder's round trip: ")
     assert done.out.endswith("\nwrote results\n")
     table = (folder / "results" / "summary.md").read_text()
     assert done.out == f"{table}\nwrote results\n"
@@ -82,11 +82,11 @@ def test_the_text_and_how_far_it_is(evaluate: Renoise, pictures: str, folder: Pa
 
 
 def test_a_picture_that_cannot_be_read_ends_no_run(evaluate: Renoise, pictures: str, folder: Path) -> None:
-    (folder / pictures / "cat.png").write_bytes(b"no picture")
+    (folder / pictures / "cat.png").write_bytes(b"no image")
     done = evaluate("--data", pictures, "--out", "results", "--quiet", "--json")
     assert done.code == 0
     assert [line["measured"] for line in done.json["summary"]] == [1, 1]
-    assert all("cat.png is not a picture" in line["error"] for line in done.json["summary"])
+    assert all("cat.png is not an image" in line["error"] for line in done.json["summary"])
 
 
 def test_the_data_is_loaded_once(evaluate: Renoise, pictures: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ RUNS = ("table1", "table2", "figure7", "figure8", "empty-prompt")
 
 @pytest.fixture
 def pictures(folder: Path, picture: Image.Image) -> str:
-    """A data set of two pictures, one of which has two edits."""
+    """A data set of two images, one of which has two edits."""
     (folder / "set").mkdir()
     lines = []
     for name, edits in (("cat.png", ["a dog", "a lion"]), ("tree.png", [])):
@@ -49,7 +49,7 @@ def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Pat
     done = editing("--data", pictures, "--out", "results", *judges)
     assert done.code == 0
     assert "renoise: measuring: 100% (12/12)" in done.err.splitlines()
-    assert done.out.startswith("2 edits of 1 pictures; 1 without edits left out\n\n| method ")
+    assert done.out.startswith("2 edits of 1 images; 1 without edits left out\n\n| method ")
     assert done.out.endswith("\nwrote results\n")
     names = {path.name for path in (folder / "results").iterdir()}
     assert names == {"pictures", "report.html", "results.jsonl", "summary.csv", "summary.md"}
@@ -104,5 +104,5 @@ def test_data_without_edits(editing: Renoise, pictures: str, folder: Path, files
     before = files()
     done = editing("--data", pictures)
     assert done.code == 1
-    assert "none of the 1 pictures of set comes with a prompt to edit it with; give mini-heldout" in done.error
+    assert "none of the 1 images of set comes with a prompt to edit it with; give mini-heldout" in done.error
     assert files() == before

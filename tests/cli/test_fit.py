@@ -1,4 +1,4 @@
-"""Pictures of any size and shape through the command: what is seen, measured, shown and written."""
+"""Images of any size and shape through the command: what is seen, measured, shown and written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from renoise.cli.options import FitMode
 
 Renoise = Callable[..., Any]
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
-# The picture of these tests has 100 x 80 pixels, the model 128 x 128.
+# The image of these tests has 100 x 80 pixels, the model 128 x 128.
 WRITTEN = {"crop": (128, 128), "stretch": (128, 128), "pad": (100, 80), "keep": (100, 80)}
 
 
@@ -74,7 +74,7 @@ def test_another_version_of_the_source_will_do(on_tiny: Renoise, fit: str) -> No
         "edit", "cat.safetensors", "--to", "b", "-o", "b.png", "--source", "large.png", "--compare", "all.png"
     )
     assert done.code == 0
-    assert "dB against the picture" in done.out
+    assert "dB against the image" in done.out
     assert Image.open("b.png").size == (100, 80)
 
 

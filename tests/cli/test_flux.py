@@ -17,7 +17,7 @@ EDIT = ("edit", "p.png", "-p", "a lion", "-t", "a tiger", "--fit", "keep", "--st
 
 @pytest.fixture
 def flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image) -> str:
-    """The model's folder, in the folder to work in, beside a picture."""
+    """The model's folder, in the folder to work in, beside an image."""
     monkeypatch.chdir(tmp_path)
     pipe: Any = BUILDERS["flux-dev"]()
     pipe.save_pretrained("flux")

@@ -22,7 +22,7 @@ TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A picture that claims a size and holds next to nothing."""
+    """An image that claims a size and holds next to nothing."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -52,13 +52,13 @@ BAD_PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: path.unlink(), "there is no file"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cut short"),
-    "text": (lambda path: path.write_text("a cat"), "not a picture"),
-    "zeros": (lambda path: path.write_bytes(bytes(5000)), "not a picture"),
+    "text": (lambda path: path.write_text("a cat"), "not an image"),
+    "zeros": (lambda path: path.write_bytes(bytes(5000)), "not an image"),
     "huge": (lambda path: path.write_bytes(png_of(60_000, 60_000)), "too large"),
     "directory": (make_directory, "is a directory"),
     "pipe": (make_pipe, "is a pipe or a device"),
     "link to itself": (make_loop, "cannot be opened"),
-    "corrupt TIFF": (lambda path: path.write_bytes(b"II*\0\x08\0\0\0\xff\xff"), "not a picture"),
+    "corrupt TIFF": (lambda path: path.write_bytes(b"II*\0\x08\0\0\0\xff\xff"), "not an image"),
 }
 
 
@@ -239,8 +239,8 @@ def test_what_only_the_model_can_refuse(renoise: Renoise, files: Files, options:
 def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Editor, picture: Image.Image) -> None:
     batch = editor.invert([picture, picture], "a", config=InversionConfig(num_steps=1, renoising=Renoising(0)))
     batch.save("batch.safetensors")
-    assert "holds 2 pictures" in on_tiny("edit", "batch.safetensors", "--to", "b").error
-    assert "holds 2 pictures" in on_tiny("reconstruct", "batch.safetensors").error
+    assert "holds 2 images" in on_tiny("edit", "batch.safetensors", "--to", "b").error
+    assert "holds 2 images" in on_tiny("reconstruct", "batch.safetensors").error
     assert "; 2 of them" in renoise("info", "batch.safetensors").out
 
 

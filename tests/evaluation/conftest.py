@@ -17,19 +17,19 @@ from renoise.evaluation.runs import RUNS
 
 @pytest.fixture
 def make_measurement() -> Callable[..., Measurement]:
-    """A measurement of one picture that went well, with whatever is asked for in place of its own values."""
+    """A measurement of one image that went well, with whatever is asked for in place of its own values."""
     return _measurement
 
 
 @pytest.fixture
 def make_failure() -> Callable[..., Measurement]:
-    """A measurement of a method that gave no picture."""
+    """A measurement of a method that gave no image."""
     return _failure
 
 
 @pytest.fixture
 def make_row() -> Callable[..., list[Measurement]]:
-    """One method on as many pictures as there are numbers of PSNR."""
+    """One method on as many images as there are numbers of PSNR."""
 
     def make(*psnr: float, **changes: Any) -> list[Measurement]:
         return [_measurement(picture=f"{i:02d}.png", psnr=value, **changes) for i, value in enumerate(psnr)]
@@ -39,7 +39,7 @@ def make_row() -> Callable[..., list[Measurement]]:
 
 @pytest.fixture
 def make_run() -> Callable[..., list[Measurement]]:
-    """All rows of a run on some pictures, row by row, with numbers that differ from each other."""
+    """All rows of a run on some images, row by row, with numbers that differ from each other."""
     return _run
 
 

@@ -19,7 +19,7 @@ from renoise.evaluation.data.pie_bench import decode_mask
 
 
 def touch(folder: Path, *names: str) -> None:
-    """Files of those names; they stay empty, because loading a data set opens no pictures."""
+    """Files of those names; they stay empty, because loading a data set opens no images."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def test_a_limit_takes_the_first_and_needs_no_more(tmp_path: Path) -> None:
     lines = ['{"file": "z.png", "caption": "z"}', '{"file": "gone.png", "caption": "y"}', "not JSON"]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
     assert [e.name for e in data.load(tmp_path, limit=1)] == ["z.png"]
-    assert "1 picture is missing of the 2" in refusal(tmp_path, limit=2)
+    assert "1 image is missing of the 2" in refusal(tmp_path, limit=2)
     assert "line 3" in refusal(tmp_path)
     texts = tmp_path / "texts"
     touch(texts, "a.png", "b.png")
@@ -125,14 +125,14 @@ GOOD = '{"file": "a.png", "caption": "a"}'
         (['{"file": "a.png", "caption": null}'], "needs one of caption, prompt, text, and has file"),
         (['{"file": "a.png", "caption": "  "}'], "line 1, the caption must be text that is not blank"),
         (['{"file": "a.png", "caption": 7}'], "must be text"),
-        (['{"file": 7, "caption": "a"}'], "must name the picture's file"),
-        (['{"file": "", "caption": "a"}'], "must name the picture's file"),
+        (['{"file": 7, "caption": "a"}'], "must name the image's file"),
+        (['{"file": "", "caption": "a"}'], "must name the image's file"),
         (['{"file": "a.png", "caption": "a", "edits": 7}'], "edits must be a list"),
         (['{"file": "a.png", "caption": "a", "edits": ["b", ""]}'], "an edit must be text"),
         ([GOOD, GOOD], "names 'a.png' 2 times"),
-        ([GOOD, '{"file": "gone.png", "caption": "a"}'], "1 picture is missing of the 2 .*gone.png"),
-        ([GOOD, f'{{"file": "{"x" * 5000}.png", "caption": "a"}}'], "1 picture is missing"),
-        ([], "holds no pictures"),
+        ([GOOD, '{"file": "gone.png", "caption": "a"}'], "1 image is missing of the 2 .*gone.png"),
+        ([GOOD, f'{{"file": "{"x" * 5000}.png", "caption": "a"}}'], "1 image is missing"),
+        ([], "holds no images"),
     ],
 )
 def test_json_lines_that_are_wrong_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -150,8 +150,8 @@ def test_json_lines_that_are_wrong_are_refused(tmp_path: Path, lines: list[str],
         ("file,caption\na.png,\n", "line 2, the caption must be text"),
         ("name,caption\na.png,a\n", "line 2, needs one of file, file_name, image, and has name, caption"),
         ('file,caption\na.png,"a\nb.png,b\nc.png,c\n', "line 2, is not valid CSV"),
-        ("file,caption\n", "holds no pictures"),
-        ("", "holds no pictures"),
+        ("file,caption\n", "holds no images"),
+        ("", "holds no images"),
     ],
 )
 def test_csv_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -253,7 +253,7 @@ def test_coco_pictures_that_are_missing(tmp_path: Path) -> None:
     touch(tmp_path / "val2017", FILES[0])
     assert len(data.load(path, limit=1)) == 1
     message = refusal(path)
-    assert "2 pictures are missing of the 3" in message
+    assert "2 images are missing of the 3" in message
     assert FILES[1] in message
     assert "https://cocodataset.org/#download" in message
 
@@ -385,14 +385,14 @@ def test_pie_bench_that_is_wrong_as_a_whole_is_refused(tmp_path: Path) -> None:
     mapping = tmp_path / "mapping_file.json"
     write_json(mapping, {"1": entry()})
     message = refusal(tmp_path)
-    assert "1 picture is missing" in message
+    assert "1 image is missing" in message
     assert "https://github.com/cure-lab/PnPInversion" in message
     write_json(mapping, [entry()])
     assert "must hold an object of entries by id" in refusal(tmp_path)
     write_json(mapping, {"1": 7})
     assert "entry '1' must be an object" in refusal(tmp_path)
     write_json(mapping, {})
-    assert "holds no pictures" in refusal(tmp_path)
+    assert "holds no images" in refusal(tmp_path)
     mapping.write_text('{"1": {},\n"1": {}}')
     assert "the key '1' occurs more than once" in refusal(tmp_path)
     mapping.write_text('{"1":\n}')
@@ -460,7 +460,7 @@ def test_a_split_is_needed_where_there_are_several(library: Library) -> None:
     assert len(data.load("o/s:test")) == 1
     assert "several splits; give one of o/s:train, o/s:test" in refusal("o/s")
     assert "no split 'dev'; give one of o/s:train, o/s:test" in refusal("o/s:dev")
-    assert "holds no pictures" in refusal("o/s:train")
+    assert "holds no images" in refusal("o/s:train")
 
 
 def test_nothing_is_fetched_and_the_switches_go_back(library: Library) -> None:
@@ -489,7 +489,7 @@ def test_data_sets_saved_to_disk(library: Library, tmp_path: Path) -> None:
     [
         ({"photo": picture(), "text": "a"}, "row 1, needs one of image, jpg, png, and has photo, text"),
         ({"image": picture(), "label": 3}, "row 1, needs one of caption, text, prompt"),
-        ({"image": {"bytes": b""}, "text": "a"}, "row 1, holds a dict for a picture"),
+        ({"image": {"bytes": b""}, "text": "a"}, "row 1, holds a dict for an image"),
         ({"image": picture(), "text": []}, "row 1, the caption must be text"),
         ({"image": picture(), "text": 7}, "row 1, the caption must be text"),
     ],

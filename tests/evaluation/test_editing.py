@@ -141,7 +141,7 @@ def test_a_mask_of_the_models_size_stays_as_it_is() -> None:
 def test_a_mask_may_be_smaller_than_its_picture_but_not_of_other_proportions() -> None:
     mask = np.array([[True, False], [False, False]])
     assert fit_mask(mask, (128, 128), (8, 8)).sum() == 16
-    with pytest.raises(ConfigError, match="a mask of 2 x 2 pixels does not fit its picture of 128 x 64"):
+    with pytest.raises(ConfigError, match="a mask of 2 x 2 pixels does not fit its image of 128 x 64"):
         fit_mask(mask, (64, 128), (8, 8))
 
 
@@ -150,7 +150,7 @@ def test_a_mask_may_be_smaller_than_its_picture_but_not_of_other_proportions() -
 
 @pytest.fixture
 def pie_bench(tmp_path: Path) -> Path:
-    """Three pictures in PIE-Bench's form: one may change above, one nowhere, one everywhere."""
+    """Three images in PIE-Bench's form: one may change above, one nowhere, one everywhere."""
     folder = tmp_path / "pie"
     (folder / "annotation_images").mkdir(parents=True)
     mapping = {}
@@ -173,7 +173,7 @@ def pie_bench(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def captions(tmp_path: Path) -> Path:
-    """Three pictures with captions: with two edits, with none, and with one that is there twice."""
+    """Three images with captions: with two edits, with none, and with one that is there twice."""
     folder = tmp_path / "captions"
     folder.mkdir()
     edits = {"cat.png": ["a dog", "a lion"], "sky.png": [], "tree.png": ["a house", "a house"]}
@@ -220,7 +220,7 @@ def test_every_target_of_every_picture_is_drawn(task: Task) -> None:
         assert picture_path(Path(task.folder), m).is_file()
         assert picture_path(Path(task.folder), m, "picture").is_file()
         assert picture_path(Path(task.folder), m, "round-trip").is_file()
-    # Nine edits, and two pictures with their round trips.
+    # Nine edits, and two images with their round trips.
     assert len(list((Path(task.folder) / "pictures").iterdir())) == 9 + 2 * 2
 
 
@@ -263,7 +263,7 @@ def test_masks_and_judges(judged: Task, editor: Editor, pie_bench: Path) -> None
     assert nowhere.background == pytest.approx(1.0, abs=0.07)
     assert everywhere.background == 0.0
     assert [getattr(everywhere, name) for name in BACKGROUND] == [None] * 3
-    # In so small a picture nothing is left of the border, which is all of that mask.
+    # In so small an image nothing is left of the border, which is all of that mask.
     assert [m.clip_edited is None for m in found] == [False, True, False]
     for m in found:
         assert m.clip_whole is not None
@@ -346,19 +346,19 @@ def test_a_picture_or_a_target_that_fails_does_not_spoil_the_others(
     summary = outputs.write(task.folder, "editing", found)
     assert [line.failures for line in summary.lines] == pytest.approx([1 / 3] * 3)
     report = (Path(task.folder) / "report.html").read_text()
-    assert "1 of 3 without a picture" in report
+    assert "1 of 3 without an image" in report
     assert "cat.png (a lion)" in report
 
 
 def test_data_without_edits_is_refused(task: Task, captions: Path) -> None:
     (captions / "captions.jsonl").write_text('{"file": "cat.png", "caption": "a cat"}')
-    with pytest.raises(ConfigError, match=r"none of the 1 pictures of .* comes with a prompt to edit it with"):
+    with pytest.raises(ConfigError, match=r"none of the 1 images of .* comes with a prompt to edit it with"):
         measure(task)
 
 
 def test_a_mask_that_does_not_fit_is_refused(judged: Task, pie_bench: Path) -> None:
     Image.new("RGB", (512, 400)).save(pie_bench / "annotation_images" / "cat.jpg")
-    with pytest.raises(ConfigError, match="does not fit its picture of 512 x 400"):
+    with pytest.raises(ConfigError, match="does not fit its image of 512 x 400"):
         measure(judged)
 
 
@@ -386,12 +386,12 @@ def test_a_record_is_not_measured_again_with_other_judges_or_another_mask(
         recompute(m, editor, Judges(judged.judges.clip))
     mapping = (pie_bench / "mapping_file.json").read_text()
     (pie_bench / "mapping_file.json").write_text(mapping.replace(f"[0, {512 * 256}]", f"[0, {512 * 128}]"))
-    with pytest.raises(ConfigError, match="the picture '000' or its mask"):
+    with pytest.raises(ConfigError, match="the image '000' or its mask"):
         recompute(m, editor, judged.judges)
 
 
 def test_a_picture_that_cannot_be_read_fails_with_each_of_its_targets(task: Task, captions: Path) -> None:
-    (captions / "cat.png").write_bytes(b"no picture")
+    (captions / "cat.png").write_bytes(b"no image")
     found = measure(task)
     assert [(m.picture, m.target) for m in found if m.error] == [("cat.png", "a dog"), ("cat.png", "a lion")] * 3
     assert len(found) == 9
@@ -497,7 +497,7 @@ def test_the_folder(judged: Task) -> None:
     report = (Path(judged.folder) / "report.html").read_text()
     for words in ("editing: short edits", "Numbers for each kind of edit", "3 by each method", "a dog", "change style"):
         assert words in report
-    # Three pictures, and three edits of each by three methods.
+    # Three images, and three edits of each by three methods.
     assert report.count("data:image/jpeg;base64,") == 3 + 9
-    assert "no picture" not in report
+    assert "no image" not in report
     assert "http" not in report

@@ -1,4 +1,4 @@
-"""Metrics on pictures whose answers are known."""
+"""Metrics on images whose answers are known."""
 
 from __future__ import annotations
 

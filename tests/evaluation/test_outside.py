@@ -52,7 +52,7 @@ def kind_of(method: Method) -> str:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """The largest relative distance of a picture."""
+    """The largest relative distance of an image."""
     return float(((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)).max())
 
 
@@ -422,7 +422,7 @@ def test_impossible_settings_of_prompts(
 def drawn_rows(
     editor: Editor, draw: Callable[[Sequence[str] | None, float | None], Drawn], *how: Any
 ) -> tuple[float, int]:
-    """Network passes a picture, as measured and as told."""
+    """Network passes an image, as measured and as told."""
     with rows_seen(editor) as rows:
         drawn = draw(*how)
     assert drawn.pixels.shape == (2, 3, *editor.size)
@@ -501,7 +501,7 @@ def test_what_no_method_can_invert(make_editor: MakeEditor, z_0: Tensor, method:
     with pytest.raises(NumericalError):
         method.invert(editor, z_0 * float("nan"), PROMPTS)
     noised = method.invert(editor, z_0, PROMPTS)
-    with pytest.raises(ConfigError, match="2 pictures but 3"):
+    with pytest.raises(ConfigError, match="2 images but 3"):
         noised.draw([*TARGETS, "a fox"], None)
     with pytest.raises(ConfigError, match="guidance_scale must be"):
         noised.draw(None, float("nan"))
@@ -509,7 +509,7 @@ def test_what_no_method_can_invert(make_editor: MakeEditor, z_0: Tensor, method:
 
 @pytest.mark.parametrize("method", [m for m in EVERY if not isinstance(m, NullPrompt)], ids=kind_of)
 def test_a_prompt_is_needed_for_every_picture(make_editor: MakeEditor, z_0: Tensor, method: Method) -> None:
-    with pytest.raises(ConfigError, match="2 pictures but 1"):
+    with pytest.raises(ConfigError, match="2 images but 1"):
         method.invert(make_editor(), z_0, PROMPTS[:1])
 
 

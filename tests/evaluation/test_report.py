@@ -178,7 +178,7 @@ def test_the_report_stands_alone(run: str, make_run: MakeRun, tmp_path: Path) ->
 def test_what_was_measured(make_row: MakeRow, tmp_path: Path) -> None:
     older = make_row(30.0, 31.0, versions={"renoise": "0.0.9"})
     page = written(tmp_path, "table2", [*older, *make_row(32.0, 33.0, method="newer", row=1)])
-    for fact in ("mini (float32 on cpu)", "mini-heldout", "pictures 2", "seed 7", "31.00 dB, the mean"):
+    for fact in ("mini (float32 on cpu)", "mini-heldout", "images 2", "seed 7", "31.00 dB, the mean"):
         assert fact in page.words
     assert "renoise 0.0.9, renoise 0.1.0, torch 2.13.0" in page.words
 
@@ -199,7 +199,7 @@ def test_markup_in_names_stays_text(make_row: MakeRow, tmp_path: Path) -> None:
     page = written(tmp_path, "table2", measured)
     assert page.all("script") == page.all("b") == page.all("i") == []
     assert label in page.words
-    assert '"><b>.png, the picture' in [image["alt"] for image in page.all("img")]
+    assert '"><b>.png, the image' in [image["alt"] for image in page.all("img")]
 
 
 def test_pictures_are_embedded_and_those_missing_are_said_to_be(make_row: MakeRow, tmp_path: Path) -> None:
@@ -208,14 +208,14 @@ def test_pictures_are_embedded_and_those_missing_are_said_to_be(make_row: MakeRo
     keep_picture(tmp_path, measured[0], "round-trip")
     keep_picture(tmp_path, measured[0], "drawn")
     keep_picture(tmp_path, measured[1], "picture")
-    keep_picture(tmp_path, measured[2], "drawn").write_bytes(b"no picture at all")
+    keep_picture(tmp_path, measured[2], "drawn").write_bytes(b"no image at all")
     page = written(tmp_path, "table2", measured)
     alts = [image["alt"] for image in page.all("img")]
-    assert alts.count("00.png, the picture") == 3  # in the grid, and in the tail of both methods
+    assert alts.count("00.png, the image") == 3  # in the grid, and in the tail of both methods
     assert alts.count("00.png, the autoencoder's round trip") == 1
     assert alts.count("00.png, reconstructed by: sampler reversing") == 2
     # Of 01.png the round trip, and twice each: the damaged one, and both methods' reconstructions of 01.png.
-    assert page.words.count("no picture") == 1 + 2 * 3
+    assert page.words.count("no image") == 1 + 2 * 3
 
 
 def test_a_picture_is_found_under_the_name_that_it_had(make_row: MakeRow, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_picture_is_found_under_the_name_that_it_had(make_row: MakeRow, tmp_pa
     for kind in ("picture", "round-trip", "drawn"):
         keep_picture(tmp_path, replace(measured[0], picture="old/name.png"), kind)
     page = written(tmp_path, "table2", measured)
-    assert "no picture" not in page.words
+    assert "no image" not in page.words
 
 
 def test_a_picture_that_could_not_be_read_for_one_method_is_shown(make_failure: Make, tmp_path: Path) -> None:
@@ -231,14 +231,14 @@ def test_a_picture_that_could_not_be_read_for_one_method_is_shown(make_failure: 
     unread = replace(first, picture_hash="", key="y", method="b", row=1)
     keep_picture(tmp_path, first, "picture")
     page = written(tmp_path, "table2", [unread, first])
-    assert "00.png, the picture" in [image["alt"] for image in page.all("img")]
+    assert "00.png, the image" in [image["alt"] for image in page.all("img")]
 
 
 def test_embedded_pictures_are_small(make_row: MakeRow, tmp_path: Path) -> None:
     measured = make_row(30.0)
     keep_picture(tmp_path, measured[0], "picture", size=(1024, 768))
     page = written(tmp_path, "table2", measured)
-    source = next(str(i["src"]) for i in page.all("img") if i["alt"] == "00.png, the picture")
+    source = next(str(i["src"]) for i in page.all("img") if i["alt"] == "00.png, the image")
     with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as picture:
         assert picture.size == (192, 144)
 
@@ -247,7 +247,7 @@ def test_the_grid_shows_the_first_eight_pictures(make_row: MakeRow, tmp_path: Pa
     page = written(tmp_path, "table2", make_row(*(30.0 + i for i in range(12))))
     grid = page.text[page.text.index('<table class="pictures">') : page.text.index("The worst of each method")]
     assert re.findall(r"(\d\d)\.png</th>", grid) == [f"{i:02d}" for i in range(8)]
-    assert "The first 8 of 12 pictures;" in page.words
+    assert "The first 8 of 12 images;" in page.words
     assert "37.00 dB" in grid
 
 
@@ -313,7 +313,7 @@ def test_strips_name_every_method_from_the_top(make_run: MakeRun) -> None:
     assert labels == list(dict.fromkeys(m.method for m in measured))
     assert axes.yaxis_inverted()
     assert "dB" in axes.get_xlabel()
-    assert "the picture" in axes.get_xlabel()
+    assert "the image" in axes.get_xlabel()
     (other,) = axes_of("table2", measured, "psnr-roundtrip")
     assert "round trip" in other.get_xlabel()
 

@@ -37,7 +37,7 @@ SHORT = (
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A data set of three pictures."""
+    """A data set of three images."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     rows = []
@@ -82,7 +82,7 @@ def test_every_row_is_measured_on_every_picture(task: Task, tmp_path: Path) -> N
         assert picture_path(tmp_path / "out", m).is_file()
         assert picture_path(tmp_path / "out", m, "picture").is_file()
         assert picture_path(tmp_path / "out", m, "round-trip").is_file()
-    # Nine reconstructions, and three pictures with their round trips.
+    # Nine reconstructions, and three images with their round trips.
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 9 + 2 * 3
     renoised = [m for m in found if m.method == "renoising"]
     assert all(m.residual_history is not None and [len(s) for s in m.residual_history] == [4, 4] for m in renoised)
@@ -112,7 +112,7 @@ def test_what_was_measured_is_not_measured_again(task: Task, monkeypatch: pytest
 
 
 def remembered(monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], list[int]]:
-    """Remembers the prompts of every inversion by `ReNoise`, and how many pictures are encoded each time."""
+    """Remembers the prompts of every inversion by `ReNoise`, and how many images are encoded each time."""
     calls: list[list[str]] = []
     encoded: list[int] = []
     invert, encode = ReNoise.invert, Editor.encode
@@ -141,7 +141,7 @@ def test_another_name_of_the_data_makes_no_other_row(
     monkeypatch.chdir(tmp_path)
     assert measure(replace(task, source="pictures")) == first
     assert measure(replace(task, source=Path("pictures"))) == first
-    # The folder moves, and a picture gets another name.
+    # The folder moves, and an image gets another name.
     pictures.rename(tmp_path / "moved")
     (tmp_path / "moved" / "cat.png").rename(tmp_path / "moved" / "tiger.png")
     captions = (tmp_path / "moved" / "captions.jsonl").read_text().replace("cat.png", "tiger.png")
@@ -166,7 +166,7 @@ def test_changed_pixels_are_measured_anew(
     second = measure(task)
     assert calls == [["a dog"], ["a dog"], [""]]
     assert [m for m in second if m.picture != "dog.png"] == [m for m in first if m.picture != "dog.png"]
-    # Of both versions of the picture everything is kept.
+    # Of both versions of the image everything is kept.
     assert all(picture_path(tmp_path / "out", m, kind).is_file() for m in (*first, *second) for kind in KINDS)
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 12 + 2 * 4
 
@@ -214,11 +214,11 @@ def test_old_lines_stay_as_they_are_and_are_measured_anew(task: Task) -> None:
     everything = Results(path).all()
     assert len(everything) == 6
     assert (everything[0].picture_hash, everything[0].scheduler, everything[0].index) == ("", {}, None)
-    with pytest.raises(ConfigError, match="does not tell which picture and sampler"):
+    with pytest.raises(ConfigError, match="does not tell which image and sampler"):
         recompute(everything[0], task.editor)
 
 
-# Pictures.
+# Images.
 
 
 def test_examples_of_like_names_never_share_a_picture(tmp_path: Path, make_measurement: Make) -> None:
@@ -254,7 +254,7 @@ def test_other_runs_rows_seeds_and_models_have_other_pictures(
 ) -> None:
     one, other = make_measurement(), make_measurement(**changes)
     assert picture_path(tmp_path, one) != picture_path(tmp_path, other)
-    # The picture itself is the same whatever is made of it; its round trip is the model's.
+    # The image itself is the same whatever is made of it; its round trip is the model's.
     same = "model_hash" not in changes and "dtype" not in changes
     assert (picture_path(tmp_path, one, "round-trip") == picture_path(tmp_path, other, "round-trip")) is same
 
@@ -339,7 +339,7 @@ def test_what_failed_is_tried_again(task: Task, monkeypatch: pytest.MonkeyPatch)
     assert (len(everything), {m.error for m in everything}) == (9, {None})
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+@pytest.mark.parametrize("content", [b"", b"no image at all"])
 def test_a_picture_that_cannot_be_read_ends_no_run(task: Task, pictures: Path, content: bytes) -> None:
     whole = (pictures / "dog.png").read_bytes()
     for name in ("dog.png", "lion.png"):
@@ -498,7 +498,7 @@ def test_only_the_remark_on_noises_is_silenced(
 
 def test_a_lost_picture_cannot_be_measured_again(task: Task, editor: Editor) -> None:
     m = measure(task)[0]
-    with pytest.raises(ConfigError, match="no picture"):
+    with pytest.raises(ConfigError, match="no image"):
         recompute(replace(m, picture="horse.png"), editor)
 
 
@@ -506,7 +506,7 @@ def test_a_record_needs_its_own_picture_only(task: Task, pictures: Path) -> None
     found = measure(task)
     (pictures / "lion.png").unlink()
     assert recompute(found[1], task.editor).psnr == pytest.approx(found[1].psnr, abs=1e-2)
-    with pytest.raises(ConfigError, match=r"1 picture is missing.*lion\.png"):
+    with pytest.raises(ConfigError, match=r"1 image is missing.*lion\.png"):
         recompute(found[2], task.editor)
 
 
@@ -545,7 +545,7 @@ def test_a_record_is_not_measured_again_as_something_else(
         with pytest.raises(ConfigError, match="cannot be measured again: its settings or its prompt, which do not fit"):
             recompute(replace(m, **changes), editor)
     Image.new("RGB", (64, 64)).save(pictures / "dog.png")
-    with pytest.raises(ConfigError, match=r"the picture 'dog\.png' or its mask; give"):
+    with pytest.raises(ConfigError, match=r"the image 'dog\.png' or its mask; give"):
         recompute(m, editor)
 
 

@@ -85,7 +85,7 @@ def test_a_picture_without_a_reconstruction_has_failed_and_is_in_no_mean(make_fa
         (21, 10, 20.0, None),
         (21, 11, None, None),
         (4, 0, 21.5, 20.15),
-        (4, 1, 20.5, None),  # in part a picture without one
+        (4, 1, 20.5, None),  # in part an image without one
         (4, 2, None, None),
         (1, 1, None, None),
     ],
@@ -202,7 +202,7 @@ def test_markdown_shows_rounded_numbers_and_says_what_is_not_available(make_fail
     failure = make_failure(method="broken", row=1, picture="a")
     text = as_markdown(summarise([*make_row(30.0, 31.0, 32.0, 10.0), failure]))
     head, blank, header, rule, first, second, empty, note = text.splitlines()
-    assert (head, blank) == ("5 pictures; the autoencoder's round trip: 31.00 dB", "")
+    assert (head, blank) == ("5 images; the autoencoder's round trip: 31.00 dB", "")
     cells = [dict(zip(columns(header), columns(row), strict=True)) for row in (first, second)]
     assert (cells[0]["psnr_mean"], cells[0]["l2_mean"], cells[0]["failures"]) == ("25.75", "0.00100", "25.0%")
     assert (cells[1]["method"], cells[1]["psnr_mean"], cells[1]["failures"]) == ("broken", "n/a", "100.0%")

@@ -30,7 +30,7 @@ RANK = 2
 _NETWORK_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 _TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
-# Of the picture encoder: its width, the width of its pooled projection, and the side of the pictures that it sees.
+# Of the image encoder: its width, the width of its pooled projection, and the side of the images that it sees.
 _WIDTH, _PROJECTION, _IMAGE = 16, 12, 32
 _VISION = {
     "hidden_size": _WIDTH,
@@ -84,7 +84,7 @@ def _lora_layers(network: nn.Module, targets: list[str]) -> dict[str, Tensor]:
 
 
 def image_encoder(pipe: Any) -> dict[str, Any]:
-    """What the pipeline needs to be shown pictures: `pipe.register_modules(**image_encoder(pipe))`.
+    """What the pipeline needs to be shown images: `pipe.register_modules(**image_encoder(pipe))`.
 
     SigLIP for Stable Diffusion 3, CLIP for the others, with the processor that goes with it.
     """
@@ -108,16 +108,16 @@ def ip_adapter(pipe: Any, folder: Path, *, name: str = "ip-adapter", plus: bool 
 
         pipe.register_modules(**image_encoder(pipe))
         pipe.load_ip_adapter(folder, **ip_adapter(pipe, folder))
-        pipe("a cat", ip_adapter_image=picture)
+        pipe("a cat", ip_adapter_image=image)
 
     Args:
         pipe: any of the tiny pipelines.
         folder: gets `NAME.safetensors`.
         name: adapters of different names have different weights.
-        plus: of a UNet, the kind that sees the picture encoder's patches and not its pooled projection.
+        plus: of a UNet, the kind that sees the image encoder's patches and not its pooled projection.
 
     Returns:
-        The further arguments that `pipe.load_ip_adapter` takes to load it without network and picture encoder.
+        The further arguments that `pipe.load_ip_adapter` takes to load it without network and image encoder.
     """
     with seeded(name):
         if hasattr(pipe, "unet"):

@@ -128,7 +128,7 @@ def _vae(vae: Any) -> dict[str, Tensor]:
 
     def renamed(key: str) -> str:
         key = key.replace(".down_blocks.", ".down.")
-        # The originals count the decoder's blocks from the picture's end.
+        # The originals count the decoder's blocks from the image's end.
         key = re.sub(r"\.up_blocks\.(\d)\.", lambda found: f".up.{last - int(found[1])}.", key)
         return _replaced(key, _VAE)
 

@@ -1,4 +1,4 @@
-"""The autoencoders of latent diffusion: pictures to standardised latents and back."""
+"""The autoencoders of latent diffusion: images to standardised latents and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
 
 def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
+    """Images (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
 
     Raises:
         NumericalError: if the autoencoder overflows.
@@ -33,7 +33,7 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
-    """Standardised latents (B, C, h, w) as pictures, float32 (B, 3, H, W) in [0, 1].
+    """Standardised latents (B, C, h, w) as images, float32 (B, 3, H, W) in [0, 1].
 
     Raises:
         NumericalError: if the autoencoder overflows.
@@ -44,7 +44,7 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
         pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
         # Before the values are clamped: infinity would come out as black or white.
         remedy = "the latents are out of its range: use more steps or a lower guidance scale"
-        _require_finite(pixels, "the decoded picture", vae.dtype, remedy)
+        _require_finite(pixels, "the decoded image", vae.dtype, remedy)
     return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
 
 

@@ -1,6 +1,6 @@
 """What renoise needs of a model family: a few operations behind one protocol.
 
-A family turns pictures into latents and back, prompts into embeddings, and a latent at a step into the network's raw
+A family turns images into latents and back, prompts into embeddings, and a latent at a step into the network's raw
 output. Nothing outside `renoise.backbones` knows which family it serves. docs/extending.md adds one.
 """
 
@@ -21,16 +21,16 @@ Embeddings = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Request:
-    """What the pictures of a batch shall show, and how strongly.
+    """What the images of a batch shall show, and how strongly.
 
     Attributes:
-        prompts: one for each picture.
+        prompts: one for each image.
         negative_prompts: likewise; None is the pipeline's own default.
         guidance_scale: as the family's pipeline takes it: classifier-free guidance where the network has no guidance
             embedding, and that embedding's value where it has one.
-        size: (height, width) of the pictures in pixels.
+        size: (height, width) of the images in pixels.
         true_cfg_scale: classifier-free guidance of models that have another kind of guidance built in; 1 is none.
-        image_embeds: of pictures that an IP-Adapter is shown (see `Backbone.embed_images`); None without one.
+        image_embeds: of images that an IP-Adapter is shown (see `Backbone.embed_images`); None without one.
     """
 
     prompts: Sequence[str]
@@ -108,18 +108,18 @@ class Backbone(Protocol):
         """The network's floating-point type; latents are float32 whatever it is."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1] as latents, float32 (B, C, h, w): the mode, not a sample."""
+        """Images (B, 3, H, W) in [0, 1] as latents, float32 (B, C, h, w): the mode, not a sample."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) as pictures, float32 (B, 3, H, W) in [0, 1]."""
+        """Latents (B, C, h, w) as images, float32 (B, 3, H, W) in [0, 1]."""
 
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """What a scheduler has to be told to make the timesteps that the family's pipeline would use."""
 
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
-        """Pictures for IP-Adapters, as the pipeline takes them, as one tensor (2, ...) for each adapter.
+        """Images for IP-Adapters, as the pipeline takes them, as one tensor (2, ...) for each adapter.
 
-        The first row is the embedding of no picture, for guidance; the second is the picture's.
+        The first row is the embedding of no image, for guidance; the second is the image's.
         """
 
     def condition(self, request: Request) -> Condition:

@@ -116,7 +116,7 @@ class Kind:
     what: str
     layout: Layout | None = None
     lacks: tuple[str, ...] = ()
-    advice: str = "expected a checkpoint of Stable Diffusion, SDXL, SD3 or FLUX.1 for making pictures of a prompt"
+    advice: str = "expected a checkpoint of Stable Diffusion, SDXL, SD3 or FLUX.1 for making images of a prompt"
 
 
 def require_readable(path: Path) -> None:
@@ -159,9 +159,7 @@ def recognise(path: Path) -> Kind:
             f"{path} is not a readable safetensors file ({error}); it may be damaged or cut short"
         ) from error
     if "renoise.inversion" in metadata:
-        return Kind(
-            "an inversion that renoise wrote", advice="give it as the picture's inversion, and a model beside it"
-        )
+        return Kind("an inversion that renoise wrote", advice="give it as the image's inversion, and a model beside it")
     return _Names(shapes).kind()
 
 
@@ -269,7 +267,7 @@ class _Names:
         if "input_blocks.0.0.weight" not in self._network:
             return None
         if self._has("conditioner.embedders.0.model.") and not self._has("conditioner.embedders.1."):
-            return Kind("an SDXL refiner, which only finishes pictures", advice="load the base model")
+            return Kind("an SDXL refiner, which only finishes images", advice="load the base model")
         layout = self._unet_layout()
         channels = self._network["input_blocks.0.0.weight"][1]
         if channels != 4:
@@ -297,7 +295,7 @@ class _Names:
             channels = self._network["img_in.weight"][1]
             if channels != 64:
                 return Kind(
-                    f"a FLUX.1 model with {channels} input channels, which fills in or follows another picture",
+                    f"a FLUX.1 model with {channels} input channels, which fills in or follows another image",
                     advice="load FLUX.1 dev or schnell",
                 )
             return self._of(FLUX_DEV if self._has("guidance_in.") else FLUX_SCHNELL, "img_in.weight")
@@ -326,7 +324,7 @@ class _Names:
 _EXPECTED = Kind("").advice
 _BY_CHANNELS = {
     5: "that follows depth",
-    7: "that enlarges pictures",
+    7: "that enlarges images",
     8: "that edits by instructions (InstructPix2Pix)",
     9: "for inpainting",
 }

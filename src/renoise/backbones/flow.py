@@ -15,7 +15,7 @@ class FlowBackbone(PipelineBackbone):
     """Base of SD3 and Flux.
 
     Attributes:
-        max_shift: the mu of a large picture's schedule, where the scheduler's configuration names none.
+        max_shift: the mu of a large image's schedule, where the scheduler's configuration names none.
     """
 
     components: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
@@ -30,7 +30,7 @@ class FlowBackbone(PipelineBackbone):
         return side, side
 
     def shift(self, scheduler: Any, size: tuple[int, int]) -> float:
-        """mu: how far a schedule is shifted for a picture of `size` (height, width), as the pipelines compute it."""
+        """mu: how far a schedule is shifted for an image of `size` (height, width), as the pipelines compute it."""
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
         patch, config = self.latent_scale * self.latent_multiple, scheduler.config
@@ -45,5 +45,5 @@ class FlowBackbone(PipelineBackbone):
 
 
 def timesteps(step: Step, latents: Tensor) -> Tensor:
-    """The step's timestep for each picture, float32 (B,): transformers want one a picture."""
+    """The step's timestep for each image, float32 (B,): transformers want one an image."""
     return torch.full((latents.shape[0],), step.timestep, dtype=torch.float32, device=latents.device)

@@ -101,12 +101,12 @@ class FluxBackbone(flow.FlowBackbone):
         return guided(network, latents, condition)
 
     def _embed(self, images: Any) -> Sequence[Tensor]:
-        # The pipeline takes a black picture for none.
+        # The pipeline takes a black image for none.
         black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
         unshown, shown = (
             self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
         )
-        # As often as there are pictures: equal tokens share an attention that one of them would have alone.
+        # As often as there are images: equal tokens share an attention that one of them would have alone.
         return [
             torch.cat([none.expand(-1, own.shape[1], *none.shape[2:]), own])
             for none, own in zip(unshown, shown, strict=True)

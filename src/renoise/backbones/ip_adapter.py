@@ -1,7 +1,7 @@
-"""IP-Adapters (Ye et al., 2023, arXiv 2308.06721): networks that are shown pictures beside the prompt.
+"""IP-Adapters (Ye et al., 2023, arXiv 2308.06721): networks that are shown images beside the prompt.
 
-An adapter's embedding is a tensor whose first half belongs to no picture, for classifier-free guidance, and whose
-second half to the picture, as diffusers has it with guidance. Each half has one row for all pictures of a batch, or
+An adapter's embedding is a tensor whose first half belongs to no image, for classifier-free guidance, and whose
+second half to the image, as diffusers has it with guidance. Each half has one row for all images of a batch, or
 one for each.
 """
 
@@ -20,7 +20,7 @@ _PREFIX = "image_"
 
 
 def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """Embeddings of pictures, by a pipeline's own method.
+    """Embeddings of images, by a pipeline's own method.
 
     Args:
         pipe: the pipeline.
@@ -41,7 +41,7 @@ def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tup
         raise
     except Exception as error:  # diffusers hands whatever it was given to the image processor
         raise ConfigError(
-            f"ip_adapter_image cannot be used ({' '.join(reason(error).split())[:200]}); give one PIL picture, or a "
+            f"ip_adapter_image cannot be used ({' '.join(reason(error).split())[:200]}); give one PIL image, or a "
             "list with one for each IP-Adapter"
         ) from error
 
@@ -49,29 +49,29 @@ def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tup
 def rows(
     image_embeds: Sequence[Tensor] | None, projections: Sequence[torch.nn.Module], count: int
 ) -> tuple[Embeddings, Embeddings]:
-    """Embeddings as conditions of `count` pictures, positive and negative.
+    """Embeddings as conditions of `count` images, positive and negative.
 
     Args:
         image_embeds: see the module, one for each projection; None if none came.
         projections: the network's layers that take them in.
-        count: the number of pictures, B.
+        count: the number of images, B.
 
     Raises:
-        ConfigError: if their rows do not fit the pictures, or their width the network.
+        ConfigError: if their rows do not fit the images, or their width the network.
     """
     positive, negative = {}, {}
     for index, (embeds, projection) in enumerate(zip(image_embeds or (), projections, strict=True)):
         expected = sorted({2, 2 * count})
         if embeds.shape[0] not in expected:
             raise ConfigError(
-                f"ip_adapter_image_embeds must have {' or '.join(map(str, expected))} rows for {count} pictures, the "
-                f"first half those of no picture, not {embeds.shape[0]}; editor.embed_images makes them"
+                f"ip_adapter_image_embeds must have {' or '.join(map(str, expected))} rows for {count} images, the "
+                f"first half those of no image, not {embeds.shape[0]}; editor.embed_images makes them"
             )
         width = next((m.in_features for m in projection.modules() if isinstance(m, torch.nn.Linear)), None)
         if width not in (None, embeds.shape[-1]):
             raise ConfigError(
                 f"ip_adapter_image_embeds have a width of {embeds.shape[-1]}, but the IP-Adapter takes {width}; embed "
-                "the picture with the image encoder that the adapter was made for"
+                "the image with the image encoder that the adapter was made for"
             )
         halves = [half.expand(count, *half.shape[1:]) for half in embeds.chunk(2)]
         negative[f"{_PREFIX}{index}"], positive[f"{_PREFIX}{index}"] = halves
@@ -79,5 +79,5 @@ def rows(
 
 
 def of(embeddings: Embeddings) -> list[Tensor]:
-    """The embeddings of pictures among the conditions of a prediction, one for each adapter."""
+    """The embeddings of images among the conditions of a prediction, one for each adapter."""
     return [t for name, t in embeddings.items() if name.startswith(_PREFIX)]

@@ -73,7 +73,7 @@ class PipelineBackbone:
 
     @property
     def ip_projections(self) -> Sequence[torch.nn.Module]:
-        """The layers by which the network takes embeddings of pictures in, one for each IP-Adapter that it carries."""
+        """The layers by which the network takes embeddings of images in, one for each IP-Adapter that it carries."""
         return ()
 
     @property
@@ -160,6 +160,6 @@ class PipelineBackbone:
             )
 
     def _embed(self, images: Any) -> Sequence[Tensor]:
-        """The pipeline's own embeddings of pictures, (2, pictures, ...) for each adapter, those of no picture first."""
+        """The pipeline's own embeddings of images, (2, images, ...) for each adapter, those of no image first."""
         embeds = self.pipe.prepare_ip_adapter_image_embeds(images, None, self.device, 1, True)
         return [embeds] if isinstance(embeds, Tensor) else list(embeds)

@@ -75,6 +75,6 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
         most = int(self.network.config.pos_embed_max_size) * self.latent_scale * self.latent_multiple
         if max(size) > most:
             raise ConfigError(
-                f"the picture is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side; "
-                'use a smaller picture, or fit="crop"'
+                f"the image is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side; "
+                'use a smaller image, or fit="crop"'
             )

@@ -96,7 +96,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
 
 class StableDiffusionXLBackbone(StableDiffusionBackbone):
-    """SDXL: two text encoders, a pooled embedding, and the picture's size as a condition."""
+    """SDXL: two text encoders, a pooled embedding, and the image's size as a condition."""
 
     components: ClassVar[tuple[str, ...]] = (
         *StableDiffusionBackbone.components,
@@ -113,7 +113,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(**self._prompts(request, guides))
-        # original size, top-left crop and target size: the whole picture, as the pipeline's own call has it
+        # original size, top-left crop and target size: the whole image, as the pipeline's own call has it
         sizes = torch.tensor([[*request.size, 0, 0, *request.size]], dtype=text.dtype).repeat(len(request.prompts), 1)
         return (
             {"text": text, "pooled": pooled, "sizes": sizes},

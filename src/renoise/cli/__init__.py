@@ -1,4 +1,4 @@
-"""The command `renoise`: invert, reconstruct and edit pictures from a shell.
+"""The command `renoise`: invert, reconstruct and edit images from a shell.
 
 A consumer of `renoise.Editor` like any other. Standard output carries the result (a summary, or one JSON document),
 standard error everything else. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.

@@ -32,7 +32,7 @@ def _version(asked: bool) -> None:
 def _renoise(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Invert real pictures into the noise of a text-to-image model and edit them with a prompt."""
+    """Invert real images into the noise of a text-to-image model and edit them with a prompt."""
 
 
 @app.command()
@@ -66,7 +66,7 @@ def edit(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> str:
-    """Draw a picture with another prompt.
+    """Draw an image with another prompt.
 
     For example: renoise edit cat.png --prompt "a cat" --to "a dog" -o dog.png
     """
@@ -117,7 +117,7 @@ def invert(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> str:
-    """Save a picture as noise, to edit it later.
+    """Save an image as noise, to edit it later.
 
     For example: renoise invert cat.png --prompt "a cat" -o cat.safetensors
     """
@@ -152,7 +152,7 @@ def reconstruct(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> str:
-    """Draw an inverted picture again.
+    """Draw an inverted image again.
 
     For example: renoise reconstruct cat.safetensors -o again.png
     """

@@ -48,10 +48,10 @@ def edit(
     settings: InversionSettings,
     reporting: Reporting,
 ) -> str:
-    """Invert a picture, or take an inversion, and draw it with other prompts."""
+    """Invert an image, or take an inversion, and draw it with other prompts."""
     inverted = _is_inversion(source)
     if not targets:
-        raise UsageError('say with --to what the edited picture shall show, for example --to "a dog"')
+        raise UsageError('say with --to what the edited image shall show, for example --to "a dog"')
     if inverted:
         _refuse_stored(source, prompt, settings, model)
     else:
@@ -73,7 +73,7 @@ def edit(
             _require_guidance(scale, true_cfg)
         if inversion is None:
             if picture is None or prompt is None:  # both were required above
-                raise UsageError("a picture and its --prompt are needed")
+                raise UsageError("an image and its --prompt are needed")
             inversion = _invert(work, picture, prompt, negative_prompt, config, settings)
         again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
         if negative_source:
@@ -124,10 +124,10 @@ def invert(
     settings: InversionSettings,
     reporting: Reporting,
 ) -> str:
-    """Invert a picture into a file."""
+    """Invert an image into a file."""
     _require_prompt(prompt)
     if _is_inversion(source):
-        raise UsageError(f"{source} is an inversion already, or a model; invert takes a picture")
+        raise UsageError(f"{source} is an inversion already, or a model; invert takes an image")
     path = Path(f"{source.stem}{INVERSION_SUFFIX}" if output is None else output)
     destinations.require_inversion_path(path)
     _check_files([path, *_some(compare)], [source], compare)
@@ -165,7 +165,7 @@ def reconstruct(
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
-    """Draw an inverted picture again."""
+    """Draw an inverted image again."""
     if not _is_inversion(source):
         raise UsageError(f"{source} is not an inversion ({INVERSION_SUFFIX}); make one with renoise invert")
     path = Path(f"{source.stem}.reconstructed.png" if output is None else output)
@@ -202,7 +202,7 @@ def _is_inversion(source: Path) -> bool:
 
 def _require_prompt(prompt: str | None) -> None:
     if prompt is None:
-        raise UsageError('say with --prompt what the picture shows, for example --prompt "a cat"; it may be empty: ""')
+        raise UsageError('say with --prompt what the image shows, for example --prompt "a cat"; it may be empty: ""')
 
 
 def _require_guidance(scale: float, true_cfg: float | None) -> None:
@@ -221,7 +221,7 @@ def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings
 
 def _refuse_original(original: Path | None, source: Path) -> None:
     if original is not None:
-        raise UsageError(f"--source is for inversions; {source} is the picture itself")
+        raise UsageError(f"--source is for inversions; {source} is the image itself")
 
 
 def _check_files(outputs: Sequence[Path], inputs: Sequence[Path], compare: Path | None) -> None:
@@ -282,7 +282,7 @@ def _panels(inversion: Inversion, picture: Image.Image | None, again: Tensor | N
 
 
 def _only(prompt: str | Sequence[str]) -> str:
-    """The prompt of an inversion of one picture."""
+    """The prompt of an inversion of one image."""
     return prompt if isinstance(prompt, str) else prompt[0]
 
 

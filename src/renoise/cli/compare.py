@@ -1,4 +1,4 @@
-"""One picture with several beside each other, each with its label below: made to be looked at and passed on."""
+"""One image with several beside each other, each with its label below: made to be looked at and passed on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_COLUMNS = 4
-# Smaller pictures are enlarged to about this, larger ones than that are scaled down to it.
+# Smaller images are enlarged to about this, larger ones than that are scaled down to it.
 _READABLE_SIDE, _LARGEST_SIDE = 320, 1024
 # A label below less would be a column of single words.
 _NARROWEST = 256
@@ -18,17 +18,17 @@ _MOST_LINES = 6
 _BACKGROUND, _INK, _FAINT, _FRAME = "white", "black", "#666666", "#cccccc"
 
 
-def side_by_side(pictures: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
-    """Pictures in rows of at most four, each with a title and a text below it.
+def side_by_side(images: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
+    """Images in rows of at most four, each with a title and a text below it.
 
     Args:
-        pictures: (title, text, picture) of each, of any size and shape.
+        images: (title, text, image) of each, of any size and shape.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = [_shown(picture) for _, _, picture in pictures]
-    width = max(_NARROWEST, *(picture.width for picture in shown))
-    height = max(picture.height for picture in shown)
+    shown = [_shown(image) for _, _, image in images]
+    width = max(_NARROWEST, *(image.width for image in shown))
+    height = max(image.height for image in shown)
     size = max(13, width // 20)
     # Only a Pillow without FreeType returns a font of another class: its fixed one.
     font = ImageFont.load_default(size)
@@ -38,9 +38,9 @@ def side_by_side(pictures: Sequence[tuple[str, str, Image.Image]]) -> Image.Imag
     def measure(text: str) -> float:
         return float(font.getlength(text))
 
-    texts = [wrap(text, width, measure) for _, text, _ in pictures]
-    columns = _columns(len(pictures))
-    rows = math.ceil(len(pictures) / columns)
+    texts = [wrap(text, width, measure) for _, text, _ in images]
+    columns = _columns(len(images))
+    rows = math.ceil(len(images) / columns)
     heights = [
         height + margin + line_height * (1 + max(len(t) for t in texts[row * columns : (row + 1) * columns]))
         for row in range(rows)
@@ -51,13 +51,13 @@ def side_by_side(pictures: Sequence[tuple[str, str, Image.Image]]) -> Image.Imag
     draw = ImageDraw.Draw(sheet)
     y = margin
     for row in range(rows):
-        for column in range(min(columns, len(pictures) - row * columns)):
+        for column in range(min(columns, len(images) - row * columns)):
             index = row * columns + column
-            title, picture = pictures[index][0], shown[index]
+            title, image = images[index][0], shown[index]
             x = margin + column * (width + margin)
-            left, top = x + (width - picture.width) // 2, y + (height - picture.height) // 2
-            sheet.paste(picture, (left, top))
-            draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=_FRAME)
+            left, top = x + (width - image.width) // 2, y + (height - image.height) // 2
+            sheet.paste(image, (left, top))
+            draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=_FRAME)
             top = y + height + margin // 2
             for number, line in enumerate([title, *texts[index]]):
                 draw.text((x, top + number * line_height), line, fill=_FAINT if number else _INK, font=font)
@@ -95,17 +95,17 @@ def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
     return lines
 
 
-def _shown(picture: Image.Image) -> Image.Image:
-    """In a size to look at: small pictures with their pixels enlarged, large ones scaled down."""
+def _shown(image: Image.Image) -> Image.Image:
+    """In a size to look at: small images with their pixels enlarged, large ones scaled down."""
     from PIL import Image
 
-    longest = max(picture.size)
+    longest = max(image.size)
     factor = max(1, round(_READABLE_SIDE / longest))
     if longest <= _LARGEST_SIDE:
-        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     scale = _LARGEST_SIDE / longest
-    smaller = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(smaller, Image.Resampling.LANCZOS)
+    smaller = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(smaller, Image.Resampling.LANCZOS)
 
 
 def _columns(count: int) -> int:

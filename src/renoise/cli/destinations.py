@@ -44,7 +44,7 @@ def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Desti
     Args:
         output: what `-o` says: a file for one target, or a folder, which exists, ends in a slash, or takes several
             targets. None is a name made from the source's, in the current folder.
-        source: the picture or inversion that is edited.
+        source: the image or inversion that is edited.
         targets: the prompts.
 
     Raises:
@@ -85,7 +85,7 @@ def slug(prompt: str) -> str:
 
 
 def require_picture_path(path: Path) -> None:
-    """Raise an `ImageError` if a picture cannot be written to `path`."""
+    """Raise an `ImageError` if an image cannot be written to `path`."""
     from renoise.images import check_writable
 
     check_writable(path)
@@ -116,7 +116,7 @@ def _require_folder(path: Path) -> bool:
     if path.is_dir():
         return True
     if path.exists():
-        raise ImageError(f"{path} is a file; name a folder for the pictures")
+        raise ImageError(f"{path} is a file; name a folder for the images")
     if not path.parent.is_dir():
         raise ImageError(f"the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):

@@ -121,7 +121,7 @@ def _text(folder: Path, summary: Summary | EditSummary, skipped: int) -> str:
         table = reconstructions.as_markdown(summary)
     else:
         without = f"; {skipped} without edits left out" if skipped else ""
-        table = f"{summary.edits} edits of {summary.pictures} pictures{without}\n\n{edit_summary.as_markdown(summary)}"
+        table = f"{summary.edits} edits of {summary.pictures} images{without}\n\n{edit_summary.as_markdown(summary)}"
     return f"{table}\nwrote {folder}"
 
 

@@ -55,7 +55,7 @@ class Preset(StrEnum):
 
 
 class FitMode(StrEnum):
-    """How a picture is brought to the model's size (`renoise.images.FITS`)."""
+    """How an image is brought to the model's size (`renoise.images.FITS`)."""
 
     crop = "crop"
     pad = "pad"
@@ -89,12 +89,12 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="mini-heldout (bundled pictures that mini never saw), a folder with captions, COCO captions, PIE-Bench, "
+        help="mini-heldout (bundled images that mini never saw), a folder with captions, COCO captions, PIE-Bench, "
         "or the name of a Hugging Face data set that is on this machine.",
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="How many pictures; by default all.")
+    int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="How many images; by default all.")
 ]
 ResultFolder = Annotated[
     Path | None,
@@ -120,18 +120,18 @@ DinoFolder = Annotated[
         "--dino",
         metavar="DIR",
         help="For editing: a DINO vision transformer on this machine, such as a download of facebook/dino-vitb8, which "
-        "tells how far edits are from their picture's structure. Without it that is n/a.",
+        "tells how far edits are from their image's structure. Without it that is n/a.",
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many pictures are worked on at a time.")]
-Picture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many images are worked on at a time.")]
+Picture = Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)]
 InversionFile = Annotated[
     Path, typer.Argument(metavar="INVERSION", help="A file that renoise invert wrote.", show_default=False)
 ]
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="SOURCE", help="A picture, or a .safetensors file that renoise invert wrote.", show_default=False
+        metavar="SOURCE", help="An image, or a .safetensors file that renoise invert wrote.", show_default=False
     ),
 ]
 Prompt = Annotated[
@@ -141,7 +141,7 @@ Prompt = Annotated[
         "-p",
         metavar="TEXT",
         callback=_readable,
-        help="What the picture shows. Needed for pictures; may be empty.",
+        help="What the image shows. Needed for images; may be empty.",
     ),
 ]
 Targets = Annotated[
@@ -151,7 +151,7 @@ Targets = Annotated[
         "-t",
         metavar="TEXT",
         callback=_readable,
-        help="What the edited picture shall show. Give it again for more edits.",
+        help="What the edited image shall show. Give it again for more edits.",
         show_default=False,
     ),
 ]
@@ -165,7 +165,7 @@ NegativeSource = Annotated[
     bool,
     typer.Option(
         "--negative-source",
-        help="Take what the picture shows as the negative prompt; wants --guidance (for Flux --true-cfg) above 1.",
+        help="Take what the image shows as the negative prompt; wants --guidance (for Flux --true-cfg) above 1.",
     ),
 ]
 Output = Annotated[
@@ -177,12 +177,12 @@ Output = Annotated[
 Compare = Annotated[
     Path | None,
     typer.Option(
-        "--compare", metavar="FILE", help="Write source, reconstruction and edits as one labelled picture, too."
+        "--compare", metavar="FILE", help="Write source, reconstruction and edits as one labelled image, too."
     ),
 ]
 Original = Annotated[
     Path | None,
-    typer.Option("--source", metavar="PICTURE", help="The picture that was inverted, to measure and compare with."),
+    typer.Option("--source", metavar="IMAGE", help="The image that was inverted, to measure and compare with."),
 ]
 Model = Annotated[
     str | None,
@@ -210,7 +210,7 @@ Sampler = Annotated[
     typer.Option(
         "--sampler",
         metavar="NAME",
-        help="The sampler for pictures, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
+        help="The sampler for images, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
         "flow-euler. An inversion is drawn with the one that inverted it.",
         show_default=False,
     ),
@@ -230,7 +230,7 @@ Dtype = Annotated[
         "and Flux.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Use another model than the one that inverted the picture.")]
+Force = Annotated[bool, typer.Option("--force", help="Use another model than the one that inverted the image.")]
 Steps = Annotated[
     int | None,
     typer.Option(
@@ -285,9 +285,9 @@ PictureFit = Annotated[
     FitMode | None,
     typer.Option(
         "--fit",
-        help="How a picture comes to the model's size: crop (the default) takes the middle of it, pad the whole of it "
+        help="How an image comes to the model's size: crop (the default) takes the middle of it, pad the whole of it "
         "and continues its edges, stretch the whole of it out of shape, keep leaves it at its own size. After pad and "
-        "keep, what is written has the picture's size.",
+        "keep, what is written has the image's size.",
         show_default=False,
     ),
 ]
@@ -298,7 +298,7 @@ Strength = Annotated[
         metavar="S",
         callback=_share,
         help="The share of the schedule that is inverted, above 0 and at most 1 (the default); less stays nearer to "
-        "the picture.",
+        "the image.",
     ),
 ]
 InversionGuidance = Annotated[

@@ -75,7 +75,7 @@ def settings(inversion: Inversion) -> dict[str, Any]:
 
 
 def output(path: Path, prompt: str, picture: Image.Image) -> dict[str, Any]:
-    """A picture that was written, as data; its size is (height, width)."""
+    """An image that was written, as data; its size is (height, width)."""
     return {"path": str(path), "prompt": prompt, "size": [picture.height, picture.width]}
 
 
@@ -96,7 +96,7 @@ def summary(work: Work, quality: Quality | None, seconds: float, written: Iterab
 
 
 def _in_words(quality: Quality) -> str:
-    text = f"reconstruction: PSNR {decibels(quality.picture)} against the picture"
+    text = f"reconstruction: PSNR {decibels(quality.picture)} against the image"
     if quality.round_trip is None or quality.bound is None:
         return text
     return (

@@ -29,9 +29,9 @@ class Quality:
     """How true a reconstruction is, as PSNR in dB.
 
     Attributes:
-        picture: against the picture that the model saw.
+        image: against the image that the model saw.
         round_trip: against what the autoencoder alone makes of it; None where that is not known.
-        bound: the autoencoder's round trip against the picture: what `picture` can hardly exceed.
+        bound: the autoencoder's round trip against the image: what `picture` can hardly exceed.
     """
 
     picture: float
@@ -96,7 +96,7 @@ class Work:
         *,
         fit: str = "crop",
     ) -> Inversion:
-        """The noise of a picture."""
+        """The noise of an image."""
         with self._terminal.stage("inverting") as stage:
             inversion = self.editor.invert(
                 picture, prompt, config=config, negative_prompt=negative_prompt, fit=fit, progress=stage
@@ -105,7 +105,7 @@ class Work:
         return inversion
 
     def reconstruct(self, inversion: Inversion, *, force: bool = False) -> Tensor:
-        """The picture drawn again from the noise alone, (1, 3, H, W) in [0, 1]."""
+        """The image drawn again from the noise alone, (1, 3, H, W) in [0, 1]."""
         with self._terminal.stage("reconstructing") as stage:
             pixels: Tensor = self.editor.reconstruct(inversion, "pt", progress=stage, force=force)
             self.passes["reconstruction"] += stage.passes
@@ -121,9 +121,9 @@ class Work:
         negative_prompt: str | None,
         force: bool = False,
     ) -> list[Image.Image]:
-        """The picture drawn with each of the prompts, in the shape in which it is written.
+        """The image drawn with each of the prompts, in the shape in which it is written.
 
-        One after the other: they need the memory of a single picture, and none depends on its neighbours.
+        One after the other: they need the memory of a single image, and none depends on its neighbours.
         """
         from renoise import images
 
@@ -146,7 +146,7 @@ class Work:
         return edited
 
     def quality(self, inversion: Inversion, reconstruction: Tensor, picture: Image.Image) -> Quality:
-        """Compare a reconstruction with the picture and with the autoencoder's round trip, as the model sees them."""
+        """Compare a reconstruction with the image and with the autoencoder's round trip, as the model sees them."""
         from renoise import images
 
         again = reconstruction.cpu()
@@ -188,17 +188,17 @@ def working(choice: ModelChoice, reporting: Reporting) -> Iterator[Work]:
 
 
 def load_single_inversion(path: Path) -> Inversion:
-    """Read an inversion of one picture.
+    """Read an inversion of one image.
 
     Raises:
         StorageError: if it cannot be read.
-        ConfigError: if it holds several pictures.
+        ConfigError: if it holds several images.
     """
     from renoise.inversion import Inversion
 
     inversion = Inversion.load(path)
     if inversion.batch_size != 1:
         raise ConfigError(
-            f"{path} holds {inversion.batch_size} pictures, and the command works on one; use renoise.Editor in Python"
+            f"{path} holds {inversion.batch_size} images, and the command works on one; use renoise.Editor in Python"
         )
     return inversion

@@ -1,4 +1,4 @@
-"""What is asked of a run: which rows of which pictures, each as a measurement that has its key and no numbers yet."""
+"""What is asked of a run: which rows of which images, each as a measurement that has its key and no numbers yet."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Task:
         editor: the model.
         source: the data set (`data.load`).
         folder: where results go; made if it is not there.
-        limit: how many pictures; None is all.
+        limit: how many images; None is all.
         seed: of the sampler's noises, in the run's own rows.
-        batch: how many pictures are worked on at a time.
+        batch: how many images are worked on at a time.
         judges: of edits; without them some numbers are not available.
         rows: rows of one's own in place of the run's, each with a label of its own.
 
@@ -101,11 +101,11 @@ def example_of(measurement: Measurement) -> Numbered:
     for index, example in enumerate(data.load(measurement.data)):
         if example.name == measurement.picture:
             return index, example
-    raise ConfigError(f"{measurement.data} has no picture {measurement.picture!r} any more; look for the old data")
+    raise ConfigError(f"{measurement.data} has no image {measurement.picture!r} any more; look for the old data")
 
 
 def targets_of(task: Task, example: data.Example) -> tuple[str | None, ...]:
-    """What a picture is drawn as: with each of its targets once, or with its own prompt for None."""
+    """What an image is drawn as: with each of its targets once, or with its own prompt for None."""
     return tuple(dict.fromkeys(example.targets)) if draws_edits(task.run) else (None,)
 
 
@@ -123,11 +123,11 @@ def ask(
     Args:
         task: what it is for.
         model: the task's.
-        row: how the picture is inverted.
+        row: how the image is inverted.
         place: the row's in its run.
-        numbered: the picture.
+        numbered: the image.
         target: what it is drawn as.
-        picture_hash: `Fitted.digest`; empty where the picture cannot be read.
+        picture_hash: `Fitted.digest`; empty where the image cannot be read.
     """
     index, example = numbered
     method, settings = row.method, row.method.settings()

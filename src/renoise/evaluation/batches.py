@@ -1,4 +1,4 @@
-"""Pictures as the model sees them, and as what they are to be drawn."""
+"""Images as the model sees them, and as what they are to be drawn."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from renoise.evaluation.edit_metrics import fit_mask
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement
 
-# What is asked of one picture: a measurement without its numbers for each target, or one for its reconstruction.
+# What is asked of one image: a measurement without its numbers for each target, or one for its reconstruction.
 Asked = tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A picture as the model sees it, not encoded yet.
+    """An image as the model sees it, not encoded yet.
 
     Attributes:
-        picture: cropped and resampled.
+        image: cropped and resampled.
         mask: where an edit may change it, boolean (H, W); None where the data does not say, or nothing is edited.
-        digest: hash of the picture's pixels, and of the mask's.
+        digest: hash of the image's pixels, and of the mask's.
     """
 
     picture: Image.Image
@@ -40,8 +40,8 @@ class Fitted:
         """Fitted to a model, with the mask or without.
 
         Raises:
-            ImageError: if the picture cannot be read.
-            ConfigError: if the mask does not fit its picture.
+            ImageError: if the image cannot be read.
+            ConfigError: if the mask does not fit its image.
         """
         loaded = images.load(example.picture)
         picture: Image.Image = editor.fit(loaded)
@@ -57,11 +57,11 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures that are worked on at a time.
+    """Images that are worked on at a time.
 
     Attributes:
         asked: what each of them is drawn as, equally often.
-        truth: the fitted pictures, (B, 3, H, W) in [0, 1].
+        truth: the fitted images, (B, 3, H, W) in [0, 1].
         z_0: encoded, (B, C, h, w).
         round_trip: encoded and decoded, which bounds a reconstruction, (B, 3, H, W).
         masks: where an edit may change them, boolean (H, W); None where the data does not say.
@@ -90,18 +90,18 @@ class Batch:
         return cls([()] * len(fitted), truth, z_0, round_trip, [f.mask for f in fitted], structure)
 
     def asking(self, asked: Sequence[Asked]) -> list[Batch]:
-        """The pictures of which anything is asked, in batches of which equally much is asked of each picture."""
+        """The images of which anything is asked, in batches of which equally much is asked of each image."""
         counts = sorted({len(own) for own in asked} - {0})
         wholes = ([i for i, own in enumerate(asked) if len(own) == count] for count in counts)
         return [self._part(wanted, [asked[i] for i in wanted]) for wanted in wholes]
 
     @property
     def drawings(self) -> int:
-        """How many pictures are drawn, of all pictures and targets."""
+        """How many images are drawn, of all images and targets."""
         return sum(map(len, self.asked))
 
     def divided(self) -> list[Batch]:
-        """Every picture alone, or, of a single picture, every target alone."""
+        """Every image alone, or, of a single image, every target alone."""
         if len(self.asked) > 1:
             return [self._part([i], [own]) for i, own in enumerate(self.asked)]
         return [replace(self, asked=[(one,)]) for one in self.asked[0]]

@@ -1,14 +1,14 @@
-"""How well a picture was edited: what became of the part that was to stay, and how well the rest fits its prompt.
+"""How well an image was edited: what became of the part that was to stay, and how well the rest fits its prompt.
 
-A mask says where an edit may change the picture; the rest is the background. Its numbers are means over the pixels of
+A mask says where an edit may change the image; the rest is the background. Its numbers are means over the pixels of
 the background alone:
 
-    MSE  = sum over background pixels and channels of (edit - picture)^2 / their number       PSNR = -10 log10 MSE
+    MSE  = sum over background pixels and channels of (edit - image)^2 / their number       PSNR = -10 log10 MSE
     SSIM = the mean of its map there; its window of 11 x 11 looks a little into the mask at the border
 
 The measures are those of PnP Inversion (Ju et al., 2024, arXiv 2310.01506). Its published code sets what is masked to 0
-in both pictures and takes the mean over all pixels, which makes its MSE ours times the background's share of the
-picture, and its PSNR higher by -10 log10 of that share. LPIPS, which has no pixels, is that of pictures blackened so
+in both images and takes the mean over all pixels, which makes its MSE ours times the background's share of the
+image, and its PSNR higher by -10 log10 of that share. LPIPS, which has no pixels, is that of images blackened so
 here too, by AlexNet (there SqueezeNet).
 """
 
@@ -26,24 +26,24 @@ from renoise.evaluation.judges import Judges, structure_distance
 from renoise.evaluation.measurement import finite
 
 
-def fit_mask(mask: npt.NDArray[np.bool_], picture: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A mask cropped and resampled as `Editor.fit` does with its picture, to the nearest pixel.
+def fit_mask(mask: npt.NDArray[np.bool_], image: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A mask cropped and resampled as `Editor.fit` does with its image, to the nearest pixel.
 
     Args:
-        mask: boolean (h, w), of the picture's size or its proportions.
-        picture: (height, width) of the picture before.
+        mask: boolean (h, w), of the image's size or its proportions.
+        image: (height, width) of the image before.
         size: (height, width) after.
 
     Returns:
         boolean, of shape `size`.
 
     Raises:
-        ConfigError: if the mask's proportions are not the picture's.
+        ConfigError: if the mask's proportions are not the image's.
     """
     height, width = mask.shape
-    if height * picture[1] != width * picture[0]:
+    if height * image[1] != width * image[0]:
         raise ConfigError(
-            f"a mask of {width} x {height} pixels does not fit its picture of {picture[1]} x {picture[0]}; give both "
+            f"a mask of {width} x {height} pixels does not fit its image of {image[1]} x {image[0]}; give both "
             "the same size"
         )
     fitted = ImageOps.fit(
@@ -52,28 +52,28 @@ def fit_mask(mask: npt.NDArray[np.bool_], picture: tuple[int, int], size: tuple[
     return torch.from_numpy(np.array(fitted) > 0)
 
 
-def mse_background(edit: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of pictures (B, 3, H, W) in [0, 1] outside masks (B, H, W), shape (B,); NaN where all is mask.
+def mse_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of images (B, 3, H, W) in [0, 1] outside masks (B, H, W), shape (B,); NaN where all is mask.
 
     Example:
         >>> mask = torch.tensor([[[True, False]]])
         >>> mse_background(torch.tensor([1.0, 0.5]).expand(1, 3, 1, 2), torch.zeros(1, 3, 1, 2), mask)
         tensor([0.2500])
     """
-    return _mean_outside((edit.float() - picture.float()).square(), mask)
+    return _mean_outside((edit.float() - image.float()).square(), mask)
 
 
-def psnr_background(edit: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
+def psnr_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """PSNR in dB of the same, shape (B,); infinite for equal backgrounds, NaN where all is mask."""
-    return -10.0 * torch.log10(mse_background(edit, picture, mask))
+    return -10.0 * torch.log10(mse_background(edit, image, mask))
 
 
-def ssim_background(edit: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
+def ssim_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """Structural similarity of the same, shape (B,); NaN where all is mask."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, values = structural_similarity_index_measure(
-        edit.float(), picture.float(), data_range=1.0, reduction="none", return_full_image=True
+        edit.float(), image.float(), data_range=1.0, reduction="none", return_full_image=True
     )
     return _mean_outside(values, mask)
 
@@ -85,16 +85,16 @@ def _mean_outside(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def edit_numbers(
-    edit: Tensor, picture: Tensor, target: str, *, mask: Tensor | None, structure: Tensor | None, judges: Judges
+    edit: Tensor, image: Tensor, target: str, *, mask: Tensor | None, structure: Tensor | None, judges: Judges
 ) -> dict[str, float | None]:
     """Everything that is measured of one edit alone, by the names of a `Measurement`'s fields.
 
     Args:
         edit: (1, 3, H, W) in [0, 1].
-        picture: the picture before, likewise.
+        image: the image before, likewise.
         target: what the edit was to show.
         mask: boolean (H, W), True where it might change; None if that is not known.
-        structure: self-similarity (1, T, T) of the picture (`Dino.self_similarity`); None without that judge.
+        structure: self-similarity (1, T, T) of the image (`Dino.self_similarity`); None without that judge.
         judges: CLIP and DINO, where they are.
     """
     numbers: dict[str, float | None] = {}
@@ -108,16 +108,16 @@ def edit_numbers(
     if judges.clip is not None and mask.any():
         numbers["clip_edited"] = float(judges.clip.similarity(edit * mask, [target]))
     if not mask.all():
-        numbers |= _background_numbers(edit, picture, mask)
+        numbers |= _background_numbers(edit, image, mask)
     return numbers
 
 
-def _background_numbers(edit: Tensor, picture: Tensor, mask: Tensor) -> dict[str, float | None]:
-    decibels = float(psnr_background(edit, picture, mask[None]))
-    perceptual = metrics.lpips(edit * ~mask, picture * ~mask)
+def _background_numbers(edit: Tensor, image: Tensor, mask: Tensor) -> dict[str, float | None]:
+    decibels = float(psnr_background(edit, image, mask[None]))
+    perceptual = metrics.lpips(edit * ~mask, image * ~mask)
     return {
-        "mse_background": float(mse_background(edit, picture, mask[None])),
+        "mse_background": float(mse_background(edit, image, mask[None])),
         "psnr_background": min(decibels, metrics.HIGHEST_PSNR),
-        "ssim_background": finite(float(ssim_background(edit, picture, mask[None]))),
+        "ssim_background": finite(float(ssim_background(edit, image, mask[None]))),
         "lpips_background": None if perceptual is None else finite(float(perceptual)),
     }

@@ -15,12 +15,12 @@ from renoise.evaluation.summary import by_method
 
 _EDITS_SHOWN = 24
 _NOTES = (
-    "Structure distance compares the keys of a DINO vision transformer; lower keeps more of the picture's structure. "
+    "Structure distance compares the keys of a DINO vision transformer; lower keeps more of the image's structure. "
     "The background is what lies outside the mask, and an edit is to keep it: PSNR and SSIM higher, MSE and LPIPS "
     "lower is better. Edits whose mask leaves no background are counted, and in none of these means. CLIP similarity "
     "is 100 times the cosine between edit and prompt, of all of the edit or of what its mask shows; higher is better. "
-    "PSNR and SSIM against the picture tell how much changed at all: an edit must change something. Passes of the "
-    "inversion serve all edits of a picture. Failed is the share of edits without a picture. n/a: not available."
+    "PSNR and SSIM against the image tell how much changed at all: an edit must change something. Passes of the "
+    "inversion serve all edits of an image. Failed is the share of edits without an image. n/a: not available."
 )
 
 
@@ -28,7 +28,7 @@ def page(folder: Path, run: str, measurements: Sequence[Measurement], summary: E
     """The report as HTML.
 
     Args:
-        folder: where the run's pictures lie; those that are missing are shown as "no picture".
+        folder: where the run's images lie; those that are missing are shown as "no image".
         run: its name.
         measurements: of its rows, at least one.
         summary: of these measurements.
@@ -53,7 +53,7 @@ def page(folder: Path, run: str, measurements: Sequence[Measurement], summary: E
         sections.insert(1, pages.section("Numbers for each kind of edit", *tables))
     failed = [f"<h3>{escape(method)}</h3>\n{told}" for method, own in rows.items() if (told := _errors(own))]
     if failed:
-        sections.append(pages.section("Edits without a picture", *failed))
+        sections.append(pages.section("Edits without an image", *failed))
     facts = {"pictures": str(summary.pictures), "edits": f"{summary.edits} by each method"}
     return pages.page(f"{run}: {about(run)}", pages.facts(measurements, facts), sections)
 
@@ -67,8 +67,8 @@ _COLUMNS = (
     (("edits without", "background"), "no_background", "d"),
     (("CLIP similarity,", "whole"), "clip_whole_mean", ".2f"),
     (("CLIP similarity,", "edited part"), "clip_edited_mean", ".2f"),
-    (("PSNR against", "the picture (dB)"), "psnr_to_source_mean", ".2f"),
-    (("SSIM against", "the picture"), "ssim_to_source_mean", ".4f"),
+    (("PSNR against", "the image (dB)"), "psnr_to_source_mean", ".2f"),
+    (("SSIM against", "the image"), "ssim_to_source_mean", ".4f"),
     (("failed",), "failures", ".1%"),
     (("inversion", "steps"), "num_inversion_steps", "d"),
     (("denoising", "steps"), "num_steps", "d"),
@@ -84,13 +84,13 @@ def _numbers(label: str, lines: Sequence[EditLine]) -> str:
 
 
 def _errors(own: Sequence[Measurement]) -> str:
-    return pages.errors(own, "a picture")
+    return pages.errors(own, "an image")
 
 
 def _grid(album: Album, rows: dict[str, list[Measurement]], edits: Sequence[Measurement]) -> str:
     measured = {(m.method, m.picture, m.target): m for own in rows.values() for m in own}
     grid = (_row(album, one, [measured.get((method, one.picture, one.target)) for method in rows]) for one in edits)
-    return pages.pictures(("picture and edit", *rows), grid)
+    return pages.pictures(("image and edit", *rows), grid)
 
 
 def _row(album: Album, one: Measurement, measured: Sequence[Measurement | None]) -> tuple[str, list[str]]:
@@ -105,7 +105,7 @@ def _cell(album: Album, m: Measurement | None) -> str:
         (m.structure_distance, "structure {:.4f}"),
         (m.psnr_background, "background {:.2f} dB"),
         (m.clip_whole, "CLIP {:.2f}"),
-        (m.psnr, "picture {:.2f} dB"),
+        (m.psnr, "image {:.2f} dB"),
     )
     told = "<br>".join(text.format(value) for value, text in numbers if value is not None)
     return album.show(m, f"{m.picture}, edited to show {m.target} by: {m.method}") + told

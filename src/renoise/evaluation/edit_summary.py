@@ -18,20 +18,20 @@ class EditLine:
     Attributes:
         method: the row's label.
         num_inversion_steps, num_steps, iterations: its schedules and renoising iterations.
-        pictures: how many were edited.
-        edits: how often, of all pictures and targets.
-        structure_distance_mean: of the edits from the pictures; lower keeps more.
+        images: how many were edited.
+        edits: how often, of all images and targets.
+        structure_distance_mean: of the edits from the images; lower keeps more.
         psnr_background_mean, ssim_background_mean, mse_background_mean, lpips_background_mean: of the edits against the
-            pictures outside the masks.
+            images outside the masks.
         no_background: edits whose mask leaves no background, which those means leave out; None without masks.
         clip_whole_mean, clip_edited_mean: how well the edits fit their prompts, as a whole and what their masks show.
-        l2_to_source_mean, psnr_to_source_mean, ssim_to_source_mean: of the edits against the pictures: how much changed
+        l2_to_source_mean, psnr_to_source_mean, ssim_to_source_mean: of the edits against the images: how much changed
             at all.
         passes_inversion, passes_denoising: network passes for an edit, means; an inversion serves all edits of its
-            picture.
+            image.
         seconds: for inversion and edit, mean.
-        failures: share of edits without a picture.
-        error: why some edits have no picture, each reason with its count.
+        failures: share of edits without an image.
+        error: why some edits have no image, each reason with its count.
     """
 
     method: str
@@ -65,7 +65,7 @@ class EditSummary:
     Attributes:
         lines: over all edits.
         kinds: over the edits of each kind, where the data tells kinds.
-        pictures: how many were edited.
+        images: how many were edited.
         edits: how many edits each method was asked for.
     """
 

@@ -2,10 +2,10 @@
 
 None of them is bundled, and nothing is downloaded: without its folder a number is not available.
 
-CLIP (Radford et al., 2021, arXiv 2103.00020) says how well a picture fits a text: 100 times the cosine of the angle
+CLIP (Radford et al., 2021, arXiv 2103.00020) says how well an image fits a text: 100 times the cosine of the angle
 between their embeddings (Hessel et al., 2021, arXiv 2104.08718, whose score clips it at 0).
 
-DINO (Caron et al., 2021, arXiv 2104.14294) is a vision transformer, the keys of whose last layer tell of a picture's
+DINO (Caron et al., 2021, arXiv 2104.14294) is a vision transformer, the keys of whose last layer tell of an image's
 structure, whatever its colours and textures (Tumanyan et al., 2022, arXiv 2201.00424, sec. 3.1):
 
     S(x)_ij  = cos(k_i(x), k_j(x))                   k_i: the key of token i, of all heads together, class token first
@@ -36,13 +36,13 @@ from renoise.images import to_pictures
 
 CLIP_NAME = "openai/clip-vit-large-patch14"
 DINO_NAME = "facebook/dino-vitb8"
-# Of CLIP's training pictures, and of ImageNet's.
+# Of CLIP's training images, and of ImageNet's.
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Clip:
-    """How well pictures fit texts, in the eyes of a CLIP model.
+    """How well images fit texts, in the eyes of a CLIP model.
 
     Args:
         path: a folder with a CLIP model as transformers saves it, and its tokenizer.
@@ -76,7 +76,7 @@ class Clip:
 
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        """100 times the cosine of pictures (B, 3, H, W) in [0, 1] with a text each, shape (B,)."""
+        """100 times the cosine of images (B, 3, H, W) in [0, 1] with a text each, shape (B,)."""
         words = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self._tokens, return_tensors="pt"
         ).to(self._device)
@@ -91,7 +91,7 @@ class Clip:
 
 
 class Dino:
-    """The structure of pictures, in the eyes of a vision transformer trained by DINO.
+    """The structure of images, in the eyes of a vision transformer trained by DINO.
 
     Args:
         path: a folder with a ViT model as transformers saves it. That DINO trained it, and not labels, cannot be told
@@ -117,7 +117,7 @@ class Dino:
 
     @torch.no_grad()
     def self_similarity(self, pixels: Tensor) -> Tensor:
-        """S of pictures (B, 3, H, W) in [0, 1], shape (B, T, T) for T tokens."""
+        """S of images (B, 3, H, W) in [0, 1], shape (B, T, T) for T tokens."""
         keys: list[Tensor] = []
         layer = [m for name, m in self._model.named_modules() if name.endswith((".k_proj", ".key"))][-1]
         hook = layer.register_forward_hook(lambda module, inputs, output: keys.append(output))

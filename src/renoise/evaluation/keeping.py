@@ -1,4 +1,4 @@
-"""The folder of a run: made before any work is done for it, and where in it each picture lies."""
+"""The folder of a run: made before any work is done for it, and where in it each image lies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULTS = "results.jsonl"
 
 Kind = Literal["drawn", "picture", "round-trip"]
 
-# Of the hash in a picture's file name, and of the name and the prompt before it, which are there to be read.
+# Of the hash in an image's file name, and of the name and the prompt before it, which are there to be read.
 _HASH, _NAME, _PROMPT = 10, 60, 40
 
 
@@ -68,14 +68,14 @@ def _try_out(folder: Path) -> None:
 
 
 def picture_path(folder: Path, m: Measurement, kind: Kind = "drawn") -> Path:
-    """Where a picture of a run lies.
+    """Where an image of a run lies.
 
-    The hash in its name tells it from that of any other picture, model, run, row or edit.
+    The hash in its name tells it from that of any other image, model, run, row or edit.
 
     Args:
         folder: the run's.
         m: a measurement of it, or what is to be measured.
-        kind: what was measured, the picture itself, or its round trip through the model's autoencoder.
+        kind: what was measured, the image itself, or its round trip through the model's autoencoder.
     """
     stem = Path(_safe(m.picture, "-_.")).stem[:_NAME]
     if kind != "drawn":
@@ -96,7 +96,7 @@ def _safe(name: str, punctuation: str) -> str:
 
 
 class Finder:
-    """Finds the pictures of a run, also those whose names in the data set have changed since.
+    """Finds the images of a run, also those whose names in the data set have changed since.
 
     Args:
         folder: the run's.
@@ -107,7 +107,7 @@ class Finder:
         self._by_hash = cache(self._listed)
 
     def find(self, m: Measurement, kind: Kind = "drawn") -> Path | None:
-        """The file of a picture, or None if there is none."""
+        """The file of an image, or None if there is none."""
         path = picture_path(self._folder, m, kind)
         return path if path.is_file() else self._by_hash().get(_hash(m, kind))
 

@@ -1,8 +1,8 @@
 """What decides a measurement, and so whether it has to be made again.
 
-The key of a measurement is a hash of the model (its networks, their type, its own sampler), the picture as the model
+The key of a measurement is a hash of the model (its networks, their type, its own sampler), the image as the model
 sees it, the prompt, the method's settings, and the run and the label under which they stand. It holds no names of
-files, data sets or models: a folder may move, and a picture that was changed is another one. It holds no versions
+files, data sets or models: a folder may move, and an image that was changed is another one. It holds no versions
 either: an upgrade must not throw results away unasked.
 """
 
@@ -86,7 +86,7 @@ _IN_WORDS: Mapping[str, str] = MappingProxyType(
         "model": "the model, whose weights are others",
         "dtype": "the networks' type ({now.dtype}; it was {before.dtype})",
         "scheduler": "the model's sampler ({now.scheduler[class]}; it was {before.scheduler[class]}) or its settings",
-        "picture": "the picture {now.picture!r} or its mask",
+        "picture": "the image {now.picture!r} or its mask",
         "prompt": "the prompt",
         "settings": "the method's settings",
         "target": "the edit's prompt",

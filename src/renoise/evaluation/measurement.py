@@ -1,4 +1,4 @@
-"""One measured picture: what was asked, what came out, and all that is needed to measure it again."""
+"""One measured image: what was asked, what came out, and all that is needed to measure it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from renoise.files import write_atomically
 
 @dataclass(frozen=True)
 class Measurement:
-    """One picture under one row of a run: a line of `results.jsonl`.
+    """One image under one row of a run: a line of `results.jsonl`.
 
     Attributes:
         key: hash of everything that decides the result (`keys.decided`); what has a known key is not measured again.
@@ -26,35 +26,35 @@ class Measurement:
         method: the row's label.
         row: the row's place in the run.
         model, dtype, device: the model as it was named, its networks' type, and where they ran.
-        data, picture: the data set (its absolute path, or its name where it is no path), and the picture's name in it.
+        data, image: the data set (its absolute path, or its name where it is no path), and the image's name in it.
         prompt: the source prompt.
         settings: of the method (`registry.method_from` makes it again).
         num_inversion_steps, num_steps, iterations: lengths of both schedules, and renoising iterations.
         seed: of the sampler's noises.
         versions: of what computed it.
-        l2, psnr, ssim, ms_ssim, lpips: of the reconstruction against the picture; None is "not available", and all of
+        l2, psnr, ssim, ms_ssim, lpips: of the reconstruction against the image; None is "not available", and all of
             them are None where the method failed.
         psnr_roundtrip: of the reconstruction against the autoencoder's own round trip.
-        psnr_bound: of the round trip against the picture, which no reconstruction can be expected to exceed.
-        passes_inversion, passes_denoising: network passes for this picture.
-        seconds: for inversion and denoising together, the batch's time divided by its pictures.
+        psnr_bound: of the round trip against the image, which no reconstruction can be expected to exceed.
+        passes_inversion, passes_denoising: network passes for this image.
+        seconds: for inversion and denoising together, the batch's time divided by its images.
         deviation: standard deviation of z_T.
         residual_history: of every pass of each step, the noisiest first; None unless the run asks for it.
         timesteps: of the steps, where there is a residual history.
-        error: why the method gave no picture; None where it did.
+        error: why the method gave no image; None where it did.
         target: the prompt of an edit. None is the reconstruction; otherwise everything that is said of it above is said
             of the edit, and `l2` to `lpips` tell how much the edit changed at all.
         kind: the type of the edit, where the data tells.
         guidance: the edit's guidance scale; None is the method's own.
-        background: the share of the picture outside the mask, which the edit was to keep; None where there is no mask.
-        mse_background, psnr_background, ssim_background, lpips_background: of the edit against the picture there; None
+        background: the share of the image outside the mask, which the edit was to keep; None where there is no mask.
+        mse_background, psnr_background, ssim_background, lpips_background: of the edit against the image there; None
             also where the mask leaves no background.
-        structure_distance: of the edit from the picture (`judges.Dino`).
+        structure_distance: of the edit from the image (`judges.Dino`).
         clip_whole, clip_edited: how well the edit fits its prompt, as a whole and what its mask shows (`judges.Clip`).
-        index: the picture's place in its data set; None in lines of before it was kept.
+        index: the image's place in its data set; None in lines of before it was kept.
         model_hash: of the model's fingerprint.
         scheduler: the model's own sampler (`schedulers.describe`), whether or not the method exchanges it.
-        picture_hash: of the fitted picture's pixels, and of its mask where it is edited; empty where it could not be
+        picture_hash: of the fitted image's pixels, and of its mask where it is edited; empty where it could not be
             read.
     """
 

@@ -1,6 +1,6 @@
 """Ways to invert, behind one interface, so that they can be compared.
 
-A method turns encoded pictures into noise and draws from that noise again. What it draws from is all that it may use:
+A method turns encoded images into noise and draws from that noise again. What it draws from is all that it may use:
 a reconstruction measured from a stored trajectory would be exact and prove nothing.
 """
 
@@ -19,11 +19,11 @@ from renoise.editor import Editor, Progress
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures drawn from noise.
+    """Images drawn from noise.
 
     Attributes:
         pixels: (B, 3, H, W) in [0, 1], on the CPU.
-        passes: network passes for each picture.
+        passes: network passes for each image.
     """
 
     pixels: Tensor
@@ -32,12 +32,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Noised:
-    """A batch of pictures as noise.
+    """A batch of images as noise.
 
     Attributes:
         latents: z_T, (B, C, h, w).
-        passes: network passes for each picture.
-        draw: draws them again: with the source prompts for None, or with another prompt for each picture, and with a
+        passes: network passes for each image.
+        draw: draws them again: with the source prompts for None, or with another prompt for each image, and with a
             guidance scale (None is the method's own).
         residuals: of every pass, (num_steps, K + 1, B) in sampling order, padded with NaN; None where there are none.
         timesteps: of the steps, in sampling order; empty where there are no residuals.
@@ -79,7 +79,7 @@ class Method(Protocol):
         """The method that `settings` recorded."""
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
-        """Encoded pictures (B, C, h, w) and their prompts, as noise."""
+        """Encoded images (B, C, h, w) and their prompts, as noise."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from renoise.evaluation.keeping import Finder, Kind
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.tables import cell
 
-# The longer side of an embedded picture: enough to judge it by, and a report that can still be sent around.
+# The longer side of an embedded image: enough to judge it by, and a report that can still be sent around.
 _SIDE = 192
 
 # A column of numbers: the lines of its heading, and the name and the format of its values.
@@ -69,7 +69,7 @@ def _row_of_numbers(columns: Sequence[Column], line: Any) -> str:
 
 
 def pictures(headings: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """A table of pictures: headings as text, and rows of a first cell and the others as HTML."""
+    """A table of images: headings as text, and rows of a first cell and the others as HTML."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = "\n".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
@@ -100,7 +100,7 @@ def with_unit(value: float | None, form: str, unit: str) -> str:
 
 
 def errors(own: Sequence[Measurement], what: str) -> str:
-    """Why some of a method's measurements have no picture, each reason once with the pictures' names."""
+    """Why some of a method's measurements have no image, each reason once with the images' names."""
     reasons: dict[str, list[str]] = {}
     for m in own:
         if m.error is not None:
@@ -113,7 +113,7 @@ def errors(own: Sequence[Measurement], what: str) -> str:
 
 
 def pictured(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement for each picture and target, in their order; where there is one, of a picture that was read."""
+    """One measurement for each image and target, in their order; where there is one, of an image that was read."""
     found: dict[tuple[str, str | None], Measurement] = {}
     for m in measurements:
         before = found.setdefault((m.picture, m.target), m)
@@ -123,33 +123,33 @@ def pictured(measurements: Iterable[Measurement]) -> list[Measurement]:
 
 
 class Album:
-    """Pictures of a run as HTML, each of them read once."""
+    """Images of a run as HTML, each of them read once."""
 
     def __init__(self, folder: Path) -> None:
         self._files = Finder(folder)
         self._source = cache(_thumbnail)
 
     def show(self, m: Measurement, alt: str, kind: Kind = "drawn") -> str:
-        """A picture of a measurement, or that there is none."""
+        """An image of a measurement, or that there is none."""
         # One of an earlier measurement may still lie there; a method that failed has none.
         path = None if kind == "drawn" and m.error is not None else self._files.find(m, kind)
         source = None if path is None else self._source(path)
         if source is None:
-            return '<div class="none">no picture</div>'
+            return '<div class="none">no image</div>'
         return f'<img src="{source}" alt="{escape(alt)}" loading="lazy">'
 
     def picture(self, m: Measurement) -> str:
-        """The picture as it was before."""
-        return self.show(m, f"{m.picture}, the picture", "picture")
+        """The image as it was before."""
+        return self.show(m, f"{m.picture}, the image", "picture")
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A file as the address of a picture."""
+    """A file as the address of an image."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _thumbnail(path: Path) -> str | None:
-    """A small picture as a data URI; None where it is missing or damaged."""
+    """A small image as a data URI; None where it is missing or damaged."""
     try:
         picture = images.load(path)
     except ImageError:

@@ -28,7 +28,7 @@ from renoise.evaluation.summary import FAILURE_MARGIN, by_method, failed
 _MOST_LINES = 6
 # Between fewer points than this their middle half says nothing.
 _FEWEST_FOR_QUARTILES = 5
-# With more points than this an SVG is slow to show; they are then one picture inside it.
+# With more points than this an SVG is slow to show; they are then one image inside it.
 _MOST_SHAPES = 3000
 
 _INK, _PALE, _BLUE, _VERMILION = "#222222", "#D9D9D9", "#0072B2", "#D55E00"
@@ -102,7 +102,7 @@ class _Score:
 
 
 _SCORES = (
-    _Score("psnr", "the picture", True, lambda m: m.psnr),
+    _Score("psnr", "the image", True, lambda m: m.psnr),
     _Score("psnr-roundtrip", "the autoencoder's round trip", False, lambda m: m.psnr_roundtrip),
 )
 
@@ -162,14 +162,14 @@ def _strips(measurements: Sequence[Measurement], score: _Score) -> Plot:
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return Plot(
         figure,
-        f"PSNR of each method's reconstructions against {score.target}, one point a picture. A picture has failed if "
-        f"it has no reconstruction, or one whose PSNR against the picture is more than {FAILURE_MARGIN:g} dB under the "
+        f"PSNR of each method's reconstructions against {score.target}, one point an image. An image has failed if "
+        f"it has no reconstruction, or one whose PSNR against the image is more than {FAILURE_MARGIN:g} dB under the "
         "method's median.",
     )
 
 
 def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: _Score, many: bool) -> None:
-    """One method's points, its quartiles and median, and how many of its pictures failed."""
+    """One method's points, its quartiles and median, and how many of its images failed."""
     without = {m.picture for m in failed(own)}
     points = sorted((value, m.picture in without) for m in own if (value := score.of(m)) is not None)
     _note(axes, _FAILED, y, f"{len(without)} of {len(own)}", color=_VERMILION if without else _INK)
@@ -208,9 +208,9 @@ def _note(axes: Axes, points: float, y: float, text: str, *, va: str = "center",
 
 def _strip_legend() -> list[Any]:
     return [
-        Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="a picture"),
-        Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="a picture that failed"),
-        Patch(color=_PALE, label="the middle half of the pictures"),
+        Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
+        Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
+        Patch(color=_PALE, label="the middle half of the images"),
         Line2D([], [], color=_INK, marker="|", linestyle="", ms=11, mew=2.5, label="the median"),
     ]
 
@@ -218,7 +218,7 @@ def _strip_legend() -> list[Any]:
 def _draw_bound(
     line: Callable[..., Line2D], measurements: Sequence[Measurement], average: Callable[[Any], Any], word: str
 ) -> Line2D | None:
-    """The autoencoder's bound by `Axes.axvline` or `Axes.axhline`; nothing where no picture has one."""
+    """The autoencoder's bound by `Axes.axvline` or `Axes.axhline`; nothing where no image has one."""
     bounds = {m.picture: m.psnr_bound for m in measurements if m.psnr_bound is not None}
     if not bounds:
         return None
@@ -241,7 +241,7 @@ def _residuals(measurements: Sequence[Measurement]) -> Plot:
     return Plot(
         figure,
         "Residual of the steps' equation, relative to the latent, from network pass to network pass: the mean over the "
-        "pictures, with a band from the lower to the upper quartile.",
+        "images, with a band from the lower to the upper quartile.",
     )
 
 
@@ -266,7 +266,7 @@ def _spread(count: int) -> list[int]:
 
 
 def _quartiles(histories: Sequence[Sequence[float]]) -> tuple[Any, Any, Any]:
-    """Lower quartile, mean and upper quartile at every pass, over the pictures that got so far."""
+    """Lower quartile, mean and upper quartile at every pass, over the images that got so far."""
     passes = [[h[k] for h in histories if k < len(h)] for k in range(max(map(len, histories)))]
     low, high = (np.array([np.percentile(values, q) for values in passes]) for q in (25, 75))
     return low, np.array([np.mean(values) for values in passes]), high
@@ -292,7 +292,7 @@ def _curves(measurements: Sequence[Measurement], score: _Score) -> Plot:
         bound = _draw_bound(axes.axhline, measurements, np.mean, "mean") if score.bounded else None
         if bound is not None:
             handles["bound"] = bound
-    figure.supxlabel("network passes for a picture, inversion and denoising", fontsize=10)
+    figure.supxlabel("network passes for an image, inversion and denoising", fontsize=10)
     figure.supylabel(f"PSNR against {score.target} (dB), mean", fontsize=10)
     ordered = [handles[name] for name in (*_LINES, "bound") if name in handles]
     if len(panels) < len(cells):
@@ -303,7 +303,7 @@ def _curves(measurements: Sequence[Measurement], score: _Score) -> Plot:
     return Plot(
         figure,
         f"Mean PSNR against {score.target} for the network passes of inversion and denoising, by sampler and by what "
-        "the passes are spent on. Pictures without a reconstruction are left out of the mean.",
+        "the passes are spent on. Images without a reconstruction are left out of the mean.",
     )
 
 
@@ -313,7 +313,7 @@ _LINES = ("reversing", "renoising", "edit losses", "noise correction")
 def _points(
     measurements: Sequence[Measurement], score: _Score
 ) -> Mapping[str, Mapping[str, list[tuple[float, float]]]]:
-    """(passes, mean PSNR) of every row that has pictures, by sampler and line."""
+    """(passes, mean PSNR) of every row that has images, by sampler and line."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for own in by_method(measurements).values():
         curve = curve_of(own[0])

@@ -17,19 +17,19 @@ from renoise.evaluation.summary import FAILURE_MARGIN, Summary, by_method
 
 _PICTURES_SHOWN = 8
 _WORST_SHOWN = 3
-# Of more methods than this the worst pictures are folded away.
+# Of more methods than this the worst images are folded away.
 _MOST_OPEN = 20
 _NOTES = (
     "L2 is the mean squared error of values from 0 to 1 (lower is better), PSNR its logarithm (higher is better). A "
-    "reconstruction can hardly come nearer to the picture than the autoencoder's own round trip, which is the bound; "
+    "reconstruction can hardly come nearer to the image than the autoencoder's own round trip, which is the bound; "
     "PSNR against the round trip leaves the autoencoder out. P5 is the 5th percentile. In it and in the median a "
-    "picture without a reconstruction ranks lowest; means, plots and the worst of each method are of those that have "
-    "one. SSIM and MS-SSIM: higher is better; LPIPS: lower is better. Failed is the share of pictures that have no "
+    "image without a reconstruction ranks lowest; means, plots and the worst of each method are of those that have "
+    "one. SSIM and MS-SSIM: higher is better; LPIPS: lower is better. Failed is the share of images that have no "
     f"reconstruction, or one more than {FAILURE_MARGIN:g} dB under the median of the method's reconstructions. n/a: "
     "not available."
 )
 _WORST = (
-    "The pictures with the lowest PSNR: the picture left, its reconstruction right, and how far it lies under the "
+    "The images with the lowest PSNR: the image left, its reconstruction right, and how far it lies under the "
     "method's median."
 )
 
@@ -40,7 +40,7 @@ def page(
     """The report as HTML.
 
     Args:
-        folder: where the run's pictures lie; those that are missing are shown as "no picture".
+        folder: where the run's images lie; those that are missing are shown as "no image".
         run: its name.
         measurements: of its rows, at least one.
         summary: of these measurements.
@@ -65,7 +65,7 @@ def page(
 
 
 def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, str]:
-    bound = pages.with_unit(summary.psnr_bound_mean, ".2f", " dB, the mean over the pictures")
+    bound = pages.with_unit(summary.psnr_bound_mean, ".2f", " dB, the mean over the images")
     return pages.facts(measurements, {"pictures": str(summary.pictures), "autoencoder's bound": bound})
 
 
@@ -86,7 +86,7 @@ _NUMBERS = (
     (("renoising", "iterations"), "iterations", "d"),
     (("passes of", "inversion"), "passes_inversion", ".0f"),
     (("passes of", "denoising"), "passes_denoising", ".0f"),
-    (("seconds", "a picture"), "seconds", ".2f"),
+    (("seconds", "an image"), "seconds", ".2f"),
 )
 
 
@@ -100,7 +100,7 @@ def _plot(name: str, plot: Plot) -> str:
     )
 
 
-# The pictures.
+# The images.
 
 
 def _columns(run: str, rows: Mapping[str, list[Measurement]]) -> dict[str, list[Measurement]]:
@@ -120,10 +120,10 @@ def _columns(run: str, rows: Mapping[str, list[Measurement]]) -> dict[str, list[
 
 
 def _shown(count: int, summary: Summary, columns: Mapping[str, object], rows: Mapping[str, object]) -> str:
-    some = f"The first {count} of {summary.pictures} pictures"
+    some = f"The first {count} of {summary.pictures} images"
     if len(columns) < len(rows):
         some += f" under {len(columns)} of {len(rows)} methods"
-    return f"{some}; under each reconstruction its PSNR against the picture, under the round trip the bound."
+    return f"{some}; under each reconstruction its PSNR against the image, under the round trip the bound."
 
 
 def _grid(album: Album, shown: Sequence[Measurement], columns: Mapping[str, Sequence[Measurement]]) -> str:

@@ -1,4 +1,4 @@
-"""Measures the rows of a run, picture by picture, and remembers what was measured."""
+"""Measures the rows of a run, image by image, and remembers what was measured."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def measure(
     progress: Callable[[Advance], None] | None = None,
     examples: Sequence[data.Example] | None = None,
 ) -> list[Measurement]:
-    """Measure every row of a run on every picture, but for what the folder's `results.jsonl` has already.
+    """Measure every row of a run on every image, but for what the folder's `results.jsonl` has already.
 
-    A picture that cannot be read is a measurement that failed, and what failed is tried again the next time.
+    An image that cannot be read is a measurement that failed, and what failed is tried again the next time.
 
     Args:
         task: what to measure.
@@ -64,7 +64,7 @@ def measure(
     Raises:
         ConfigError: if the data set is not there, or has no edits for a run that draws them, or a mask does not fit.
         StorageError: if results cannot be read or written.
-        ImageError: if a picture of the results cannot be written.
+        ImageError: if an image of the results cannot be written.
     """
     numbered = numbered_examples(task, examples)
     rows = rows_of(task.run, task.editor, task.seed) if task.rows is None else task.rows
@@ -87,9 +87,9 @@ def measure(
 
 
 def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = None) -> Measurement:
-    """Measure one picture under one row again, from its record alone.
+    """Measure one image under one row again, from its record alone.
 
-    The same up to the rounding of float32, which depends on how many pictures are worked on at a time.
+    The same up to the rounding of float32, which depends on how many images are worked on at a time.
 
     Args:
         measurement: the record.
@@ -97,13 +97,13 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
         judges: those of an edit, which its `versions` name; without them their numbers are not available.
 
     Raises:
-        ConfigError: if the record's picture or method is not there any more, or they or the model are not those of the
+        ConfigError: if the record's image or method is not there any more, or they or the model are not those of the
             record.
-        ImageError: if the picture cannot be read.
+        ImageError: if the image cannot be read.
     """
     if not measurement.picture_hash or not measurement.scheduler:
         raise ConfigError(
-            f"the record of {measurement.picture!r} does not tell which picture and sampler were measured: the picture "
+            f"the record of {measurement.picture!r} does not tell which image and sampler were measured: the image "
             "could not be read, or an earlier version measured it; measure its run again"
         )
     judged = judges is not None
@@ -129,7 +129,7 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
 
 
 class _Group:
-    """Pictures that are worked on at a time: fitted at once, and encoded as soon as a row lacks one of them."""
+    """Images that are worked on at a time: fitted at once, and encoded as soon as a row lacks one of them."""
 
     def __init__(self, task: Task, model: Identity, numbered: Iterable[Numbered]) -> None:
         self._task = task
@@ -145,7 +145,7 @@ class _Group:
             return error
 
     def ask(self, row: Row, place: int) -> list[Asked]:
-        """What a row measures of each picture."""
+        """What a row measures of each image."""
         digests = [fitted.digest if isinstance(fitted, Fitted) else "" for fitted in self._fitted]
         return [
             tuple(
@@ -179,7 +179,7 @@ def _failed(asked: Measurement, error: Exception) -> Measurement:
 def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> list[Measurement]:
     """The measurements of a batch.
 
-    Where it fails, each picture and then each target is tried alone, so that one cannot spoil the others.
+    Where it fails, each image and then each target is tried alone, so that one cannot spoil the others.
     """
     begun = time.perf_counter()
     prompts = [own[0].prompt for own in batch.asked]
@@ -205,7 +205,7 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
 
 
 def _numbers(batch: Batch, i: int, noised: Noised, drawn: Drawn) -> dict[str, Any]:
-    """What is measured of every picture that was drawn, by the names of a `Measurement`'s fields."""
+    """What is measured of every image that was drawn, by the names of a `Measurement`'s fields."""
     again, truth, bound = (x[i : i + 1] for x in (drawn.pixels, batch.truth, batch.round_trip))
     return {
         "l2": finite(float(metrics.l2(again, truth))),

@@ -25,7 +25,7 @@ class Row:
     Attributes:
         label: what the tables call it.
         method: how it inverts.
-        prompt: in place of every picture's caption; None is the captions.
+        prompt: in place of every image's caption; None is the captions.
         guidance: guidance scale of edits; None is the method's own.
     """
 
@@ -42,7 +42,7 @@ class Run:
     Attributes:
         about: what it shows, in a sentence.
         rows: the rows for a model whose preset is given.
-        edits: draw the pictures with their targets, and not again as they were.
+        edits: draw the images with their targets, and not again as they were.
     """
 
     about: str
@@ -195,7 +195,7 @@ RUNS: Mapping[str, Run] = MappingProxyType(
         "figure7": Run("how the residual of each step falls from iteration to iteration", _figure7),
         "figure8": Run("reconstruction against network passes for each sampler", _figure8),
         "empty-prompt": Run("reconstruction with the captions and with an empty prompt", _empty_prompt),
-        "editing": Run("what edits keep of a picture, and how well they fit their prompts", _editing, edits=True),
+        "editing": Run("what edits keep of an image, and how well they fit their prompts", _editing, edits=True),
     }
 )
 
@@ -223,5 +223,5 @@ def about(run: str) -> str:
 
 
 def draws_edits(run: str) -> bool:
-    """Whether a run draws the pictures with their targets."""
+    """Whether a run draws the images with their targets."""
     return run in RUNS and RUNS[run].edits

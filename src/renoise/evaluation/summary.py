@@ -18,24 +18,24 @@ FAILURE_MARGIN = 6.0
 
 @dataclass(frozen=True)
 class Line:
-    """One method over all pictures; a number that is not available is None.
+    """One method over all images; a number that is not available is None.
 
     Attributes:
         method: the row's label.
         num_inversion_steps, num_steps, iterations: its schedules and renoising iterations.
-        l2_mean: mean squared error against the pictures, in [0, 1].
-        psnr_mean, psnr_median, psnr_p5: against the pictures, in dB: mean, median, 5th percentile. In the latter two a
-            picture without a reconstruction ranks lowest, and where they fall on one they are not available; means are
-            over the pictures that have one.
+        l2_mean: mean squared error against the images, in [0, 1].
+        psnr_mean, psnr_median, psnr_p5: against the images, in dB: mean, median, 5th percentile. In the latter two a
+            image without a reconstruction ranks lowest, and where they fall on one they are not available; means are
+            over the images that have one.
         psnr_roundtrip_mean: against the autoencoder's own round trip.
-        ssim_mean: against the pictures.
-        passes_inversion, passes_denoising: network passes for a picture, means.
-        seconds: for a picture, mean.
-        failures: share of pictures without a reconstruction, or with one more than 6 dB under the median of all
+        ssim_mean: against the images.
+        passes_inversion, passes_denoising: network passes for an image, means.
+        seconds: for an image, mean.
+        failures: share of images without a reconstruction, or with one more than 6 dB under the median of all
             reconstructions.
-        ms_ssim_mean, lpips_mean: against the pictures.
-        psnr_bound_mean: of the autoencoder's round trip against the pictures, in dB.
-        pictures: how many the method was asked for.
+        ms_ssim_mean, lpips_mean: against the images.
+        psnr_bound_mean: of the autoencoder's round trip against the images, in dB.
+        images: how many the method was asked for.
         measured: how many of them have a reconstruction.
         error: why the others have none, each reason with its count.
     """
@@ -80,7 +80,7 @@ def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement
 
 
 def failed(own: Sequence[Measurement]) -> list[Measurement]:
-    """Those of one method's measurements that have no picture, or one far under the method's median."""
+    """Those of one method's measurements that have no image, or one far under the method's median."""
     psnr = [m.psnr for m in own if m.psnr is not None]
     least = float(np.median(psnr)) - FAILURE_MARGIN if psnr else 0.0
     return [m for m in own if m.psnr is None or m.psnr < least]
@@ -100,10 +100,10 @@ def as_csv(summary: Summary) -> str:
 
 
 def as_markdown(summary: Summary) -> str:
-    """The summary as Markdown: how many pictures and their bound, the table, and why some have no reconstruction."""
+    """The summary as Markdown: how many images and their bound, the table, and why some have no reconstruction."""
     bound = summary.psnr_bound_mean
     round_trip = "" if bound is None else f"; the autoencoder's round trip: {bound:.2f} dB"
-    head = f"{summary.pictures} pictures{round_trip}\n\n"
+    head = f"{summary.pictures} images{round_trip}\n\n"
     return head + tables.as_markdown(_COLUMNS, summary.lines) + tables.errors(summary.lines)
 
 

@@ -39,12 +39,12 @@ def as_markdown(columns: Sequence[tuple[str, str]], lines: Sequence[Any]) -> str
 
 
 def errors(lines: Sequence[Any]) -> str:
-    """Notes under a table: why some of each method's measurements have no picture."""
+    """Notes under a table: why some of each method's measurements have no image."""
     return "".join(f"\n{line.method}: {line.error}\n" for line in lines if line.error)
 
 
 def reasons(own: Sequence[str | None]) -> str | None:
-    """Why some of a method's measurements have no picture, each reason with its count; None where all have one.
+    """Why some of a method's measurements have no image, each reason with its count; None where all have one.
 
     Example:
         >>> reasons(["NaN in the latent", None, None])

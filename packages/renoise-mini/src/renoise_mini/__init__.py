@@ -1,4 +1,4 @@
-"""The models `mini`, `mini-turbo` and `mini-lcm`, and the pictures held out of their training: data with one function.
+"""The models `mini`, `mini-turbo` and `mini-lcm`, and the images held out of their training: data with one function.
 
 >>> from diffusers import StableDiffusionPipeline
 >>> import renoise_mini
@@ -16,9 +16,9 @@ _NAMES = ("mini", "mini-turbo", "mini-lcm", "heldout")
 def path(name: str = "mini") -> Path:
     """The directory of a bundled resource.
 
-    `mini` is a text-to-image pipeline in diffusers format for pictures of 128 x 128. `mini-turbo` is another, distilled
+    `mini` is a text-to-image pipeline in diffusers format for images of 128 x 128. `mini-turbo` is another, distilled
     from it, that draws in one to four steps without guidance. `mini-lcm` is an LCM-LoRA for `mini`, for
-    `pipeline.load_lora_weights`, and the scheduler that goes with it. `heldout` holds pictures that none of them was
+    `pipeline.load_lora_weights`, and the scheduler that goes with it. `heldout` holds images that none of them was
     trained on, with `captions.jsonl`: one JSON object a line, in an order shuffled once, so that the first few are a
     fair sample.
 

@@ -21,18 +21,18 @@ HELDOUT = "mini-heldout"
 
 
 def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Example]:
-    """The examples of a data set, in its own order; pictures in files are not opened, only known to be there.
+    """The examples of a data set, in its own order; images in files are not opened, only known to be there.
 
     Args:
         source: what to load:
 
-            - "mini-heldout": the pictures that the bundled model was not trained on;
-            - a folder with `captions.jsonl`, `captions.csv` or a .txt file beside each picture;
-            - COCO's `captions_val2017.json`, with the pictures beside it, in `val2017/` or in `../val2017/`; those
+            - "mini-heldout": the images that the bundled model was not trained on;
+            - a folder with `captions.jsonl`, `captions.csv` or a .txt file beside each image;
+            - COCO's `captions_val2017.json`, with the images beside it, in `val2017/` or in `../val2017/`; those
               with both sides above 420 pixels, each with its first caption;
             - a folder with PIE-Bench's `mapping_file.json` and `annotation_images/`;
             - "owner/name" or "owner/name:split", with "hf:" before it or not: a Hugging Face data set that is in the
-              cache already, since nothing is downloaded; or a folder written by `save_to_disk`. Its pictures are
+              cache already, since nothing is downloaded; or a folder written by `save_to_disk`. Its images are
               held in memory.
         limit: take the first so many; the files of others need not exist.
 
@@ -41,10 +41,10 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
 
     Example:
         >>> load("pictures/", limit=2)  # doctest: +SKIP
-        [Example(name='lion.jpg', picture=PosixPath('pictures/lion.jpg'), prompt='a lion in the field', ...), ...]
+        [Example(name='lion.jpg', image=PosixPath('pictures/lion.jpg'), prompt='a lion in the field', ...), ...]
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ConfigError(f"limit must be a whole number of at least 1, or None for all pictures, not {limit!r}")
+        raise ConfigError(f"limit must be a whole number of at least 1, or None for all images, not {limit!r}")
     if source == HELDOUT:
         return captions.load(_heldout(), limit)
     path = _existing(source)
@@ -72,7 +72,7 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
     found = [example for example in examples if example.targets]
     if not found:
         raise ConfigError(
-            f"none of the {len(examples)} pictures of {source} comes with a prompt to edit it with; give {HELDOUT}, "
+            f"none of the {len(examples)} images of {source} comes with a prompt to edit it with; give {HELDOUT}, "
             'PIE-Bench, or a folder whose captions.jsonl has "edits"'
         )
     return found
@@ -82,7 +82,7 @@ def _heldout() -> Path:
     try:
         import renoise_mini
     except ImportError as error:
-        raise ConfigError(f"the pictures {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
+        raise ConfigError(f"the images {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
     return Path(renoise_mini.path("heldout"))
 
 

@@ -1,4 +1,4 @@
-"""A folder of pictures with captions: `captions.jsonl`, `captions.csv`, or a text file beside each picture.
+"""A folder of images with captions: `captions.jsonl`, `captions.csv`, or a text file beside each image.
 
 A line of the first:
 
@@ -28,16 +28,16 @@ PICTURES = {*FORMATS, ".gif"}
 
 
 def load(folder: Path, limit: int | None = None) -> list[Example]:
-    """The pictures of a folder in the order of its captions file, or by name where every picture has its own.
+    """The images of a folder in the order of its captions file, or by name where every image has its own.
 
     Args:
-        folder: holds the pictures and `captions.jsonl` (an object a line), `captions.csv` (columns with a header) or a
-            .txt file of the same stem beside each picture. The keys are file, file_name or image; caption, prompt or
+        folder: holds the images and `captions.jsonl` (an object a line), `captions.csv` (columns with a header) or a
+            .txt file of the same stem beside each image. The keys are file, file_name or image; caption, prompt or
             text; and, if there are any, edits or targets: a list in JSON, separated by | in CSV.
         limit: take the first so many.
 
     Raises:
-        ConfigError: if there are no captions, or they cannot be used, or name a picture that is not there.
+        ConfigError: if there are no captions, or they cannot be used, or name an image that is not there.
     """
     readers: dict[str, Callable[[str, str], Iterator[tuple[str, dict[str, Any]]]]] = {
         "captions.jsonl": _json_lines,
@@ -85,7 +85,7 @@ def _csv_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _example(folder: Path, record: dict[str, Any], where: str) -> Example:
     file = first_of(record, FILE_KEYS, where)
     if not isinstance(file, str) or not file.strip():
-        raise ConfigError(f"{where} must name the picture's file, not {short(file)}")
+        raise ConfigError(f"{where} must name the image's file, not {short(file)}")
     prompt = prompt_of(first_of(record, CAPTION_KEYS, where), f"{where} the caption")
     return Example(file, folder / file, prompt, _targets(record, where))
 
@@ -105,7 +105,7 @@ def _with_texts(folder: Path, limit: int | None) -> list[Example]:
         raise ConfigError(f"the folder {folder} cannot be read: {reason(error)}; check its permissions") from error
     if not any(is_file(file.with_suffix(".txt")) for file in files):
         raise ConfigError(
-            f"the folder {folder} has no captions: expected captions.jsonl, captions.csv, a .txt beside each picture, "
+            f"the folder {folder} has no captions: expected captions.jsonl, captions.csv, a .txt beside each image, "
             "PIE-Bench's mapping_file.json or what datasets' save_to_disk writes; add one of them"
         )
     return [_with_text(file) for file in files[:limit]]
@@ -114,5 +114,5 @@ def _with_texts(folder: Path, limit: int | None) -> list[Example]:
 def _with_text(file: Path) -> Example:
     caption = file.with_suffix(".txt")
     if not is_file(caption):
-        raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the picture out")
+        raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the image out")
     return Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}"))

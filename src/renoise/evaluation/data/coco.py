@@ -1,4 +1,4 @@
-"""COCO's captions: pictures whose sides are both above 420 pixels, each with its first caption.
+"""COCO's captions: images whose sides are both above 420 pixels, each with its first caption.
 
 That is the selection of Garibi et al., "ReNoise: Real Image Inversion Through Iterative Noising" (2024,
 arXiv 2403.14602), for its measurements of reconstruction.
@@ -18,7 +18,7 @@ DOWNLOAD = "https://cocodataset.org/#download"
 
 
 def load(path: Path, limit: int | None = None) -> list[Example]:
-    """The pictures of a COCO captions file in the order of their ids.
+    """The images of a COCO captions file in the order of their ids.
 
     They are looked for beside the file, in `val2017/` beside it and in `../val2017/`, where COCO's own archives put
     them; for `captions_train2017.json` in `train2017/` likewise, and so on.
@@ -28,7 +28,7 @@ def load(path: Path, limit: int | None = None) -> list[Example]:
         limit: take the first so many.
 
     Raises:
-        ConfigError: if the file is not of that form, or pictures are missing.
+        ConfigError: if the file is not of that form, or images are missing.
     """
     content = parse_json(read_text(path), str(path))
     images = _by_id(_entries(content, "images", {"id": int, "file_name": str, "width": int, "height": int}, path), path)
@@ -43,7 +43,7 @@ def load(path: Path, limit: int | None = None) -> list[Example]:
     return checked(
         [_example(image, captions, folders, path) for image in chosen],
         str(path),
-        remedy=f"looked in {', '.join(map(str, folders))}; get the pictures from {DOWNLOAD} and unpack them there",
+        remedy=f"looked in {', '.join(map(str, folders))}; get the images from {DOWNLOAD} and unpack them there",
     )
 
 

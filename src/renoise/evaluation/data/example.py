@@ -1,4 +1,4 @@
-"""One picture of a data set, with what is known of it."""
+"""One image of a data set, with what is known of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with its caption and, where the data has them, edits of it.
+    """An image with its caption and, where the data has them, edits of it.
 
     Attributes:
-        name: unique within the data set and the same at every load: the picture's path in its folder, its id in COCO or
+        name: unique within the data set and the same at every load: the image's path in its folder, its id in COCO or
             PIE-Bench, its row in a Hugging Face data set.
-        picture: the file, or the picture itself where the data set holds no files.
+        image: the file, or the image itself where the data set holds no files.
         prompt: the caption.
-        targets: prompts to edit the picture with.
-        mask: boolean (H, W), True where an edit may change the picture.
+        targets: prompts to edit the image with.
+        mask: boolean (H, W), True where an edit may change the image.
         kind: the type of the edit, such as "add object".
     """
 

@@ -135,12 +135,12 @@ def _example(rows: Any, number: int, source: str) -> Example:
     where = f"{source}, row {number},"
     try:
         row = rows[number]
-    except Exception as error:  # a picture that cannot be decoded, or is not in the cache
+    except Exception as error:  # an image that cannot be decoded, or is not in the cache
         raise ConfigError(f"{where} cannot be read: {one_line(error)}; get the data set again") from error
     picture = first_of(row, PICTURE_KEYS, where)
     if not isinstance(picture, Image.Image):
         raise ConfigError(
-            f"{where} holds a {type(picture).__name__} for a picture; cast the column to datasets.Image() and save it "
+            f"{where} holds a {type(picture).__name__} for an image; cast the column to datasets.Image() and save it "
             "with save_to_disk"
         )
     caption = first_of(row, CAPTION_KEYS, where)

@@ -1,4 +1,4 @@
-"""PIE-Bench: 700 pictures with an edit prompt, a mask of what may change, and the type of the edit.
+"""PIE-Bench: 700 images with an edit prompt, a mask of what may change, and the type of the edit.
 
 Ju et al., "PnP Inversion: Boosting Diffusion-based Editing with 3 Lines of Code" (ICLR 2024, arXiv 2310.01506).
 """
@@ -36,14 +36,14 @@ KINDS = (
 
 
 def load(folder: Path, limit: int | None = None) -> list[Example]:
-    """The pictures of PIE-Bench in the order of its mapping file, with prompts freed of their [brackets].
+    """The images of PIE-Bench in the order of its mapping file, with prompts freed of their [brackets].
 
     Args:
         folder: holds `mapping_file.json` and `annotation_images/`.
         limit: take the first so many.
 
     Raises:
-        ConfigError: if the mapping is not of the benchmark's form, or pictures are missing.
+        ConfigError: if the mapping is not of the benchmark's form, or images are missing.
     """
     path = folder / MAPPING
     mapping = parse_json(read_text(path), str(path))
@@ -60,11 +60,11 @@ def decode_mask(runs: Any, where: str) -> npt.NDArray[np.bool_]:
     leaves them out of what must be preserved, and only so are numbers comparable with published ones.
 
     Args:
-        runs: start, length, start, length, ... of the runs of True, in a picture read row by row.
+        runs: start, length, start, length, ... of the runs of True, in an image read row by row.
         where: what an error calls it.
 
     Raises:
-        ConfigError: if they are no such runs, or reach beyond the picture.
+        ConfigError: if they are no such runs, or reach beyond the image.
 
     Example:
         >>> mask = decode_mask([512 + 10, 3], "the mask")
@@ -84,7 +84,7 @@ def decode_mask(runs: Any, where: str) -> npt.NDArray[np.bool_]:
         # The benchmark's own decoder cuts off a run that goes past the end; one that begins there is damage.
         if start >= mask.size:
             raise ConfigError(
-                f"{where} has a run from {start} of length {length}, beyond the {SIDE} x {SIDE} pixels of the picture; "
+                f"{where} has a run from {start} of length {length}, beyond the {SIDE} x {SIDE} pixels of the image; "
                 f"get it from {DOWNLOAD}"
             )
         mask[start : start + length] = True

@@ -75,24 +75,24 @@ def first_of(record: dict[str, Any], keys: Sequence[str], where: str) -> Any:
 
 
 def checked(examples: list[Example], source: str, *, remedy: str) -> list[Example]:
-    """`examples`, once they are known to be some, to have names of their own, and to have pictures that are there.
+    """`examples`, once they are known to be some, to have names of their own, and to have images that are there.
 
     Args:
         examples: a finished set.
         source: what an error calls it.
-        remedy: what to do about pictures that are not there.
+        remedy: what to do about images that are not there.
 
     Raises:
         ConfigError: if one of these does not hold.
     """
     if not examples:
-        raise ConfigError(f"{source} holds no pictures; expected at least one with its caption")
+        raise ConfigError(f"{source} holds no images; expected at least one with its caption")
     name, times = Counter(example.name for example in examples).most_common(1)[0]
     if times > 1:
         raise ConfigError(f"{source} names {name!r} {times} times; every name must occur once, so remove the others")
     missing = [e.picture for e in examples if isinstance(e.picture, Path) and not is_file(e.picture)]
     if missing:
-        some = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+        some = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
         raise ConfigError(f"{some} missing of the {len(examples)} of {source}, first {missing[0]}; {remedy}")
     return examples
 

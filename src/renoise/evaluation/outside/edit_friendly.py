@@ -7,10 +7,10 @@ and then the noise of each step of a stochastic sampler is solved for, from the 
     n_t     = (z_{t-1} - phi_t z_t - psi_t m(z_t, t, c)) / rho_t                           (solve)
     z_{t-1} <- phi_t z_t + psi_t m(z_t, t, c) + rho_t n_t                                  (no error builds up)
 
-The solved noises carry the picture and are larger than a sampler's; z_T and all n_t are the inversion. It costs one
+The solved noises carry the image and are larger than a sampler's; z_T and all n_t are the inversion. It costs one
 prediction for each step, and none for a last step without noise. Every step with noise is exact. Where the last one has
 none (Euler ancestral, LCM, DDPM, TCD, and DDIM with set_alpha_to_one), there is nothing to solve for in it, and the
-picture comes back only as well as the network sees it in z_1, the least noisy of the drawn latents: with a few steps
+image comes back only as well as the network sees it in z_1, the least noisy of the drawn latents: with a few steps
 z_1 is very noisy, and the reconstruction far off.
 """
 
@@ -57,7 +57,7 @@ class EditFriendly(OneSchedule):
         edit_guidance_scale: of drawing with another prompt.
         scheduler: the sampler's class in diffusers; None is the model's own where that adds noise, and DDIM where it
             does not.
-        seed: of the drawn noises; every picture draws from a generator of its own with this seed.
+        seed: of the drawn noises; every image draws from a generator of its own with this seed.
 
     Raises:
         ConfigError: for a setting out of its range; eta = 0 leaves no noise to solve for.
@@ -134,7 +134,7 @@ class EditFriendly(OneSchedule):
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Pictures as edit-friendly noise.
+    """Images as edit-friendly noise.
 
     Attributes:
         latents: z_T, (B, C, h, w).

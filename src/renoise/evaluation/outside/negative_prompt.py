@@ -1,6 +1,6 @@
 """Negative-prompt inversion (Miyake, Iohara, Saito and Tanaka, 2023, arXiv 2305.16807).
 
-The picture is inverted with its own prompt and without guidance. Guidance of scale w then draws with the source prompt
+The image is inverted with its own prompt and without guidance. Guidance of scale w then draws with the source prompt
 c_src in the place of the negative one:
 
     m = m(z, t, c_src) + w (m(z, t, c) - m(z, t, c_src))

@@ -1,6 +1,6 @@
 """Inversion with an empty prompt: needs no caption, and keeps what no prompt describes.
 
-The picture is inverted and reconstructed with an empty prompt and without guidance; DDIM inversion is accurate then
+The image is inverted and reconstructed with an empty prompt and without guidance; DDIM inversion is accurate then
 (Han et al., 2023, arXiv 2306.05414, sec. 1). An edit is guided from the empty prompt to the target:
 
     m = m(z, t, "") + w (m(z, t, c) - m(z, t, ""))
@@ -27,7 +27,7 @@ class NullPrompt(Unguided):
     """Inversion with an empty prompt; with renoising iterations in `config`, on top of ReNoise.
 
     The negative prompt of an edit is the encoded empty string, also for SDXL, whose pipelines take zeros for a negative
-    prompt that is not given: it has to be what the picture was inverted with.
+    prompt that is not given: it has to be what the image was inverted with.
 
     Attributes:
         config: the settings of the inversion, without guidance; plain reversing of 50 steps by default.

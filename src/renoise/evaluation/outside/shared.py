@@ -38,9 +38,9 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
 
     Args:
         editor: the model.
-        prompts: one for each picture.
+        prompts: one for each image.
         guidance_scale: 1 (or less) is none.
-        z_0: latents (B, C, h, w) of the pictures' size.
+        z_0: latents (B, C, h, w) of the images' size.
 
     Raises:
         ConfigError: if the prompts or the guidance scale cannot be used.

@@ -1,4 +1,4 @@
-"""Picture files: which are read, and one line for each of the ways in which that can fail."""
+"""Image files: which are read, and one line for each of the ways in which that can fail."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from renoise.errors import ImageError, RenoiseError, reason
 
 log = logging.getLogger("renoise")
 
-# Larger than any camera's picture; beyond it a file is more likely a decompression bomb than a photograph.
+# Larger than any camera's image; beyond it a file is more likely a decompression bomb than a photograph.
 MAX_PIXELS = 150_000_000
-# Of these the first picture is the whole of it: what follows are previews or layers.
+# Of these the first image is the whole of it: what follows are previews or layers.
 _OF_ONE_PICTURE = ("MPO", "PSD")
 _RAW = (".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f")
 # What PIL cannot read without a plug-in, and what to do with it.
@@ -34,7 +34,7 @@ _UNREAD = {
 
 
 def open_picture(path: Path) -> Image.Image:
-    """The picture in a file, decoded but in whatever mode it has; of several frames the first, and a warning is logged.
+    """The image in a file, decoded but in whatever mode it has; of several frames the first, and a warning is logged.
 
     Raises:
         ImageError: if there is no regular file, or it cannot be opened or decoded, or is larger than `MAX_PIXELS`.
@@ -57,7 +57,7 @@ def open_picture(path: Path) -> Image.Image:
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Turn whatever PIL raises for a damaged picture, which may be nearly anything, into one `ImageError`.
+    """Turn whatever PIL raises for a damaged image, which may be nearly anything, into one `ImageError`.
 
     Its warnings are kept back: it warns of what it reads all the same, and of sizes for which `MAX_PIXELS` counts.
     """
@@ -71,11 +71,11 @@ def decoding(name: str) -> Iterator[None]:
         raise ImageError(f"{name} is too large: more than {MAX_PIXELS:,} pixels; scale it down first") from error
     except Exception as error:
         problem = " ".join(reason(error).split()) or type(error).__name__
-        raise ImageError(f"{name} cannot be read as a picture: {problem}; it may be damaged or cut short") from error
+        raise ImageError(f"{name} cannot be read as an image: {problem}; it may be damaged or cut short") from error
 
 
 def require_area(picture: Image.Image, name: str) -> None:
-    """Raise an `ImageError` for a picture without pixels or with too many."""
+    """Raise an `ImageError` for an image without pixels or with too many."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}; scale it down first")
@@ -91,12 +91,12 @@ def _require_picture_file(path: Path, name: str) -> None:
     except (OSError, ValueError) as error:
         raise ImageError(f"{name} cannot be opened: {reason(error)}; check the path") from error
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{name} is a directory; name a picture file")
+        raise ImageError(f"{name} is a directory; name an image file")
     if not stat.S_ISREG(status.st_mode):
         # A pipe without a writer would be waited for, a device may never end.
-        raise ImageError(f"{name} is a pipe or a device; save the picture to a file and name that")
+        raise ImageError(f"{name} is a pipe or a device; save the image to a file and name that")
     if status.st_size == 0:
-        raise ImageError(f"{name} is empty; give a picture file such as PNG or JPEG")
+        raise ImageError(f"{name} is empty; give an image file such as PNG or JPEG")
     if path.suffix.lower() in _RAW:
         # Many of them are TIFF files in their outer form, of which PIL would read a small preview.
         raise ImageError(f"{name} is a camera's raw file, which is not read; develop it to TIFF, PNG or JPEG first")
@@ -107,13 +107,13 @@ def _identified(file: BinaryIO, path: Path, name: str) -> Image.Image:
         return Image.open(file)
     except UnidentifiedImageError as error:
         what = _UNREAD.get(
-            path.suffix.lower(), "not a picture that can be read; give a PNG, JPEG, WebP, BMP, GIF or TIFF"
+            path.suffix.lower(), "not an image that can be read; give a PNG, JPEG, WebP, BMP, GIF or TIFF"
         )
         raise ImageError(f"{name} is {what}") from error
 
 
 def _count_frames(file: BinaryIO) -> int:
-    """How many frames a file holds, on a picture of its own: counting moves through the frames and may fail at any."""
+    """How many frames a file holds, on an image of its own: counting moves through the frames and may fail at any."""
     try:
         file.seek(0)
         picture = Image.open(file)

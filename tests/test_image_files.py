@@ -1,4 +1,4 @@
-"""Which files are pictures, of which frame, and one line for each that is none."""
+"""Which files are images, of which frame, and one line for each that is none."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class TestBombs:
         whole = (tmp_path / "bomb.png").read_bytes()
         hidden = chunk(kind, before + zlib.compress(bytes(20_000_000)))
         (tmp_path / "bomb.png").write_bytes(whole[:33] + hidden + whole[33:])
-        assert "cannot be read as a picture" in refused(tmp_path / "bomb.png")
+        assert "cannot be read as an image" in refused(tmp_path / "bomb.png")
 
 
 class TestDamage:
