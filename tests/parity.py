@@ -10,7 +10,7 @@ import torch
 from renoise import Editor, InversionConfig
 from renoise.backbones.base import Request
 from renoise.backbones.flux import pack, unpack
-from renoise.denoising import denoise_steps
+from renoise.walks import denoise_steps
 
 NUM_STEPS = 3
 PROMPTS = ("a lion in the field", "a cat", "")

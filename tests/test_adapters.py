@@ -23,7 +23,7 @@ from renoise import (
     StorageError,
     presets,
 )
-from renoise.backbones.fingerprint import fingerprint, same_model
+from renoise.fingerprint import fingerprint, same_model
 from tiny_pipelines import BUILDERS, image_encoder, ip_adapter, lora
 
 NAMES = ["sd15-ddim", "sdxl", "sd3", "flux-dev"]

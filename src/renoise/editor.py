@@ -14,17 +14,17 @@ from torch import Tensor
 
 from renoise import images
 from renoise.backbones import Request
-from renoise.backbones.fingerprint import fingerprint, same_model
-from renoise.backbones.loading import load_pipeline, resolve_device
 from renoise.checks import FINITE, require_finite, require_noise
 from renoise.config import InversionConfig
-from renoise.denoising import denoise_steps, joined, noise_for_steps
 from renoise.errors import ConfigError, ModelError
+from renoise.fingerprint import fingerprint, same_model
 from renoise.inversion import Enhancement, Inversion, draw_noise, generators_for, invert_steps, padded
+from renoise.loading.pipelines import load_pipeline, resolve_device
 from renoise.model import Model, place
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.schedulers import describe, exchanged, restore
 from renoise.steps import Step
+from renoise.walks import denoise_steps, joined, noise_for_steps
 
 log = logging.getLogger("renoise")
 

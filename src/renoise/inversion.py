@@ -17,10 +17,10 @@ from renoise.config import EditLosses, InversionConfig
 from renoise.correction import correct
 from renoise.editability import regularise
 from renoise.errors import ConfigError, StorageError
-from renoise.fixed_point import Refine, renoise
 from renoise.image_files import MAX_PIXELS
 from renoise.images import FITS, Fit
 from renoise.prompts import Prompt, one_each
+from renoise.solvers import Refine, renoise
 from renoise.steps import Step
 
 # A prediction with less than this share of noise in it says nothing about the noise (v prediction at zero SNR, a flow's
@@ -213,7 +213,7 @@ class Inversion:
         fits: how each image was brought to that size.
         batched: whether a list of images came in, so that a list goes out.
         scheduler: the scheduler's class and configuration.
-        fingerprint: of the model's networks (see `renoise.backbones.fingerprint`).
+        fingerprint: of the model's networks (see `renoise.fingerprint`).
         model: the name by which the model was loaded; None for a pipeline that came loaded.
         image_embeds: what an IP-Adapter was shown, a tensor for each adapter; None without one.
 

@@ -7,7 +7,7 @@ next, cleaner latent:
     z_t     = (z_{t-1} - psi m - rho n) / phi             (invert)
     n       = (z_{t-1} - phi z_t - psi m) / rho           (noise_for)
 
-Since m = m(z_t, t, c) depends on z_t, the inverse is implicit: `renoise.fixed_point` solves it. The coefficients come
+Since m = m(z_t, t, c) depends on z_t, the inverse is implicit: `renoise.solvers` solves it. The coefficients come
 from `renoise.schedulers`; this module knows nothing but tensors.
 """
 

@@ -187,8 +187,8 @@ def test_info(renoise: Renoise, inverted: Path) -> None:
 
 
 def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> None:
-    # `renoise.backbones.loading` is shadowed by nothing, but an attribute path would import torch for every test.
-    loading = importlib.import_module("renoise.backbones.loading")
+    # `renoise.loading.pipelines` is shadowed by nothing, but an attribute path would import torch for every test.
+    loading = importlib.import_module("renoise.loading.pipelines")
     locate = loading._locate
     monkeypatch.setattr(loading, "_locate", lambda name: TINY if name == "mini" else locate(name))
     done = renoise("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "2", "--device", "cpu", "--json")

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from renoise import Editor, ModelError, presets
-from renoise.catalogue import FAMILIES, MODELS, SAMPLERS
 from renoise.cli import models as listing
-from renoise.downloads import Cache
+from renoise.loading.catalogue import FAMILIES, MODELS
+from renoise.loading.downloads import Cache
+from renoise.schedulers import SAMPLERS
 
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
 Renoise = Callable[..., Any]

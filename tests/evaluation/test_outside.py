@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from renoise import ConfigError, Editor, InversionConfig, NumericalError, Renoising, SchedulerError, presets
-from renoise.denoising import denoise_steps
 from renoise.evaluation import runner, runs
 from renoise.evaluation.methods import Drawn, Method, ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
@@ -26,6 +25,7 @@ from renoise.evaluation.registry import METHODS, method_from
 from renoise.inversion import draw_noise, generators_for
 from renoise.schedulers import steps_for
 from renoise.steps import Step
+from renoise.walks import denoise_steps
 from tiny_pipelines import BUILDERS
 
 MakeEditor = Callable[..., Editor]

@@ -6,10 +6,11 @@ import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from renoise import catalogue
-from renoise.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, SAMPLERS, Entry
 from renoise.cli import report
-from renoise.downloads import Cache, Cached, Presence, bundled
+from renoise.loading import catalogue
+from renoise.loading.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, Entry
+from renoise.loading.downloads import Cache, Cached, Presence, bundled
+from renoise.schedulers.names import SAMPLERS
 
 if TYPE_CHECKING:
     from renoise.config import InversionConfig

@@ -29,10 +29,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from renoise.backbones.loading import resolve_device
 from renoise.errors import ModelError, reason
 from renoise.evaluation.measurement import key_of
 from renoise.images import to_pictures
+from renoise.loading.pipelines import resolve_device
 
 CLIP_NAME = "openai/clip-vit-large-patch14"
 DINO_NAME = "facebook/dino-vitb8"

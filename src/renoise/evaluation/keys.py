@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from renoise.backbones.fingerprint import fingerprint
 from renoise.editor import Editor
 from renoise.evaluation.measurement import Measurement, key_of
+from renoise.fingerprint import fingerprint
 from renoise.schedulers import describe
 
 # The names of judges in a record's versions (`Judges.identities`).

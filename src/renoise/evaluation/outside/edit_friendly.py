@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from renoise.config import InversionConfig
-from renoise.denoising import denoise_steps
 from renoise.editor import Editor
 from renoise.errors import ConfigError, SchedulerError
 from renoise.evaluation.methods import Drawn, Noised
@@ -38,6 +37,7 @@ from renoise.evaluation.outside.shared import (
 from renoise.inversion import PredictAt, draw_noise, generators_for
 from renoise.schedulers import SUPPORTED, exchanged, steps_for
 from renoise.steps import Step
+from renoise.walks import denoise_steps
 
 DDIM = "DDIMScheduler"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from parity import PROMPTS, ours, relative, start, theirs
 from renoise import Editor, InversionConfig, ModelError, Renoising, images
-from renoise.backbones.fingerprint import fingerprint, same_model
+from renoise.fingerprint import fingerprint, same_model
 
 MakeEditor = Callable[..., Editor]
 

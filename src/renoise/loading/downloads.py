@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from renoise.catalogue import Entry, family_of
+from renoise.loading.catalogue import Entry, family_of
 
 INDEX = "model_index.json"
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"

@@ -19,8 +19,8 @@ from huggingface_hub import errors
 from safetensors.torch import save_file
 
 from renoise import ConfigError, Editor, ModelError
-from renoise.backbones import hub
-from renoise.backbones.loading import resolve_dtype
+from renoise.loading import hub
+from renoise.loading.pipelines import resolve_dtype
 from written import folder_of, in_cache
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from renoise import catalogue
-from renoise.downloads import INDEX, missing_parts, snapshot_of
 from renoise.errors import ModelError
+from renoise.loading import catalogue
+from renoise.loading.downloads import INDEX, missing_parts, snapshot_of
 
 # What says how a pipeline is built, without its weights.
 CONFIGURATION = ("*.json", "*.txt", "*.model")

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from renoise.errors import ModelError
+from renoise.schedulers.names import DIFFUSION, FLOW
 
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2})
 
@@ -40,20 +41,6 @@ class Family:
     dtype: str = "float16"
 
 
-# Short names of samplers, and their classes in diffusers.
-SAMPLERS: Mapping[str, str] = MappingProxyType(
-    {
-        "ddim": "DDIMScheduler",
-        "ddpm": "DDPMScheduler",
-        "euler": "EulerDiscreteScheduler",
-        "euler-ancestral": "EulerAncestralDiscreteScheduler",
-        "lcm": "LCMScheduler",
-        "tcd": "TCDScheduler",
-        "flow-euler": "FlowMatchEulerDiscreteScheduler",
-    }
-)
-_DIFFUSION = tuple(name for name in SAMPLERS if name != "flow-euler")
-
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
@@ -62,22 +49,22 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "sd",
                 "Stable Diffusion 1.x and 2.x",
                 ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline"),
-                _DIFFUSION,
+                DIFFUSION,
             ),
             Family(
                 "sdxl",
                 "Stable Diffusion XL",
                 ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
-                _DIFFUSION,
+                DIFFUSION,
             ),
             Family(
                 "sd3",
                 "Stable Diffusion 3 and 3.5",
                 ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"),
-                ("flow-euler",),
+                FLOW,
                 "bfloat16",
             ),
-            Family("flux", "FLUX.1", ("FluxPipeline", "FluxImg2ImgPipeline"), ("flow-euler",), "bfloat16"),
+            Family("flux", "FLUX.1", ("FluxPipeline", "FluxImg2ImgPipeline"), FLOW, "bfloat16"),
         )
     }
 )

@@ -17,10 +17,11 @@ from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 import renoise_mini
-from renoise import ModelError, backbones, catalogue, presets
-from renoise.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, SAMPLERS, Entry, Weights
-from renoise.downloads import Cache, absent_parts, bundled, missing_parts, pipeline_class
-from renoise.schedulers import SUPPORTED
+from renoise import ModelError, backbones, presets
+from renoise.loading import catalogue
+from renoise.loading.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, Entry, Weights
+from renoise.loading.downloads import Cache, absent_parts, bundled, missing_parts, pipeline_class
+from renoise.schedulers import SAMPLERS, SUPPORTED
 
 BY_NAME = {entry.name: entry for entry in MODELS}
 
@@ -212,7 +213,7 @@ def test_a_part_that_two_names_share_is_refused() -> None:
 
 
 def test_nothing_heavy_is_loaded() -> None:
-    code = "import sys; from renoise.downloads import Cache; Cache(); print('torch' in sys.modules)"
+    code = "import sys; from renoise.loading.downloads import Cache; Cache(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

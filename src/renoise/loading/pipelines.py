@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from renoise import catalogue
-from renoise.backbones import checkpoints, hub
-from renoise.backbones import lora as adapters
-from renoise.downloads import INDEX, absent_parts, family_in, missing_parts
 from renoise.errors import ConfigError, ModelError, RenoiseError
+from renoise.loading import catalogue, checkpoints, hub
+from renoise.loading import lora as adapters
+from renoise.loading.downloads import INDEX, absent_parts, family_in, missing_parts
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 log = logging.getLogger("renoise")
@@ -48,7 +47,7 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device, family:
     Args:
         dtype: its name, or itself.
         device: where the networks will be.
-        family: one of `renoise.catalogue.FAMILIES`; None is not known, which takes float16.
+        family: one of `renoise.loading.catalogue.FAMILIES`; None is not known, which takes float16.
 
     Raises:
         ConfigError: if it is not one of float32, float16 and bfloat16.
@@ -81,7 +80,7 @@ def load_pipeline(
         lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
             that holds scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
-            or one of the short names in `renoise.catalogue.SAMPLERS`. It goes before the scheduler of a LoRA.
+            or one of the short names in `renoise.schedulers.SAMPLERS`. It goes before the scheduler of a LoRA.
         options: passed on to diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 

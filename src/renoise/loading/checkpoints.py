@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from renoise import catalogue
-from renoise.backbones import hub
-from renoise.downloads import component, family_in, has_weights, missing_of, missing_parts
 from renoise.errors import ModelError
+from renoise.loading import catalogue, hub
+from renoise.loading.downloads import component, family_in, has_weights, missing_of, missing_parts
 
 log = logging.getLogger("renoise")
 
@@ -34,7 +33,7 @@ class Layout:
 
     Attributes:
         title: what people call the kind.
-        family: one of `renoise.catalogue.FAMILIES`.
+        family: one of `renoise.loading.catalogue.FAMILIES`.
         pipeline: its class in diffusers.
         reference: hub name of a pipeline of the kind, which says how the weights are put together.
         parts: of the pipeline that have weights, with what their names begin with in a file.

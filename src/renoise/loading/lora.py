@@ -15,12 +15,11 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 
-from renoise import catalogue
-from renoise.backbones import hub
-from renoise.backbones.checkpoints import ADAPTER, recognise
-from renoise.downloads import LORA_WEIGHTS, read_json
 from renoise.errors import ConfigError, ModelError
-from renoise.schedulers import SUPPORTED, exchanged
+from renoise.loading import catalogue, hub
+from renoise.loading.checkpoints import ADAPTER, recognise
+from renoise.loading.downloads import LORA_WEIGHTS, read_json
+from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 log = logging.getLogger("renoise")
 
@@ -166,7 +165,7 @@ def _take_scheduler(pipe: Any, lora: Lora) -> None:
         return
     entry = catalogue.find(lora.label)
     wanted = None if entry is None else entry.sampler
-    if wanted is not None and type(pipe.scheduler).__name__ != catalogue.SAMPLERS[wanted]:
+    if wanted is not None and type(pipe.scheduler).__name__ != sampler_class(wanted):
         log.info("%s is made for the sampler %s; give --sampler %s", lora.label, wanted, wanted)
 
 

@@ -39,7 +39,7 @@ class Case:
 
 @cache
 def tiny() -> Editor:
-    return Editor.from_pretrained(Path(__file__).parent / "data" / "tiny-sd", device="cpu", dtype="float32")
+    return Editor.from_pretrained(Path(__file__).parents[1] / "data" / "tiny-sd", device="cpu", dtype="float32")
 
 
 def editor_for(case: Case) -> Editor:

@@ -10,9 +10,9 @@ import diffusers
 import pytest
 import torch
 
-from renoise.denoising import joined
 from renoise.schedulers import steps_for
 from renoise.steps import Step
+from renoise.walks import joined
 
 TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 DETERMINISTIC = ["DDIMScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from renoise import Editor, InversionConfig, ModelError
-from renoise.backbones import checkpoints
+from renoise.loading import checkpoints
 from written import built, file_of, folder_of, in_cache
 
 

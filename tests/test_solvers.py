@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from renoise import SchedulerError
-from renoise.fixed_point import renoise
+from renoise.solvers import renoise
 from renoise.steps import Step
 
 STEP = Step(phi=1.1, psi=0.3, rho=0.2, timestep=500.0)

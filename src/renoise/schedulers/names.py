@@ -1,0 +1,57 @@
+"""The samplers that can be inverted, by their short names and by their classes in diffusers; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from renoise.errors import SchedulerError
+
+# Short names of samplers, and their classes in diffusers.
+SAMPLERS: Mapping[str, str] = MappingProxyType(
+    {
+        "ddim": "DDIMScheduler",
+        "ddpm": "DDPMScheduler",
+        "euler": "EulerDiscreteScheduler",
+        "euler-ancestral": "EulerAncestralDiscreteScheduler",
+        "lcm": "LCMScheduler",
+        "tcd": "TCDScheduler",
+        "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    }
+)
+SUPPORTED: tuple[str, ...] = tuple(SAMPLERS.values())
+# Those that sample models of flow matching, whose networks predict velocities.
+FLOW: tuple[str, ...] = ("flow-euler",)
+DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in FLOW)
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Tell whether a scheduler samples models of flow matching.
+
+    Args:
+        scheduler: a diffusers scheduler, or the name of a class in `SUPPORTED`.
+    """
+    name = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
+    if name in SUPPORTED:
+        return name in {SAMPLERS[short] for short in FLOW}
+    # Schedulers of diffusion models keep the products of their alphas, and those of flow models have none.
+    return not hasattr(scheduler, "alphas_cumprod")
+
+
+def sampler_class(name: str) -> str:
+    """Return the class in diffusers of a sampler that is named by its class or by its short name.
+
+    Raises:
+        SchedulerError: if the name is neither.
+
+    Example:
+        >>> sampler_class("lcm")
+        'LCMScheduler'
+    """
+    if isinstance(name, str) and (name in SAMPLERS or name in SUPPORTED):
+        return SAMPLERS.get(name, name)
+    raise SchedulerError(
+        f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: "
+        f"{', '.join(SUPPORTED)}"
+    )
