@@ -1,14 +1,83 @@
-"""The errors that a user of renoise can meet.
+"""The errors and warnings that a user of renoise can meet, as data.
 
-Every message says three things: what was expected, what came, and what to do about it. Code that wants to react to one
-kind of failure catches the child; code that wants to report any of them catches `RenoiseError`.
+Every error says what was expected, what came and what to do about it. Code that reacts to one sort of failure catches
+that class; code that reports any failure catches `RenoiseError`. A message names arguments of the library as `Argument`
+values, so that every consumer can phrase them for its reader: Python users read `num_steps=50`, users of the command
+read `--steps 50`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-class RenoiseError(Exception):
-    """Base of all errors that renoise raises on purpose."""
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the library, named in a message.
+
+    Attributes:
+        name: the argument's name, such as "num_steps".
+        value: the value to give for it; None names the argument alone.
+
+    Examples:
+        >>> str(Argument("num_steps", 50)), str(Argument("fit", "crop")), str(Argument("force"))
+        ('num_steps=50', 'fit="crop"', 'force')
+    """
+
+    name: str
+    value: Any = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return self.name
+        value = f'"{self.value}"' if isinstance(self.value, str) else repr(self.value)
+        return f"{self.name}={value}"
+
+
+# A message is a sentence in parts: text, and arguments that its reader may know by another name.
+Part = str | Argument
+Parts = Part | tuple[Part, ...]
+# From an argument to what a reader calls it.
+Naming = Callable[[Argument], str]
+
+
+class Told:
+    """A message for a user, with the argument it is about and the remedy.
+
+    Attributes:
+        problem: what was expected and what came, in parts.
+        remedy: what to do about it, in parts; empty if the problem says it.
+        argument: the name of the library's argument that the message is about; None if it is about none.
+
+    Examples:
+        >>> error = ConfigError(Argument("num_steps"), " must be at least 1, not 0", remedy=Argument("num_steps", 4))
+        >>> str(error), error.argument
+        ('num_steps must be at least 1, not 0; num_steps=4', 'num_steps')
+        >>> error.told(lambda argument: f"--{argument.name}")
+        '--num_steps must be at least 1, not 0; --num_steps'
+    """
+
+    def __init__(self, *problem: Part, argument: str | None = None, remedy: Parts = ()) -> None:
+        self.problem = problem
+        self.remedy: tuple[Part, ...] = remedy if isinstance(remedy, tuple) else (remedy,)
+        named = (part.name for part in problem if isinstance(part, Argument))
+        self.argument = next(named, None) if argument is None else argument
+        super().__init__(self.told())
+
+    def told(self, name: Naming = str) -> str:
+        """Return the whole message for a reader who knows the arguments by the names that `name` gives."""
+        texts = [_joined(parts, name) for parts in (self.problem, self.remedy) if parts]
+        return "; ".join(texts)
+
+
+def _joined(parts: Iterable[Part], name: Naming) -> str:
+    return "".join(part if isinstance(part, str) else name(part) for part in parts)
+
+
+class RenoiseError(Told, Exception):
+    """The base of all errors that renoise raises on purpose."""
 
 
 class ConfigError(RenoiseError, ValueError):
@@ -35,6 +104,26 @@ class NumericalError(RenoiseError):
     """NaN or infinity where a latent should be."""
 
 
+class RenoiseWarning(Told, UserWarning):
+    """The base of all warnings that renoise issues: the work goes on, but not as the user may expect."""
+
+
+class DrawnNoiseWarning(RenoiseWarning):
+    """An edit needs noises that the inversion does not hold, so that they are drawn anew."""
+
+
+class IgnoredSettingWarning(RenoiseWarning):
+    """A setting that has no effect with this model."""
+
+
+class AdapterWarning(RenoiseWarning):
+    """LoRA weights that fit the model only in part, or that want another sampler."""
+
+
+class ImageWarning(RenoiseWarning):
+    """An image file of which only a part is used."""
+
+
 def reason(error: Exception) -> str:
-    """What went wrong, without the path that an `OSError` repeats."""
+    """Return what went wrong, without the path that an `OSError` repeats."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
