@@ -28,6 +28,7 @@ import renoise_mini
 from renoise import Editor, InversionConfig, Renoising, images
 from renoise.backbones import FAMILIES, Condition, Schedule
 from renoise.backbones.unet import StableDiffusionBackbone
+from renoise.quality import psnr
 from renoise.steps import Step
 
 # Steps, the scheduler's settings, and whether the noise levels are spaced as Flux's pipeline does it.
@@ -100,7 +101,7 @@ def main() -> None:
     mini = Editor.from_pretrained("mini")
     z_0, picture = mini.encode(files), images.to_tensor(mini.fit(files))
     round_trip = mini.decode(z_0, "pt").cpu()
-    print(f"{len(entries)} held-out images; round trip {images.psnr(round_trip, picture).mean():.1f} dB")
+    print(f"{len(entries)} held-out images; round trip {psnr(round_trip, picture).mean():.1f} dB")
     for name in options.schedules:
         num_steps, shift, evenly_spaced = SCHEDULES[name]
         editor = flow_editor(mini, shift, evenly_spaced)
@@ -114,7 +115,7 @@ def main() -> None:
             averaged = 1 if renoising.average is None else renoising.average[1] - renoising.average[0]
             print(
                 f"| {renoising.iterations} | {averaged} | {inversion.network_passes} | "
-                f"{images.psnr(again, round_trip).mean():.1f} | {images.psnr(again, picture).mean():.1f} | "
+                f"{psnr(again, round_trip).mean():.1f} | {psnr(again, picture).mean():.1f} | "
                 f"{float(inversion.residuals.mean(1).max()):.2g} |",
                 flush=True,
             )

@@ -18,6 +18,7 @@ import torch
 
 import renoise_mini
 from renoise import Editor, InversionConfig, Renoising, images
+from renoise.quality import psnr
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         files = [held_out / entry["file"] for entry in batch]
         z_0 = editor.encode(files)
         encoded.append((z_0, editor.decode(z_0, "pt").cpu(), images.to_tensor(editor.fit(files))))
-    bound = torch.cat([images.psnr(round_trip, picture) for _, round_trip, picture in encoded])
+    bound = torch.cat([psnr(round_trip, picture) for _, round_trip, picture in encoded])
     print(f"{len(entries)} held-out images; the autoencoder's round trip: {bound.mean():.1f} dB\n")
     print("| steps | K | PSNR against the image | against the round trip | passes to invert | s an image |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -51,8 +52,8 @@ def main() -> None:
             for batch, (z_0, round_trip, picture) in zip(batches, encoded, strict=True):
                 inversion = editor.invert(latents=z_0, prompt=[entry["caption"] for entry in batch], config=config)
                 again = editor.reconstruct(inversion, "pt").cpu()
-                to_picture.append(images.psnr(again, picture))
-                to_round_trip.append(images.psnr(again, round_trip))
+                to_picture.append(psnr(again, picture))
+                to_round_trip.append(psnr(again, round_trip))
             seconds = (time.perf_counter() - begun) / len(entries)
             print(
                 f"| {num_steps} | {iterations} | {torch.cat(to_picture).mean():.1f} | "

@@ -17,6 +17,7 @@ from renoise import Editor, images
 from renoise.cli.compare import side_by_side
 from renoise.cli.silence import quiet_libraries
 from renoise.defaults import EDIT_GUIDANCE
+from renoise.quality import psnr
 
 # Which of the held-out images: any will do (--picture 0 to 95).
 PICTURE = 7
@@ -54,7 +55,7 @@ def main() -> None:
     for name, picture in written.items():
         images.save(picture, options.out / name)
 
-    quality = float(images.psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
+    quality = float(psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
     print(f"inverted in {inversion.network_passes} network passes; PSNR of the reconstruction: {quality:.1f} dB")
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")

@@ -10,6 +10,7 @@ import torch
 from renoise import Editor, InversionConfig
 from renoise.backbones.base import Request
 from renoise.backbones.flux import pack, unpack
+from renoise.schedulers import is_flow
 from renoise.walks import denoise_steps
 
 NUM_STEPS = 3
@@ -49,12 +50,12 @@ def ours(
     generator = torch.Generator().manual_seed(1)
     noise = torch.stack([torch.randn(latents.shape, generator=generator) for _ in steps])
     made = type(scheduler).from_config(scheduler.config)
-    if not type(scheduler).__name__.startswith("FlowMatch"):
+    if not is_flow(scheduler):
         made.set_timesteps(NUM_STEPS)
     z = latents * getattr(made, "init_noise_sigma", 1.0)
     with torch.no_grad():
         condition = editor.model.backbone.condition(Request(prompts, negatives, size=size, **request))
-        for walked in denoise_steps(steps, editor.model.predict_with(condition), z, noise):
+        for walked in denoise_steps(steps, editor.model.network(condition), z, noise):
             z = walked.latents
     return z
 

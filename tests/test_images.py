@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from renoise import ConfigError, ImageError, images
+from renoise.quality import psnr
 
 RED = (255, 0, 0)
 
@@ -253,7 +254,7 @@ def test_tensors_and_pictures_are_inverse(quarters: Image.Image) -> None:
 def test_psnr() -> None:
     a = torch.zeros(2, 3, 4, 4)
     b = torch.stack([a[0], a[0] + 0.1])
-    values = images.psnr(a, b)
+    values = psnr(a, b)
     assert torch.isinf(values[0])
     assert float(values[1]) == pytest.approx(20.0, abs=1e-4)
 

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 import renoise_mini
-from renoise import EditLosses, Editor, InversionConfig, NoiseCorrection, images
+from renoise import EditLosses, Editor, InversionConfig, NoiseCorrection
+from renoise.quality import psnr
 from training import common
 from training.data import BACKGROUNDS, STYLES, Settings, Words, load_splits
 from training.evaluate import OTHERS, Reality, border_colour, nearest
@@ -117,7 +118,7 @@ def main() -> None:
         if arguments.only and name not in arguments.only:
             continue
         inversion = editor.invert(latents=z_0, prompt=captions, config=config)
-        again = images.psnr(editor.reconstruct(inversion, "pt"), bound).mean()
+        again = psnr(editor.reconstruct(inversion, "pt"), bound).mean()
         deviation = float(inversion.latents.std())
         for guidance in arguments.guidance:
             cells = []

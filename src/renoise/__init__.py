@@ -13,32 +13,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising
-    from renoise.defaults import presets
-    from renoise.editor import Editor, Progress
+    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
+    from renoise.editor import Editor
     from renoise.errors import (
         ConfigError,
         ImageError,
         ModelError,
         NumericalError,
         RenoiseError,
+        RenoiseWarning,
         SchedulerError,
         StorageError,
     )
     from renoise.inversion import Inversion
+    from renoise.progress import Progress
+    from renoise.quality import Quality
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Editor": "renoise.editor",
-    "Progress": "renoise.editor",
+    "Progress": "renoise.progress",
+    "Quality": "renoise.quality",
     "Inversion": "renoise.inversion",
     "InversionConfig": "renoise.config",
     "Renoising": "renoise.config",
     "EditLosses": "renoise.config",
     "NoiseCorrection": "renoise.config",
-    "presets": "renoise.defaults",
+    "presets": "renoise.config",
     "RenoiseError": "renoise.errors",
+    "RenoiseWarning": "renoise.errors",
     "ConfigError": "renoise.errors",
     "ImageError": "renoise.errors",
     "ModelError": "renoise.errors",
@@ -58,7 +62,9 @@ __all__ = [
     "NoiseCorrection",
     "NumericalError",
     "Progress",
+    "Quality",
     "RenoiseError",
+    "RenoiseWarning",
     "Renoising",
     "SchedulerError",
     "StorageError",

@@ -2,120 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from renoise.errors import ConfigError
+from renoise.errors import Argument, ConfigError
+from renoise.ranges import number, store, whole
+from renoise.solvers import Renoising, Solver, solver_from, solver_record
 
-# No setting means anything beyond; it also keeps sums and products of settings finite.
-LARGEST = 1e12
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    """A whole number, of Python's or numpy's."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
-
-
-def _number(value: Any, name: str, least: float, most: float = LARGEST) -> float:
-    """A finite number, of Python's or numpy's."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ConfigError(f"{name} must be a number, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not least <= number <= most:
-        bounds = f"in [{least:g}, {most:g}]" if most < LARGEST else f"a finite number of at least {least:g}"
-        raise ConfigError(f"{name} must be {bounds}, not {value!r}")
-    return number
-
-
-def _set(settings: Any, **values: Any) -> None:
-    """Store checked values in a frozen dataclass that is being made."""
-    for name, value in values.items():
-        object.__setattr__(settings, name, value)
-
-
-@dataclass(frozen=True)
-class Renoising:
-    """How often the network is rerun within one inverted step, and which estimates are averaged.
-
-    Attributes:
-        iterations: K >= 0, the renoising iterations; the network runs K + 1 times. 0 is plain sampler reversing.
-        average: the half-open, 0-based range of predictions that are averaged with equal weights: (7, 10) with K = 9
-            averages the last three of ten.
-        weights: K + 1 numbers >= 0 in place of a range; they are normalised to sum to one.
-
-    With neither `average` nor `weights` the last prediction alone is used.
-
-    Raises:
-        ConfigError: if both are given, or they do not fit the iterations.
-
-    Example:
-        >>> Renoising(iterations=2, average=(1, 3)).resolved_weights()
-        (0.0, 0.5, 0.5)
-    """
-
-    iterations: int
-    average: tuple[int, int] | None = None
-    weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        _set(self, iterations=_whole(self.iterations, "iterations", 0))
-        if self.average is not None and self.weights is not None:
-            raise ConfigError("Renoising takes either average or weights, not both; leave one of them out")
-        if self.average is not None:
-            _set(self, average=self._checked_average(self.average))
-        if self.weights is not None:
-            _set(self, weights=self._checked_weights(self.weights))
-
-    def _checked_average(self, average: Any) -> tuple[int, int]:
-        if not isinstance(average, (tuple, list)) or len(average) != 2:
-            raise ConfigError(f"average must be a pair (first, end) of prediction indices, not {average!r}")
-        first, end = (_whole(x, "average", 0) for x in average)
-        if not first < end <= self.passes:
-            raise ConfigError(
-                f"average=({first}, {end}) does not fit {self.iterations} iterations, which make the predictions 0 to "
-                f"{self.iterations}; use a range within (0, {self.passes}) or at least {end - 1} iterations"
-            )
-        return first, end
-
-    def _checked_weights(self, weights: Any) -> tuple[float, ...]:
-        if not isinstance(weights, (tuple, list)) or len(weights) != self.passes:
-            raise ConfigError(
-                f"weights must be {self.passes} numbers, one for each of the {self.iterations} + 1 predictions, "
-                f"not {weights!r}"
-            )
-        numbers = tuple(_number(w, "weights", 0.0) for w in weights)
-        if sum(numbers) <= 0.0:
-            raise ConfigError("weights must not all be zero; give weight to at least one prediction")
-        return numbers
-
-    @property
-    def passes(self) -> int:
-        """How often the network runs in one step, K + 1."""
-        return self.iterations + 1
-
-    def resolved_weights(self) -> tuple[float, ...]:
-        """w_1 .. w_{K+1}, summing to one."""
-        if self.weights is not None:
-            return tuple(w / sum(self.weights) for w in self.weights)
-        first, end = self.average if self.average is not None else (self.passes - 1, self.passes)
-        return tuple(1.0 / (end - first) if first <= k < end else 0.0 for k in range(self.passes))
-
-    def with_iterations(self, iterations: int) -> Renoising:
-        """The same with another K: the weights where they fit it, the last prediction alone where they do not."""
-        if self.average is not None and self.average[1] <= iterations + 1:
-            return Renoising(iterations, average=self.average)
-        if self.weights is not None and len(self.weights) == iterations + 1:
-            return Renoising(iterations, weights=self.weights)
-        return Renoising(iterations)
+__all__ = ["FEW_STEPS", "VARIANTS", "EditLosses", "InversionConfig", "NoiseCorrection", "Renoising", "presets"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +34,7 @@ class EditLosses:
     Raises:
         ConfigError: for a setting out of its range.
 
-    Example:
+    Examples:
         >>> EditLosses.released().pair
         20.0
     """
@@ -148,17 +46,17 @@ class EditLosses:
     released_procedure: bool = False
 
     def __post_init__(self) -> None:
-        _set(
+        store(
             self,
-            pair=_number(self.pair, "pair", 0.0),
-            patch_kl=_number(self.patch_kl, "patch_kl", 0.0),
-            steps=_whole(self.steps, "steps", 1),
-            shifts=_whole(self.shifts, "shifts", 1),
+            pair=number(self.pair, "pair", 0.0),
+            patch_kl=number(self.patch_kl, "patch_kl", 0.0),
+            steps=whole(self.steps, "steps", 1),
+            shifts=whole(self.shifts, "shifts", 1),
         )
 
     @classmethod
     def released(cls) -> EditLosses:
-        """The settings and the procedure of the published code for SDXL Turbo."""
+        """Return the settings and the procedure of the published code for SDXL Turbo."""
         return cls(pair=20.0, patch_kl=0.065, released_procedure=True)
 
 
@@ -176,7 +74,7 @@ class NoiseCorrection:
     Raises:
         ConfigError: for a setting out of its range.
 
-    Example:
+    Examples:
         >>> NoiseCorrection.released().moves
         10
     """
@@ -187,21 +85,25 @@ class NoiseCorrection:
     move_length: float = 1.8
 
     def __post_init__(self) -> None:
-        _set(
+        store(
             self,
-            amount=_number(self.amount, "amount", 0.0, 1.0),
-            limit=None if self.limit is None else _number(self.limit, "limit", 0.0),
-            moves=None if self.moves is None else _whole(self.moves, "moves", 1),
-            move_length=_number(self.move_length, "move_length", 0.0),
+            amount=number(self.amount, "amount", 0.0, 1.0),
+            limit=None if self.limit is None else number(self.limit, "limit", 0.0),
+            moves=None if self.moves is None else whole(self.moves, "moves", 1),
+            move_length=number(self.move_length, "move_length", 0.0),
         )
         if self.limit == 0.0:
-            raise ConfigError("limit must be above 0, or None for no limit; amount=0 moves nothing")
+            raise ConfigError(
+                "limit must be above 0, or None for no limit", argument="limit", remedy="use amount=0 to move nothing"
+            )
         if self.moves is not None and (self.amount != 1.0 or self.limit is not None):
-            raise ConfigError("moves of a fixed length take neither amount nor limit; leave them out")
+            raise ConfigError(
+                "moves of a fixed length take neither amount nor limit", argument="moves", remedy="leave them out"
+            )
 
     @classmethod
     def released(cls) -> NoiseCorrection:
-        """The published code's ten moves of L2 length 1.8, whatever the latent's size."""
+        """Return the published code's ten moves of L2 length 1.8, whatever the latent's size."""
         return cls(moves=10)
 
 
@@ -210,25 +112,27 @@ class InversionConfig:
     """Everything that decides an inversion but the image, the prompt and the model.
 
     Attributes:
-        num_steps: length of the sampler's schedule.
-        strength: the share of the schedule that is inverted, in (0, 1]; below 1 the noisiest steps are left out and
+        num_steps: the length of the sampler's schedule.
+        strength: the share of the schedule that is inverted, in (0, 1]. Below 1 the noisiest steps are left out, and
             the edit stays nearer to the image.
-        guidance_scale: guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of which
-            1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
-        seed: of the sampler's noises; every image of a batch draws from a generator of its own with this seed.
-        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3.
+        guidance_scale: the guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of
+            which 1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
+        seed: seeds the sampler's noises; every image of a batch draws from a separate generator with this seed.
+        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 for DDIM and 0.3 for TCD.
         renoising: the iterations and weights of every step.
-        renoising_low_noise: what replaces `renoising` at timesteps below `low_noise_below`; None is the same.
-        low_noise_below: that timestep, as the scheduler counts them (with 1000 in all, as every supported family has).
+        renoising_low_noise: replaces `renoising` at timesteps below `low_noise_below`; None replaces nothing.
+        low_noise_below: this timestep, as the scheduler counts them (up to 1000 in every supported family).
         edit_losses: edit enhancement, or None for none.
-        noise_correction: correct the noises of stochastic steps, or None to keep them as drawn.
-        true_cfg_scale: classifier-free guidance during inversion of models that have another kind of guidance built in
+        noise_correction: corrects the noises of stochastic steps; None keeps them as drawn.
+        true_cfg_scale: classifier-free guidance during inversion of models that have another form of guidance built in
             (Flux); 1 is none.
+        solver: solves every step in place of the paper's iteration, which `renoising` and `renoising_low_noise`
+            describe; None is the paper's iteration. See `renoise.solvers.Solver`.
 
     Raises:
         ConfigError: for a setting out of its range.
 
-    Example:
+    Examples:
         >>> InversionConfig(num_steps=50, renoising=Renoising(1)).passes_at(500)
         2
     """
@@ -244,91 +148,205 @@ class InversionConfig:
     edit_losses: EditLosses | None = None
     noise_correction: NoiseCorrection | None = None
     true_cfg_scale: float = 1.0
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
-        _set(
+        store(
             self,
-            num_steps=_whole(self.num_steps, "num_steps", 1),
-            strength=_number(self.strength, "strength", 0.0, 1.0),
-            guidance_scale=_number(self.guidance_scale, "guidance_scale", 0.0),
-            seed=_whole(self.seed, "seed", 0),
-            eta=None if self.eta is None else _number(self.eta, "eta", 0.0, 1.0),
-            low_noise_below=_number(self.low_noise_below, "low_noise_below", 0.0),
-            true_cfg_scale=_number(self.true_cfg_scale, "true_cfg_scale", 0.0),
+            num_steps=whole(self.num_steps, "num_steps", 1),
+            strength=number(self.strength, "strength", 0.0, 1.0),
+            guidance_scale=number(self.guidance_scale, "guidance_scale", 0.0),
+            seed=whole(self.seed, "seed", 0),
+            eta=None if self.eta is None else number(self.eta, "eta", 0.0, 1.0),
+            low_noise_below=number(self.low_noise_below, "low_noise_below", 0.0),
+            true_cfg_scale=number(self.true_cfg_scale, "true_cfg_scale", 0.0),
         )
         if self.seed >= 2**63:
-            raise ConfigError(f"seed must be below 2**63, not {self.seed}")
+            raise ConfigError(Argument("seed"), f" must be below 2**63, not {self.seed}")
         if self.strength == 0.0:
-            raise ConfigError("strength must be above 0 and at most 1, not 0")
-        if not isinstance(self.renoising, Renoising):
-            raise ConfigError(f"renoising must be a Renoising, not {self.renoising!r}")
-        if self.renoising_low_noise is not None and not isinstance(self.renoising_low_noise, Renoising):
-            raise ConfigError(f"renoising_low_noise must be a Renoising or None, not {self.renoising_low_noise!r}")
-        if self.edit_losses is not None and not isinstance(self.edit_losses, EditLosses):
-            raise ConfigError(f"edit_losses must be an EditLosses or None, not {self.edit_losses!r}")
-        if self.noise_correction is not None and not isinstance(self.noise_correction, NoiseCorrection):
-            raise ConfigError(f"noise_correction must be a NoiseCorrection or None, not {self.noise_correction!r}")
+            raise ConfigError(Argument("strength"), " must be above 0 and at most 1, not 0")
+        if self.renoising is None:
+            raise ConfigError(Argument("renoising"), " must be a Renoising, not None")
+        for name, part in _PARTS.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, part):
+                raise ConfigError(Argument(name), f" must be of class {part.__name__}, or None for none, not {value!r}")
+        if self.solver is not None and not isinstance(self.solver, Solver):
+            raise ConfigError(
+                Argument("solver"),
+                f" must have a method solve and a number max_passes, which {type(self.solver).__name__} has not",
+                remedy="see renoise.solvers.Solver",
+            )
+
+    def solver_at(self, timestep: float) -> Solver:
+        """Return what solves the step at a timestep."""
+        return self.renoising_at(timestep) if self.solver is None else self.solver
 
     def renoising_at(self, timestep: float) -> Renoising:
-        """The renoising that serves a timestep."""
-        low = self.renoising_low_noise is not None and timestep < self.low_noise_below
-        return self.renoising_low_noise if low and self.renoising_low_noise is not None else self.renoising
+        """Return the renoising that serves a timestep."""
+        if self.renoising_low_noise is not None and timestep < self.low_noise_below:
+            return self.renoising_low_noise
+        return self.renoising
 
     def passes_at(self, timestep: float, *, stochastic: bool = False) -> int:
-        """How often the network runs in the step at `timestep`, guidance not counted."""
+        """Return the most predictions of the network in the step at `timestep`; guidance doubles their passes.
+
+        It is an upper bound, for progress bars and for lists of what settings cost. What an inversion took is counted:
+        see `renoise.Inversion.network_passes`.
+        """
         reference = self.edit_losses is not None and self.edit_losses.patch_kl > 0.0
         correction = self.noise_correction is not None and self.noise_correction.amount > 0.0 and stochastic
-        return self.renoising_at(timestep).passes + int(reference) + int(correction)
+        return self.solver_at(timestep).max_passes + int(reference) + int(correction)
 
     def with_iterations(self, iterations: int) -> InversionConfig:
-        """The same with another number of renoising iterations at every timestep (see `Renoising.with_iterations`)."""
+        """Return the same with another number of renoising iterations at every timestep, by the paper's iteration.
+
+        See `Renoising.with_iterations` for what happens to the weights.
+        """
         low = self.renoising_low_noise
         return replace(
             self,
             renoising=self.renoising.with_iterations(iterations),
             renoising_low_noise=None if low is None else low.with_iterations(iterations),
+            solver=None,
         )
 
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> InversionConfig:
-        """The settings that `dataclasses.asdict` made a record of.
-
-        Raises:
-            ConfigError: if one of them is out of its range.
-            LookupError, TypeError: if it is no such record.
-        """
-        values = dict(record)
-        for name, part in _PARTS.items():
-            if values[name] is not None:
-                values[name] = part(**values[name])
-        return cls(**values)
-
     def reversing(self) -> InversionConfig:
-        """The same schedule with plain sampler reversing: no renoising, no edit losses, no noise correction.
+        """Return the same schedule with plain sampler reversing: no renoising, edit losses and noise correction.
 
-        Example:
+        Examples:
             >>> InversionConfig(renoising=Renoising(9)).reversing().passes_at(999)
             1
         """
-        return replace(self, renoising=Renoising(0), renoising_low_noise=None, edit_losses=None, noise_correction=None)
+        return replace(
+            self,
+            renoising=Renoising(0),
+            renoising_low_noise=None,
+            edit_losses=None,
+            noise_correction=None,
+            solver=None,
+        )
+
+    def overridden(
+        self,
+        *,
+        num_steps: int | None = None,
+        iterations: int | None = None,
+        strength: float | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        edit_losses: bool | None = None,
+        noise_correction: float | None = None,
+        losses: EditLosses | None = None,
+    ) -> InversionConfig:
+        """Return the same with settings as people give them: None leaves a setting as it is.
+
+        Args:
+            num_steps: see the attribute.
+            iterations: the renoising iterations at every timestep. 0 is plain sampler reversing, without edit losses
+                and noise correction unless they are asked for here.
+            strength: see the attribute.
+            guidance_scale: see the attribute.
+            seed: see the attribute.
+            edit_losses: whether to keep the predictions looking like noise.
+            noise_correction: how far noises move, in [0, 1]; 0 switches the correction off.
+            losses: the edit losses to take where these settings have none; None takes the defaults of `EditLosses`.
+
+        Raises:
+            ConfigError: for a setting out of its range.
+
+        Examples:
+            >>> InversionConfig(num_steps=50).overridden(iterations=0, noise_correction=0.5).noise_correction.amount
+            0.5
+        """
+        config = self
+        if iterations is not None:
+            config = config.with_iterations(iterations) if iterations else config.reversing()
+        if edit_losses is not None:
+            chosen = self.edit_losses or losses or EditLosses()
+            config = replace(config, edit_losses=chosen if edit_losses else None)
+        if noise_correction is not None:
+            amount = number(noise_correction, "noise_correction", 0.0, 1.0)
+            config = replace(config, noise_correction=NoiseCorrection(amount) if amount else None)
+        return replace(
+            config,
+            num_steps=config.num_steps if num_steps is None else num_steps,
+            strength=config.strength if strength is None else strength,
+            guidance_scale=config.guidance_scale if guidance_scale is None else guidance_scale,
+            seed=config.seed if seed is None else seed,
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the settings as JSON-able data, from which `from_record` makes equal ones.
+
+        Raises:
+            ConfigError: if the solver has no name in records (see `renoise.solvers.SOLVERS`).
+        """
+        record = asdict(replace(self, solver=None))
+        del record["solver"]
+        # A solver is named only where there is one: records of the paper's iteration are those of earlier versions.
+        return record if self.solver is None else {**record, "solver": solver_record(self.solver)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> InversionConfig:
+        """Return the settings that `to_record` made a record of.
+
+        Raises:
+            ConfigError: if a setting is out of its range, or its solver is unknown.
+            LookupError, TypeError: if it is no such record.
+        """
+        missing = {field.name for field in fields(cls)} - {"solver"} - set(record)
+        if missing:
+            raise LookupError(f"no {', '.join(sorted(missing))}")
+        return cls._from_settings(record)
+
+    @classmethod
+    def _from_settings(cls, record: Mapping[str, Any]) -> InversionConfig:
+        """Return the settings of a record; what it leaves out has its default."""
+        values = dict(record)
+        for name, part in _PARTS.items():
+            if values.get(name) is not None:
+                values[name] = part(**values[name])
+        if values.get("solver") is not None:
+            values["solver"] = solver_from(values["solver"])
+        return cls(**values)
 
     @classmethod
     def for_pipeline(cls, pipe: Any, variant: str = "paper") -> InversionConfig:
-        """The preset for a diffusers pipeline, chosen from its class, its scheduler and its adapters.
+        """Return the preset for a diffusers pipeline, chosen from its class, its scheduler and its adapters.
 
         Args:
             pipe: a diffusers pipeline.
-            variant: one of `renoise.defaults.VARIANTS`: "paper", its settings (how far the noise correction moves,
-                which it does not tell, is this project's, as are all of flow models); "released", those of its
-                published code (for models of many steps without the edit losses that it applies below timestep 250);
-                or "reverse", plain sampler reversing with the same number of steps.
+            variant: "paper" for the paper's settings (it does not tell how far the noise correction moves, so that this
+                is the project's choice, as are all settings of flow models); "released" for those of its published code
+                (for models of many steps without the edit losses that it applies below timestep 250); or "reverse" for
+                plain sampler reversing with the same number of steps.
 
         Raises:
             ConfigError: if the variant is unknown.
-        """
-        from renoise.defaults import preset_for  # which is made of these settings
 
-        return preset_for(pipe, variant)
+        Examples:
+            >>> config = InversionConfig.for_pipeline(pipe, "reverse")  # doctest: +SKIP
+        """
+        # With torch, which a pipeline has loaded by now; the settings themselves do without it.
+        from renoise.backbones import family_of
+        from renoise.backbones.pipeline import PipelineBackbone
+
+        if variant not in VARIANTS:
+            raise ConfigError(f"preset {variant!r} is unknown", remedy=f"use one of {', '.join(VARIANTS)}")
+        family = family_of(pipe) or PipelineBackbone
+        own = presets[family.preset_for(pipe)]
+        if variant == "released":
+            own = presets["released" if own.few_steps else "released-many-step"]
+        elif variant == "reverse":
+            own = own.reversing()
+        guidance = family.inversion_guidance(pipe)
+        return own if guidance is None else replace(own, guidance_scale=guidance)
+
+    @property
+    def few_steps(self) -> bool:
+        """Whether the schedule is one of a distilled model, whose guidance is built in."""
+        return self.num_steps <= FEW_STEPS
 
 
 _PARTS: Mapping[str, Any] = MappingProxyType(
@@ -337,5 +355,18 @@ _PARTS: Mapping[str, Any] = MappingProxyType(
         "renoising_low_noise": Renoising,
         "edit_losses": EditLosses,
         "noise_correction": NoiseCorrection,
+    }
+)
+
+# Whose settings a preset has (see `InversionConfig.for_pipeline`).
+VARIANTS = ("paper", "released", "reverse")
+# Schedules that are no longer than this belong to distilled models.
+FEW_STEPS = 8
+
+# The settings that suit models, by name: presets.toml says where each comes from.
+presets: Mapping[str, InversionConfig] = MappingProxyType(
+    {
+        name: InversionConfig._from_settings(record)
+        for name, record in tomllib.loads((files("renoise") / "presets.toml").read_text(encoding="utf-8")).items()
     }
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,36 +15,24 @@ from renoise import images
 from renoise.backbones import Request
 from renoise.checks import FINITE, require_finite, require_noise
 from renoise.config import InversionConfig
-from renoise.errors import ConfigError, ModelError
+from renoise.defaults import edit_guidance_for
+from renoise.drawing import Drawing
+from renoise.edit_rules import EditRule, PlainSampling
+from renoise.enhancement import Enhancement
+from renoise.errors import Argument, ConfigError, ModelError
 from renoise.fingerprint import fingerprint, same_model
-from renoise.inversion import Enhancement, Inversion, draw_noise, generators_for, invert_steps, padded
+from renoise.inversion import Inversion, padded
 from renoise.loading.pipelines import load_pipeline, resolve_device
-from renoise.model import Model, place
+from renoise.model import Model, Prepared, place
+from renoise.noise import draw_noise, generators_for
+from renoise.progress import Callback, Reporter
 from renoise.prompts import Prompt, arrange_targets, one_each
-from renoise.schedulers import describe, exchanged, restore
+from renoise.quality import Quality, quality_of
+from renoise.schedulers import describe, exchanged
 from renoise.steps import Step
-from renoise.walks import denoise_steps, joined, noise_for_steps
-
-log = logging.getLogger("renoise")
+from renoise.walks import InvertedStep, invert_steps
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a `progress` callable is told after each sampler step.
-
-    Attributes:
-        stage: "invert" or "edit".
-        done: network passes so far, for each image.
-        total: network passes in all, for each image.
-        timestep: of the step that was just finished.
-    """
-
-    stage: str
-    done: int
-    total: int
-    timestep: float
 
 
 class Editor:
@@ -148,31 +135,50 @@ class Editor:
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
         return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, size or self.size))
 
-    def fit(self, image: Any, fit: str = "crop") -> Any:
-        """The image as the model sees it (see `invert` for the ways to fit it); a list for a list.
-
-        Raises:
-            ImageError: if an image cannot be read.
-            ConfigError: if the way to fit it is unknown.
-        """
-        pictures, batched = images.load_all(image)
-        fitted = [self.model.fitted(p, fit)[0] for p in pictures]
-        return fitted if batched else fitted[0]
-
     @torch.no_grad()
-    def encode(self, image: Any, fit: str = "crop") -> Tensor:
-        """Latents z_0 of one image or many, float32 (B, C, h, w).
+    def prepare(self, image: Any, fit: str = "crop") -> Prepared:
+        """Read, fit and encode images once for all that is done with them: inverting, measuring, showing.
 
         Args:
             image: as `invert` takes it.
-            fit: likewise.
+            fit: as `invert` takes it.
 
         Raises:
             ImageError: if an image cannot be read.
             ConfigError: if the way to fit it is unknown, or kept images have several sizes.
             NumericalError: if the autoencoder overflows.
         """
-        return self.model.encode(images.load_all(image)[0], fit)[0]
+        return self.model.prepare(image, None, fit)
+
+    @torch.no_grad()
+    def prepare_like(self, inversion: Inversion, image: Any) -> Prepared:
+        """Read, fit and encode the images of an inversion as they were fitted then, to compare with its drawings.
+
+        Args:
+            inversion: from `invert` or `Inversion.load`.
+            image: the images that were inverted, as `invert` takes them.
+
+        Raises:
+            ImageError: if an image cannot be read.
+            ConfigError: if there are not as many images as the inversion has.
+            NumericalError: if the autoencoder overflows.
+        """
+        return self.model.prepare_like(image, inversion.fits, inversion.size)
+
+    def fit(self, image: Any, fit: str = "crop") -> Any:
+        """Return the image as the model sees it (see `invert` for the ways to fit it); a list for a list.
+
+        Raises:
+            ImageError: if an image cannot be read.
+            ConfigError: if the way to fit it is unknown.
+        """
+        loaded, batched = images.load_all(image)
+        fitted = [self.model.fitted(one, fit)[0] for one in loaded]
+        return fitted if batched else fitted[0]
+
+    def encode(self, image: Any, fit: str = "crop") -> Tensor:
+        """Return the latents z_0 of one image or many, float32 (B, C, h, w); see `prepare`."""
+        return self.prepare(image, fit).latents
 
     @torch.no_grad()
     def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
@@ -230,99 +236,86 @@ class Editor:
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
         keep_trajectory: bool = False,
         keep_residual_history: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callback | None = None,
     ) -> Inversion:
         """Find the noise from which the model draws this image.
 
         Args:
-            image: a path, PIL image, array or tensor, or a list of them (a batch).
+            image: a path, PIL image, array or tensor, a list of them (a batch), or what `prepare` made of them.
             prompt: what the image shows: one for all, or a list with one for each image.
             config: None takes the preset for the pipeline, `InversionConfig.for_pipeline`.
-            negative_prompt: used with guidance; None is the pipeline's own default.
+            negative_prompt: used with guidance; None is the pipeline's default.
             fit: how an image of another size or shape is brought to the model's: "crop" (the largest centred part of
                 the model's shape), "pad" (the whole of it, the rest filled), "stretch" (the whole of it, distorted) or
                 "keep" (in its own size, filled up to the latent grid; all images of a batch in one size). Edits of
-                padded and kept images come in the original's size.
+                padded and kept images come in the original's size. Prepared images are fitted already.
             generator: draws the sampler's noises instead of generators with `config.seed`: one, or a list with one for
                 each image.
             latents: encoded images z_0 (B, C, h, w) in place of `image`.
             noise: the sampler's noises (num_steps, B, C, h, w) in sampling order, in place of drawn ones. Deterministic
                 samplers have no use for them.
-            ip_adapter_image: for a pipeline with an IP-Adapter, the image that it is shown: as the pipeline's own
-                call takes it, for all images alike. The inversion keeps its embedding.
+            ip_adapter_image: for a pipeline with an IP-Adapter, the image that it is shown, as the pipeline's own call
+                takes it, for all images alike. The inversion keeps its embedding.
             ip_adapter_image_embeds: its embeddings instead, a tensor for each adapter with 2 or 2 B rows, those of no
                 image first, as diffusers makes them with `do_classifier_free_guidance=True`.
             keep_trajectory: keep z_0 .. z_T.
             keep_residual_history: keep the residual of every pass.
-            progress: called after each sampler step.
+            progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
 
         Raises:
             ConfigError: for arguments that do not fit each other.
             ImageError: if an image cannot be read.
             SchedulerError: if the pipeline's sampler cannot be inverted.
             NumericalError: if the iteration diverges to NaN or infinity.
+
+        Examples:
+            >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
         config = InversionConfig.for_pipeline(self.pipe) if config is None else config
         if not isinstance(config, InversionConfig):
-            raise ConfigError(f"config must be an InversionConfig, not {type(config).__name__}")
+            raise ConfigError(Argument("config"), f" must be an InversionConfig, not {type(config).__name__}")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
-        z_0, fits, batched = self.model.start(image, latents, fit)
+        prepared = self.model.prepare(image, latents, fit)
+        z_0, count = prepared.latents, len(prepared.latents)
         steps = self.model.steps(self.pipe.scheduler, config, self.model.pixels(z_0))
-        count = z_0.shape[0]
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
         generators = generators_for(generator, config.seed, count)
-        stochastic = any(step.stochastic for step in steps)
-        noises: Tensor | None = None
-        if noise is not None:
-            require_noise(noise, (len(steps), *z_0.shape))
-            noises = noise.detach().to(z_0.device, torch.float32)
-            require_finite(noises, "the given noise", remedy=FINITE)
-        elif stochastic:
-            noises = draw_noise(len(steps), z_0.shape, generators, z_0.device)
-
+        noises = _given_or_drawn(noise, steps, z_0, generators)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         request = Request(
             prompts, negatives, config.guidance_scale, self.model.pixels(z_0), config.true_cfg_scale, image_embeds
         )
-        corrected: list[Tensor] = []
-        done, trajectory = 0, [z_0]
-        residuals: list[Tensor] = []
-        with self.model.released():
+        walked: list[InvertedStep] = []
+        with self.model.freeing():
             condition = self.model.condition(request)
-            total = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
-            predict, enhancement = self.model.predict_with(condition, steps), None
+            bound = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
+            network = self.model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
+            enhancement = None
             if config.edit_losses is not None:
-                enhancement = Enhancement(config.edit_losses, z_0, predict, generators)
-            for walked in invert_steps(steps, predict, z_0, noises, config, enhancement):
-                done += walked.passes * condition.passes
-                if walked.noise is not None:
-                    corrected.insert(0, walked.noise)
-                residuals.insert(0, walked.residuals)
-                if keep_trajectory:
-                    trajectory.append(walked.latents)
-                self.model.require_finite(walked.latents, f"the latent inverted {place(walked.step, steps)}")
-                if progress is not None:
-                    progress(Progress("invert", done, total, walked.step.timestep))
+                enhancement = Enhancement(config.edit_losses, z_0, network, generators)
+            for at in invert_steps(steps, network, z_0, noises, config, enhancement):
+                self.model.require_finite(at.latents, f"the latent inverted {place(at.step, steps)}")
+                walked.append(at if keep_trajectory or len(walked) + 1 == len(steps) else replace(at, latents=z_0[:0]))
+        downwards = walked[::-1]
+        stochastic = any(step.stochastic for step in steps)
         return Inversion(
-            latents=walked.latents,
-            noise=torch.stack(corrected) if stochastic else None,
-            residuals=torch.stack([r[-1] for r in residuals]),
-            residual_history=padded(residuals) if keep_residual_history else None,
-            trajectory=torch.stack(trajectory) if keep_trajectory else None,
-            network_passes=done,
+            latents=walked[-1].latents,
+            noise=torch.stack([at.noise for at in downwards if at.noise is not None]) if stochastic else None,
+            residuals=torch.stack([at.solution.residuals[-1] for at in downwards]),
+            residual_history=padded([at.solution.residuals for at in downwards]) if keep_residual_history else None,
+            trajectory=torch.stack([z_0, *(at.latents for at in walked)]) if keep_trajectory else None,
+            network_passes=network.passes,
             config=config,
             prompt=prompt if isinstance(prompt, str) else list(prompt),
-            negative_prompt=negative_prompt
-            if negative_prompt is None or isinstance(negative_prompt, str)
-            else negatives,
+            negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
             seed=config.seed if generator is None and noise is None else None,
             size=self.model.pixels(z_0),
-            fits=fits,
-            batched=batched,
+            fits=prepared.fits,
+            batched=prepared.batched,
             scheduler=describe(self.pipe.scheduler),
             fingerprint=fingerprint(self.pipe),
-            model=self.name,
+            model_name=self.name,
             image_embeds=image_embeds,
         )
 
@@ -331,14 +324,24 @@ class Editor:
         inversion: Inversion,
         output_type: str = "pil",
         *,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callback | None = None,
         force: bool = False,
     ) -> Any:
-        """Draw the image again from (z_T, noises) alone: `edit` with the source prompt and everything as inverted."""
+        """Draw the image again from (z_T, noises) alone.
+
+        It is `edit` by plain sampling with the source prompt and everything as inverted; see there for the arguments,
+        the result and the errors.
+        """
         _require_inversion(inversion)
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
-        target: Any = prompts if inversion.batched else prompts[0]
-        return self.edit(inversion, target, output_type=output_type, progress=progress, force=force)
+        return self.edit(
+            inversion,
+            prompts if inversion.batched else prompts[0],
+            guidance_scale=inversion.config.guidance_scale,
+            output_type=output_type,
+            progress=progress,
+            force=force,
+        )
 
     @torch.no_grad()
     def edit(
@@ -350,30 +353,33 @@ class Editor:
         negative_prompt: Prompt | None = None,
         num_steps: int | None = None,
         true_cfg_scale: float | None = None,
+        rule: EditRule | None = None,
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
         output_type: str = "pil",
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callback | None = None,
         force: bool = False,
     ) -> Any:
         """Draw the inverted image with another prompt.
 
         Args:
             inversion: from `invert` or `Inversion.load`.
-            prompt: for one image a string, or a list of targets; for a batch a string for all, a list with one for
-                each image, or a list of lists of targets for each.
-            guidance_scale: of the edit; None is the inversion's. Above 1 the edit is stronger and keeps less.
+            prompt: for one image a string, or a list of targets; for a batch a string for all, a list with one for each
+                image, or a list of lists of targets for each.
+            guidance_scale: the guidance scale of the edit; None takes `edit_guidance`, what suits the model. The higher
+                it is, the stronger is the edit, and the less it keeps.
             negative_prompt: one for all or one for each image; None is the inversion's.
-            num_steps: of the schedule; None is the inversion's. Another number starts at the noise level where the
-                inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps that both
-                have, the others are drawn from the inversion's seed, and a warning is logged.
-            true_cfg_scale: classifier-free guidance of models that have another kind of guidance built in (Flux); None
+            num_steps: the length of the schedule; None is the inversion's. Another number starts at the noise level
+                where the inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps
+                that both have, the others are drawn from the inversion's seed, and a `DrawnNoiseWarning` is issued.
+            true_cfg_scale: classifier-free guidance of models that have another form of guidance built in (Flux); None
                 is the inversion's.
+            rule: makes the next latent at each step (see `renoise.edit_rules`); None is plain sampling.
             ip_adapter_image: as for `invert`; None is what the inversion was shown.
-            ip_adapter_image_embeds: likewise.
-            output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w); the last three are flat
-                over images and targets, and the model's image, without the way back from padded and kept ones.
-            progress: called after each sampler step.
+            ip_adapter_image_embeds: as for `invert`; None is what the inversion was shown.
+            output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w). The last three are flat
+                over images and targets, and hold the model's images, without the way back from padded and kept ones.
+            progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
             force: edit with a model other than the one that inverted.
 
         Returns:
@@ -383,79 +389,119 @@ class Editor:
             ConfigError: for arguments that do not fit the inversion.
             ModelError: if another model made the inversion, unless forced.
             NumericalError: if sampling ends in NaN or infinity.
+
+        Examples:
+            >>> dog, fox = editor.edit(inversion, ["a dog", "a fox"], guidance_scale=2.0)  # doctest: +SKIP
         """
         _require_output_type(output_type)
         _require_inversion(inversion)
+        _require_rule(rule)
         self._require_same_model(inversion, force)
         targets, shape = arrange_targets(prompt, inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
-        scale = inversion.config.guidance_scale if guidance_scale is None else guidance_scale
+        scale = self.edit_guidance(inversion.config) if guidance_scale is None else guidance_scale
         config = _edit_config(inversion, scale, num_steps, true_cfg_scale)
-        steps, noises = self._forward(inversion, config)
         negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
-
-        device = self.model.backbone.device
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
-        if image_embeds is None:
-            image_embeds = inversion.image_embeds
-        index = torch.tensor(owners)
-        latents = inversion.latents.cpu()[index].to(device, torch.float32)
-        noise = None if noises is None else noises[:, index].to(device, torch.float32)
-        request = Request(
-            [p for own in targets for p in own],
-            None if negatives is None else [negatives[i] for i in owners],
-            config.guidance_scale,
-            inversion.size,
-            config.true_cfg_scale,
-            _for_targets(image_embeds, index, inversion.batch_size),
+        drawing = Drawing(self.model, inversion, config, owners)
+        request = drawing.request(
+            [p for own in targets for p in own], negatives, image_embeds or inversion.image_embeds
         )
-        with self.model.released():
-            condition = self.model.condition(request)
-            for walked in denoise_steps(steps, self.model.predict_with(condition, steps), latents, noise):
-                latents = walked.latents
-                self.model.require_finite(latents, f"the latent edited {place(walked.step, steps)}")
-                if progress is not None:
-                    done, total = (walked.index + 1) * condition.passes, len(steps) * condition.passes
-                    progress(Progress("edit", done, total, walked.step.timestep))
-        pictures = self.decode(latents, output_type)
+        latents = drawing.run(request, PlainSampling() if rule is None else rule, progress)
+        drawn = self.decode(latents, output_type)
         if output_type != "pil":
-            return pictures
-        return shape([images.unfit(p, inversion.fits[i]) for p, i in zip(pictures, owners, strict=True)])
+            return drawn
+        return shape([images.unfit(one, inversion.fits[i]) for one, i in zip(drawn, owners, strict=True)])
 
-    def _forward(self, inversion: Inversion, config: InversionConfig) -> tuple[tuple[Step, ...], Tensor | None]:
-        """The sampler's steps, and the noises (len(steps), B, C, h, w) on the CPU that they take."""
-        scheduler = restore(inversion.scheduler)
-        inverted = self.model.steps(scheduler, inversion.config, inversion.size)
-        steps = inverted
-        if config.num_steps != inversion.config.num_steps:
-            steps = joined(self.model.steps(scheduler, config, inversion.size), inverted[0])
-        if not any(step.stochastic for step in steps):
-            return steps, None
-        noise, missing = noise_for_steps(steps, inverted, inversion)
-        if missing:
-            log.warning(
-                "%s adds noise in its steps, and the inversion does not hold that of %d of the %d steps asked for: it "
-                "is drawn from the inversion's seed, and the source prompt no longer reconstructs the image",
-                inversion.scheduler["class"],
-                missing,
-                len(steps),
-            )
-        return steps, noise
+    def edit_guidance(self, config: InversionConfig | None = None) -> float:
+        """Return the guidance scale that an edit gets without being told one.
+
+        Args:
+            config: the settings of the inversion, whose guidance goes before what suits the model; None is an inversion
+                without guidance.
+        """
+        return edit_guidance_for(self.pipe, config)
+
+    def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
+        """Return a preset for this model, with settings in place of its own.
+
+        Args:
+            preset: whose settings to begin with (see `InversionConfig.for_pipeline`).
+            overrides: as `InversionConfig.overridden` takes them. Edit losses that the preset lacks are the paper's for
+                this model.
+
+        Raises:
+            ConfigError: if the preset is unknown, or a setting is out of its range.
+
+        Examples:
+            >>> config = editor.config("reverse", num_steps=20, noise_correction=1.0)  # doctest: +SKIP
+        """
+        losses = InversionConfig.for_pipeline(self.pipe).edit_losses
+        return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
+
+    @torch.no_grad()
+    def quality(self, prepared: Prepared, reconstruction: Tensor) -> tuple[Quality, ...]:
+        """Compare reconstructions with their images and with the autoencoder's round trip, as the model sees them.
+
+        Args:
+            prepared: the images, from `prepare` or `prepare_like`.
+            reconstruction: what `reconstruct` drew of them with `output_type="pt"`, (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ConfigError: if there are no images to compare with.
+            NumericalError: if the autoencoder overflows.
+
+        Examples:
+            >>> prepared = editor.prepare("cat.png")  # doctest: +SKIP
+            >>> inversion = editor.invert(prepared, "a cat")  # doctest: +SKIP
+            >>> editor.quality(prepared, editor.reconstruct(inversion, "pt"))[0].image  # doctest: +SKIP
+            28.1
+        """
+        if not prepared.images:
+            raise ConfigError("there are no images to compare with, only latents", argument="prepared")
+        return quality_of(reconstruction, images.to_tensor(prepared.images), self.model.decode(prepared.latents))
 
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
-        if inversion.latents.shape[1] != self.model.backbone.latent_channels:
+        channels, own = inversion.latents.shape[1], self.model.backbone.latent_channels
+        if channels != own:
             raise ModelError(
-                f"the inversion's latents have {inversion.latents.shape[1]} channels, this model's "
-                f"{self.model.backbone.latent_channels}: load the model that made the inversion"
+                f"the inversion's latents have {channels} channels, this model's {own}",
+                argument="model",
+                remedy="load the model that made the inversion",
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
-            made_with = "another model" if inversion.model is None else repr(inversion.model)
+            made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
             here = "the one loaded" if self.name is None else repr(self.name)
             raise ModelError(
                 f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
-                "adapters; load that model, or pass force=True to edit with this one all the same"
+                "adapters",
+                argument="force",
+                remedy=("load that model, or give ", Argument("force", True), " to edit with this one all the same"),
             )
+
+
+def _given_or_drawn(
+    noise: Tensor | None, steps: Sequence[Step], z_0: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor | None:
+    """Return the noises of an inversion, (len(steps), B, C, h, w); None for a deterministic sampler given none."""
+    if noise is not None:
+        require_noise(noise, (len(steps), *z_0.shape))
+        noises = noise.detach().to(z_0.device, torch.float32)
+        require_finite(noises, "the given noise", remedy=FINITE)
+        return noises
+    if any(step.stochastic for step in steps):
+        return draw_noise(len(steps), z_0.shape, generators, z_0.device)
+    return None
+
+
+def _require_rule(rule: Any) -> None:
+    if rule is not None and not isinstance(rule, EditRule):
+        raise ConfigError(
+            Argument("rule"),
+            f" must have a method advance and a number max_passes, which {type(rule).__name__} has not",
+            remedy="see renoise.edit_rules.EditRule",
+        )
 
 
 def _require_inversion(inversion: Any) -> None:
@@ -466,16 +512,6 @@ def _require_inversion(inversion: Any) -> None:
 def _require_output_type(output_type: str) -> None:
     if output_type not in OUTPUT_TYPES:
         raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
-
-
-def _for_targets(image_embeds: Sequence[Tensor] | None, owners: Tensor, count: int) -> Sequence[Tensor] | None:
-    """Embeddings with a row for each target, from those with a row for each of `count` images or one for all."""
-    if image_embeds is None:
-        return None
-    return [
-        torch.cat([half[owners] for half in t.chunk(2)]) if count > 1 and t.shape[0] == 2 * count else t
-        for t in image_embeds
-    ]
 
 
 def _edit_config(

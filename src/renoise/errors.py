@@ -64,7 +64,7 @@ class Told:
         self.remedy: tuple[Part, ...] = remedy if isinstance(remedy, tuple) else (remedy,)
         named = (part.name for part in problem if isinstance(part, Argument))
         self.argument = next(named, None) if argument is None else argument
-        super().__init__(self.told())
+        super().__init__(self.told())  # type: ignore[call-arg] # an exception follows in every child
 
     def told(self, name: Naming = str) -> str:
         """Return the whole message for a reader who knows the arguments by the names that `name` gives."""

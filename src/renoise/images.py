@@ -190,12 +190,6 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of images (B, 3, H, W) in [0, 1], shape (B,); infinite for equal images."""
-    error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
-    return -10.0 * torch.log10(error)
-
-
 def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> None:
     """Raise an `ImageError` if an image cannot be written to `path`, before any work is done for it."""
     if path.suffix.lower() not in suffixes:

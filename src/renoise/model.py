@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,11 +16,28 @@ from renoise.backbones import backbone_for
 from renoise.backbones.base import Condition, Request
 from renoise.checks import FINITE, dtype_name, require_finite, require_latents
 from renoise.config import InversionConfig
-from renoise.errors import ConfigError
+from renoise.errors import Argument, ConfigError
 from renoise.images import Fit
-from renoise.inversion import PredictAt
+from renoise.network import Network, Watch
 from renoise.schedulers import require_kind, steps_for
 from renoise.steps import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Images as a model sees them, read, fitted and encoded once for all that is done with them.
+
+    Attributes:
+        images: the fitted images; empty where latents came in their place.
+        fits: how each image was brought to its size.
+        latents: z_0, float32 (B, C, h, w), on the network's device.
+        batched: whether a list of images came in, so that a list goes out.
+    """
+
+    images: tuple[Image.Image, ...]
+    fits: tuple[Fit, ...]
+    latents: Tensor
+    batched: bool
 
 
 class Model:
@@ -40,53 +58,72 @@ class Model:
         self.pipe = pipe
         self.backbone = backbone_for(pipe)
 
-    def start(self, image: Any, latents: Tensor | None, fit: str = "crop") -> tuple[Tensor, tuple[Fit, ...], bool]:
-        """z_0 on the network's device, how the images were fitted, and whether they are a batch.
+    def prepare(self, image: Any, latents: Tensor | None, fit: str = "crop") -> Prepared:
+        """Read, fit and encode images, or take latents in their place.
 
         Args:
-            image: an image or several, or None.
-            latents: what takes their place, (B, C, h, w), or None.
+            image: an image or several, what `prepare` made of them, or None.
+            latents: latents in place of images, (B, C, h, w), or None.
             fit: how images are fitted (see `images.fit_to`).
 
         Raises:
-            ConfigError: unless there is exactly one of the two, and it can be used.
+            ConfigError: unless there is exactly one of image and latents, and it can be used.
             ImageError: if an image cannot be read.
             NumericalError: for NaN or infinity.
         """
         if (image is None) == (latents is None):
-            raise ConfigError("invert takes either an image or latents: give exactly one of them")
+            raise ConfigError("invert takes either an image or latents", argument="image", remedy="give one of them")
         images.require_fit(fit)
+        if isinstance(image, Prepared):
+            self.require_latents(image.latents)
+            return image
         if latents is None:
-            pictures, batched = images.load_all(image)
-            return *self.encode(pictures, fit), batched
+            loaded, batched = images.load_all(image)
+            fitted, fits = zip(*(self.fitted(one, fit) for one in loaded), strict=True)
+            return Prepared(fitted, fits, self._encoded(fitted), batched)
         self.require_latents(latents)
         z_0 = latents.detach().to(self.backbone.device, torch.float32)
         require_finite(z_0, "the given latents", remedy=FINITE)
-        return z_0, (Fit("latents", self.pixels(z_0)),) * len(z_0), len(z_0) > 1
+        return Prepared((), (Fit("latents", self.pixels(z_0)),) * len(z_0), z_0, len(z_0) > 1)
 
-    def fitted(self, picture: Image.Image, fit: str) -> tuple[Image.Image, Fit]:
-        """An image as the network sees it, and how it was brought there."""
-        grid = self.backbone.latent_scale * self.backbone.latent_multiple
-        return images.fit_to(picture, self.backbone.resolution, fit, grid)
+    def prepare_like(self, image: Any, fits: Sequence[Fit], size: tuple[int, int]) -> Prepared:
+        """Read, fit and encode images as an inversion's images were, to compare with what it draws.
 
-    def encode(self, pictures: Sequence[Image.Image], fit: str) -> tuple[Tensor, tuple[Fit, ...]]:
-        """Latents z_0 of images, float32 (B, C, h, w), and how each was fitted.
+        Args:
+            image: an image or several.
+            fits: how each was fitted.
+            size: (height, width) of what the model that inverted them saw.
 
         Raises:
-            ConfigError: if kept images have several sizes.
+            ConfigError: if there are not as many images as fits.
+            ImageError: if an image cannot be read.
             NumericalError: if the autoencoder overflows.
         """
-        fitted, fits = zip(*(self.fitted(picture, fit) for picture in pictures), strict=True)
-        sizes = sorted({f"{p.width} x {p.height}" for p in fitted})
+        loaded, batched = images.load_all(image)
+        if len(loaded) != len(fits):
+            raise ConfigError(f"the inversion holds {len(fits)} images, not {len(loaded)}", argument="image")
+        fitted = tuple(images.refit(one, fit, size) for one, fit in zip(loaded, fits, strict=True))
+        # Another model may have a coarser grid, to which images are filled up.
+        on_grid = [self.fitted(one, "keep")[0] for one in fitted]
+        return Prepared(fitted, tuple(fits), self._encoded(on_grid), batched)
+
+    def fitted(self, image: Image.Image, fit: str) -> tuple[Image.Image, Fit]:
+        """Fit an image to the network, and tell how that was done."""
+        grid = self.backbone.latent_scale * self.backbone.latent_multiple
+        return images.fit_to(image, self.backbone.resolution, fit, grid)
+
+    def _encoded(self, fitted: Sequence[Image.Image]) -> Tensor:
+        sizes = sorted({f"{image.width} x {image.height}" for image in fitted})
         if len(sizes) > 1:
             raise ConfigError(
-                f"images that keep their size share a batch only if it is one size, not {', '.join(sizes)}; invert "
-                'them one by one, or use fit="pad", "crop" or "stretch"'
+                f"images that keep their size share a batch only if it is one size, not {', '.join(sizes)}",
+                argument="fit",
+                remedy=("invert them one by one, or use ", Argument("fit", "pad"), ', "crop" or "stretch"'),
             )
-        with self.released():
+        with self.freeing():
             latents = self.backbone.encode(images.to_tensor(fitted)).to(self.backbone.device, torch.float32)
             self.require_finite(latents, "the autoencoder's latents")
-        return latents, fits
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images of latents, float32 (B, 3, H, W) in [0, 1].
@@ -96,7 +133,7 @@ class Model:
             NumericalError: if the autoencoder overflows.
         """
         self.require_latents(latents)
-        with self.released():
+        with self.freeing():
             pixels = self.backbone.decode(latents.to(self.backbone.device, torch.float32))
             self.require_finite(pixels, "the decoded image")
         return pixels
@@ -111,7 +148,7 @@ class Model:
         if image is not None and embeds is not None:
             raise ConfigError("give either ip_adapter_image or ip_adapter_image_embeds, not both")
         if image is not None:
-            with self.released():
+            with self.freeing():
                 embeds = self.backbone.embed_images(image)
         if embeds is None:
             return None
@@ -174,15 +211,21 @@ class Model:
         schedule = self.backbone.schedule(scheduler, config.num_steps, size)
         return steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength, **schedule)
 
-    def predict_with(self, condition: Condition, steps: Sequence[Step] = ()) -> PredictAt:
-        """The network under a condition; `steps` are those of the walk, among which a failure is placed."""
+    def network(self, condition: Condition, steps: Sequence[Step] = (), watch: Watch | None = None) -> Network:
+        """Return the network under a condition, which counts its passes.
+
+        Args:
+            condition: the encoded prompts.
+            steps: the steps of the walk, among which a failure is placed.
+            watch: is told of each pass.
+        """
 
         def predict(latents: Tensor, step: Step) -> Tensor:
             prediction = self.backbone.predict(latents, step, condition)
             self.require_finite(prediction, f"the network's prediction {place(step, steps)}")
             return prediction
 
-        return predict
+        return Network(predict, condition.passes, watch)
 
     def pixels(self, latents: Tensor) -> tuple[int, int]:
         """(height, width) of the images that latents stand for."""
@@ -202,7 +245,7 @@ class Model:
         require_finite(tensor, what, f"network in {dtype_name(dtype)}", remedy)
 
     @contextmanager
-    def released(self) -> Iterator[None]:
+    def freeing(self) -> Iterator[None]:
         """Let the pipeline's offloading hooks move the networks away again afterwards, whatever happens."""
         try:
             yield

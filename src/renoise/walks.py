@@ -1,26 +1,92 @@
-"""From the noise z_T down to the clean latent z_0: the sampler forwards, with the inversion's noises."""
+"""The two walks along a sampler's schedule: up from z_0 to the noise z_T, and down from z_T to z_0."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from renoise.inversion import Inversion, PredictAt, draw_noise, generators_for
+from renoise.config import InversionConfig
+from renoise.correction import correct
+from renoise.edit_rules import EditRule, EditStep, PlainSampling, SourceStep
+from renoise.enhancement import Enhancement
+from renoise.network import Network
+from renoise.solvers import Problem, Solution
 from renoise.steps import Step, noise_level
 
+PLAIN = PlainSampling()
 
-@dataclass(frozen=True)
-class DenoisedStep:
-    """What the walk yields after each step.
+
+@dataclass(frozen=True, eq=False)
+class InvertedStep:
+    """What the walk up yields after each step.
 
     Attributes:
-        index: the step's place in sampling order (0 = the noisiest).
-        step: its coefficients.
-        latents: z_{t-1}, (B, C, h, w).
+        index: the step's place in sampling order; 0 is the noisiest step.
+        step: the sampler's step.
+        latents: z_t, float32 (B, C, h, w).
+        noise: the step's noise, corrected if the settings say so, (B, C, h, w); None for a deterministic sampler.
+        solution: what the solver found.
+        passes: the network passes that the step took for each image, with those beside the solver's.
+    """
+
+    index: int
+    step: Step
+    latents: Tensor
+    noise: Tensor | None
+    solution: Solution
+    passes: int
+
+
+def invert_steps(
+    steps: Sequence[Step],
+    network: Network,
+    latents: Tensor,
+    noise: Tensor | None,
+    config: InversionConfig,
+    enhancement: Enhancement | None = None,
+) -> Iterator[InvertedStep]:
+    """Walk the sampler backwards, from the cleanest step to the noisiest.
+
+    Args:
+        steps: the sampler's steps in sampling order.
+        network: the network with the source prompts.
+        latents: z_0, float32 (B, C, h, w).
+        noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
+        config: decides the solver and the noise correction of each step.
+        enhancement: edit enhancement; None for none.
+
+    Raises:
+        SchedulerError: before the first pass, if any of the steps cannot be inverted.
+    """
+    for step in steps:
+        step.require_invertible()
+    correction = config.noise_correction
+    z = latents
+    for index in reversed(range(len(steps))):
+        step, z_prev, before = steps[index], z, network.passes
+        step_noise = None if noise is None else noise[index]
+        refine = None if enhancement is None else enhancement.refinement(step)
+        as_published = enhancement is not None and enhancement.losses.released_procedure
+        problem = Problem(step, z_prev, step_noise, network, refine, refine_as_published=as_published)
+        solution = config.solver_at(step.timestep).solve(problem)
+        z = solution.value
+        if step_noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
+            step_noise = correct(step_noise, step.noise_for(z_prev, z, network(z, step)), correction)
+        yield InvertedStep(index, step, z, step_noise, solution, network.passes - before)
+
+
+@dataclass(frozen=True, eq=False)
+class DenoisedStep:
+    """What the walk down yields after each step.
+
+    Attributes:
+        index: the step's place in sampling order; 0 is the noisiest step.
+        step: the sampler's step.
+        latents: z_{t-1}, float32 (B, C, h, w).
     """
 
     index: int
@@ -29,28 +95,55 @@ class DenoisedStep:
 
 
 def denoise_steps(
-    steps: Sequence[Step], predict: PredictAt, latents: Tensor, noise: Tensor | None
+    steps: Sequence[Step],
+    network: Network,
+    latents: Tensor,
+    noise: Tensor | None,
+    rule: EditRule = PLAIN,
+    source_network: Callable[[], Network] | None = None,
+    trajectory: Tensor | None = None,
 ) -> Iterator[DenoisedStep]:
-    """Run the sampler from z_T.
+    """Walk the sampler from z_T to z_0 by an edit rule.
 
     Args:
         steps: the sampler's steps in sampling order.
-        predict: the network, from a latent and a step to its raw output.
+        network: the network with the target prompts.
         latents: z_T, float32 (B, C, h, w).
-        noise: (len(steps), B, C, h, w) in sampling order, or None for a deterministic sampler.
+        noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
+        rule: makes the next latent at each step.
+        source_network: makes the network with the source prompts, if the rule asks for it; None takes `network`.
+        trajectory: the source's latents z_0 .. z_T, (len(steps) + 1, B, C, h, w); None if they were not kept.
     """
     z = latents
     for index, step in enumerate(steps):
-        z = step.apply(z, predict(z, step), noise[index] if noise is not None else None)
+        source = None
+        if trajectory is not None:
+            source = SourceStep(trajectory[len(steps) - index], trajectory[len(steps) - index - 1])
+        z = rule.advance(
+            EditStep(
+                index,
+                len(steps),
+                step,
+                z,
+                None if noise is None else noise[index],
+                partial(network, step=step),
+                partial(_predict_source, source_network or (lambda: network), step),
+                source,
+            )
+        )
         yield DenoisedStep(index, step, z)
 
 
+def _predict_source(source_network: Callable[[], Network], step: Step, z: Tensor) -> Tensor:
+    return source_network()(z, step)
+
+
 def joined(steps: Sequence[Step], top: Step) -> tuple[Step, ...]:
-    """`steps`, made to start at the noise level of `top`, where the inversion ended.
+    """Return `steps` so that they start at the noise level of `top`, where the inversion ended.
 
     Another number of steps has other noise levels, and a latent must not be taken for noisier or cleaner than it is. A
-    deterministic sampler starts with one step from the inversion's level to where the first of its own steps that leads
-    below it arrives; a stochastic one comes down to its first level below without noise, which is one step more.
+    deterministic sampler starts with one step from the inversion's level to the level where the first of its steps that
+    leads below arrives. A stochastic one comes down to its first level below without noise, which is one more step.
 
     Args:
         steps: the steps of the schedule asked for, in sampling order.
@@ -63,26 +156,3 @@ def joined(steps: Sequence[Step], top: Step) -> tuple[Step, ...]:
         return (top.towards(*below[0].arrival), *below[1:])
     below = [step for step in steps if step.noise_level < top.noise_level]
     return (top.towards(below[0].alpha, below[0].sigma), *below) if below else (top.towards(*steps[-1].arrival),)
-
-
-def noise_for_steps(steps: Sequence[Step], inverted: Sequence[Step], inversion: Inversion) -> tuple[Tensor, int]:
-    """The noises that `steps` take, (len(steps), B, C, h, w) on the CPU, and how many of them had to be drawn.
-
-    A noise belongs to a timestep. Steps at timesteps that the inversion went through take its noises; the others draw
-    theirs from its seed, beyond the draws of the inversion itself, so that no noise is used twice.
-
-    Args:
-        steps: the steps to run, in sampling order.
-        inverted: the steps that were inverted, in sampling order.
-        inversion: holds their noises.
-    """
-    shape = inversion.latents.shape
-    held = () if inversion.noise is None else inversion.noise.cpu()
-    known = {step.timestep: noise for step, noise in zip(inverted, held, strict=False)}
-    missing = [step for step in steps if step.stochastic and step.timestep not in known]
-    if missing:
-        generators = generators_for(None, inversion.config.seed, shape[0])
-        drawn = draw_noise(len(inverted) + len(missing), shape, generators, torch.device("cpu"))[len(inverted) :]
-        known |= {step.timestep: noise for step, noise in zip(missing, drawn, strict=True)}
-    unused = torch.zeros(shape)
-    return torch.stack([known.get(step.timestep, unused) for step in steps]), len(missing)

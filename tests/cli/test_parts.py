@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from renoise import Progress
 from renoise.cli.compare import side_by_side, wrap
 from renoise.cli.destinations import slug
 from renoise.cli.report import as_json, decibels
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
-from renoise.editor import Progress
 
 
 class Tty(io.StringIO):
@@ -108,7 +109,7 @@ def test_the_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, stream: io.St
     with Terminal(quiet=False) as terminal:
         terminal.note("hello [bold]you[/bold]\nthere")
         with terminal.stage("inverting") as stage:
-            stage(Progress("invert", 3, 8, 500))
+            stage(Progress("invert", 3, 8, 500, 0, 4, torch.zeros(1, 1, 2, 2)))
             time.sleep(0.3)  # the bar is drawn ten times a second
             assert stage.passes == 3
     text = stream.getvalue()
@@ -122,7 +123,7 @@ def test_quiet_terminals_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     with Terminal(quiet=True) as terminal, terminal.stage("inverting") as stage:
         terminal.note("hello")
-        stage(Progress("invert", 3, 8, 500))
+        stage(Progress("invert", 3, 8, 500, 0, 4, torch.zeros(1, 1, 2, 2)))
         stage.tell(3, 8, "a row")
     assert stream.getvalue() == ""
 

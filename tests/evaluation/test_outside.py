@@ -22,7 +22,8 @@ from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt
 from renoise.evaluation.outside.edit_friendly import Solved, solve
 from renoise.evaluation.outside.shared import clean_latents, network
 from renoise.evaluation.registry import METHODS, method_from
-from renoise.inversion import draw_noise, generators_for
+from renoise.network import Network
+from renoise.noise import draw_noise, generators_for
 from renoise.schedulers import steps_for
 from renoise.steps import Step
 from renoise.walks import denoise_steps
@@ -192,7 +193,7 @@ def solved_by(editor: Editor, method: EditFriendly, z_0: Tensor) -> tuple[tuple[
     steps = method.steps(editor)
     drawn = draw_noise(len(steps), z_0.shape, generators_for(None, method.seed, len(z_0)), z_0.device)
     with network(editor, PROMPTS, method.guidance_scale, z_0) as net:
-        solved = solve(steps, net.predict, z_0, drawn)
+        solved = solve(steps, net, z_0, drawn)
     return steps, torch.stack([s.add_noise(z_0, e) for s, e in zip(steps, drawn, strict=True)]), solved
 
 
@@ -216,7 +217,7 @@ def test_every_step_with_noise_is_exact(make_editor: MakeEditor, z_0: Tensor, me
     assert torch.equal(solved.latents, drawn[0])
     assert torch.equal(solved.latents, method.invert(editor, z_0, PROMPTS).latents)
     with network(editor, PROMPTS, method.guidance_scale, z_0) as net:
-        for walked in denoise_steps(steps, net.predict, solved.latents, solved.noise):
+        for walked in denoise_steps(steps, net, solved.latents, solved.noise):
             wanted = z_0 if walked.index + 1 == len(steps) else drawn[walked.index + 1]
             if walked.step.stochastic:
                 assert distance(walked.latents, wanted) < 1e-5
@@ -231,7 +232,7 @@ def test_with_noise_in_the_last_step_the_picture_comes_back(make_editor: MakeEdi
         steps, _, solved = solved_by(editor, method, z_0)
         assert steps[-1].stochastic
         with network(editor, PROMPTS, method.guidance_scale, z_0) as net:
-            *_, last = denoise_steps(steps, net.predict, solved.latents, solved.noise)
+            *_, last = denoise_steps(steps, net, solved.latents, solved.noise)
         assert distance(last.latents, z_0) < 1e-4
         pixels = method.invert(editor, z_0, PROMPTS).draw(None, None).pixels
         torch.testing.assert_close(pixels, editor.decode(z_0, "pt"), atol=1e-4, rtol=0)
@@ -250,7 +251,7 @@ def test_without_it_the_picture_is_what_the_network_sees_in_the_last_latent(
     steps, drawn, _ = solved_by(editor, method, z_0)
     assert not steps[-1].stochastic
     with network(editor, PROMPTS, 1.0, z_0) as net:
-        x0 = steps[-1].apply(drawn[-1], net.predict(drawn[-1], steps[-1]))
+        x0 = steps[-1].apply(drawn[-1], net(drawn[-1], steps[-1]))
     pixels = method.invert(editor, z_0, PROMPTS).draw(None, None).pixels
     torch.testing.assert_close(pixels, editor.decode(x0, "pt"), atol=1e-3, rtol=0)
 
@@ -262,9 +263,10 @@ def test_a_deterministic_step_between_others_goes_where_it_goes() -> None:
         Step(1.0, -0.1, 0.5, 1.0, sigma=1.0),
     ]
     z_0, *drawn = torch.randn(4, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    solved = solve(steps, lambda z, step: z.sin(), z_0, torch.stack(drawn))
-    assert solved.predictions == 3
-    *_, last = denoise_steps(steps, lambda z, step: z.sin(), solved.latents, solved.noise)
+    network = Network(lambda z, step: z.sin())
+    solved = solve(steps, network, z_0, torch.stack(drawn))
+    assert network.passes == 3
+    *_, last = denoise_steps(steps, network, solved.latents, solved.noise)
     assert distance(last.latents, z_0) < 1e-5
 
 
@@ -274,7 +276,7 @@ def test_noises_belong_to_the_picture_and_not_to_its_batch(make_editor: MakeEdit
     drawn = draw_noise(4, (1, *z_0.shape[1:]), generators_for(None, 0, 1), z_0.device)
     for i in range(2):
         with network(editor, PROMPTS[i : i + 1], 1.0, z_0[i : i + 1]) as net:
-            alone = solve(EditFriendly(4).steps(editor), net.predict, z_0[i : i + 1], drawn)
+            alone = solve(EditFriendly(4).steps(editor), net, z_0[i : i + 1], drawn)
         torch.testing.assert_close(alone.latents[0], both.latents[i])
         torch.testing.assert_close(alone.noise[:, 0], both.noise[:, i], atol=1e-4, rtol=1e-4)
 

@@ -39,6 +39,11 @@ class FluxBackbone(flow.FlowBackbone):
         """See `PipelineBackbone.built_in_guidance`: schnell takes none."""
         return 3.5 if pipe.transformer.config.guidance_embeds else None
 
+    @classmethod
+    def preset_for(cls, pipe: Any) -> str:
+        """See `PipelineBackbone.preset_for`: schnell, which takes no guidance, draws in a few steps."""
+        return cls.preset if pipe.transformer.config.guidance_embeds else "flux-schnell"
+
     @property
     def latent_multiple(self) -> int:
         """See `Backbone.latent_multiple`."""

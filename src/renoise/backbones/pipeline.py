@@ -27,7 +27,7 @@ class PipelineBackbone:
         components: what of the pipeline the family cannot do without, the network first.
         flow: see `Backbone`.
         takes_true_cfg: see `Backbone`.
-        preset: the settings that suit it, a key in `renoise.presets` (see `renoise.defaults.preset_name`).
+        preset: the settings that suit it, a key in `renoise.presets` (see `preset_for`).
     """
 
     components: ClassVar[tuple[str, ...]] = ("unet", "vae")
@@ -43,8 +43,33 @@ class PipelineBackbone:
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
-        """What diffusers' pipeline tells a network that takes the guidance scale as an input; None if it takes none."""
+        """Return what diffusers tells a network that takes the guidance scale as an input; None if it takes none."""
         return None
+
+    @classmethod
+    def preset_for(cls, pipe: Any) -> str:
+        """Return the key in `renoise.presets` of the settings that suit a pipeline.
+
+        The scheduler and the adapters tell models that draw in a few steps. LCM and TCD schedulers take "lcm-lora"
+        where an adapter is loaded and "lcm" where none is. Euler-type ones with trailing spacing, with which SDXL Turbo
+        and SD Turbo are shipped, take the family's preset for turbo models.
+        """
+        if _draws_by_consistency(pipe):
+            # A dictionary of adapters is what peft leaves on a network that carries any.
+            return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
+        scheduler = pipe.scheduler
+        if type(scheduler).__name__.startswith("Euler") and scheduler.config.get("timestep_spacing") == "trailing":
+            return f"{cls.preset}-turbo"
+        return cls.preset
+
+    @classmethod
+    def inversion_guidance(cls, pipe: Any) -> float | None:
+        """Return the guidance scale that a pipeline has to be inverted with; None is that of the preset.
+
+        LCMs are distilled with guidance scales well above 1 (Luo et al., 2023, arXiv 2310.04378). Flux dev, which is
+        told a scale as well, is inverted at 1, where its velocity is that of the prompt alone.
+        """
+        return cls.built_in_guidance(pipe) if _draws_by_consistency(pipe) else None
 
     @property
     def network(self) -> Any:
@@ -163,3 +188,8 @@ class PipelineBackbone:
         """The pipeline's own embeddings of images, (2, images, ...) for each adapter, those of no image first."""
         embeds = self.pipe.prepare_ip_adapter_image_embeds(images, None, self.device, 1, True)
         return [embeds] if isinstance(embeds, Tensor) else list(embeds)
+
+
+def _draws_by_consistency(pipe: Any) -> bool:
+    """Tell whether a pipeline samples as models do that were distilled for consistency (LCM, TCD)."""
+    return type(pipe.scheduler).__name__ in ("LCMScheduler", "TCDScheduler")

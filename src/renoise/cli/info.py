@@ -41,7 +41,7 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
         "latent_deviation": float(inversion.latents.std()),
         "scheduler": inversion.scheduler.get("class"),
         "prediction": inversion.scheduler.get("config", {}).get("prediction_type"),
-        "model": inversion.model,
+        "model": inversion.model_name,
         "model_fingerprint": inversion.fingerprint.get("layout"),
         "inverted_steps": inversion.num_steps,
         "network_passes": inversion.network_passes,

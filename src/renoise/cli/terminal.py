@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     import rich.progress
 
-    from renoise.editor import Progress
+    from renoise.progress import Progress
 
 
 class Stage:

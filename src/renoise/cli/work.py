@@ -75,13 +75,7 @@ class Work:
 
     def edit_guidance(self, config: InversionConfig, given: float | None) -> float:
         """The guidance scale of an edit: the one given, a guided inversion's own, or what suits the model."""
-        from renoise.defaults import edit_guidance_for
-
-        if given is not None:
-            return given
-        if config.guidance_scale > 1.0:
-            return config.guidance_scale
-        return edit_guidance_for(self.editor.pipe)
+        return self.editor.edit_guidance(config) if given is None else given
 
     def note(self, text: str) -> None:
         """Say something in a line of its own, on standard error."""
@@ -148,18 +142,19 @@ class Work:
     def quality(self, inversion: Inversion, reconstruction: Tensor, picture: Image.Image) -> Quality:
         """Compare a reconstruction with the image and with the autoencoder's round trip, as the model sees them."""
         from renoise import images
+        from renoise.quality import psnr
 
         again = reconstruction.cpu()
         fitted = images.refit(picture, inversion.fits[0], inversion.size)
         truth = images.to_tensor([fitted])
-        against_picture = float(images.psnr(again, truth))
+        against_picture = float(psnr(again, truth))
         with self._terminal.stage("measuring"):
             # It was fitted already, in whatever way.
             round_trip = self.editor.decode(self.editor.encode(fitted, fit="keep"), "pt").cpu()
         if round_trip.shape != again.shape:
             # Another model, by force, whose latent grid is a coarser one.
             return Quality(against_picture, None, None)
-        return Quality(against_picture, float(images.psnr(again, round_trip)), float(images.psnr(round_trip, truth)))
+        return Quality(against_picture, float(psnr(again, round_trip)), float(psnr(round_trip, truth)))
 
 
 @contextmanager

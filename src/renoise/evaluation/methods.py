@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol, Self
 from torch import Tensor
 
 from renoise.config import InversionConfig
-from renoise.editor import Editor, Progress
+from renoise.editor import Editor
+from renoise.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class ReNoise:
 
     def settings(self) -> dict[str, Any]:
         """See `Method`."""
-        return asdict(self) | {"kind": self.kind, "changes": dict(self.changes)}
+        return asdict(self) | {"kind": self.kind, "config": self.config.to_record(), "changes": dict(self.changes)}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -148,7 +149,7 @@ class ReNoise:
                     editor.edit,
                     inversion,
                     list(prompts if targets is None else targets),
-                    guidance_scale=guidance_scale,
+                    guidance_scale=self.config.guidance_scale if guidance_scale is None else guidance_scale,
                     num_steps=self.num_steps,
                     output_type="pt",
                 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from renoise.images import psnr
+from renoise.quality import psnr
 
 __all__ = ["l2", "lpips", "ms_ssim", "psnr", "ssim"]
 

@@ -27,6 +27,7 @@ from renoise.evaluation.measurement import Measurement, Results, finite
 from renoise.evaluation.methods import Drawn, Noised
 from renoise.evaluation.registry import method_from
 from renoise.evaluation.runs import Row, draws_edits, rows_of
+from renoise.quality import psnr
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _edit_numbers(batch: Batch, i: int, drawn: Drawn, target: str | None, judges
 
 
 def _decibels(a: Tensor, b: Tensor) -> float:
-    return min(float(images.psnr(a, b)), metrics.HIGHEST_PSNR)
+    return min(float(psnr(a, b)), metrics.HIGHEST_PSNR)
 
 
 def _optional(value: Tensor | None) -> float | None:

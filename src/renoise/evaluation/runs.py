@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising
-from renoise.defaults import EDIT_GUIDANCE, FEW_STEPS, edit_guidance
+from renoise.config import FEW_STEPS, EditLosses, InversionConfig, NoiseCorrection, Renoising
+from renoise.defaults import EDIT_GUIDANCE, edit_guidance
 from renoise.editor import Editor
 from renoise.errors import ConfigError
 from renoise.evaluation.methods import Method, ReNoise

@@ -73,25 +73,22 @@ class DDIMInverse(OneSchedule):
         """
         z = start = clean_latents(editor, z_0)
         ddim, inverse = self._schedulers(editor)
-        passes = 0
         with network(editor, prompts, 1.0, start) as net:
             # A surplus timestep of trailing spacing comes first here (see `renoise.schedulers`).
             for t in inverse.timesteps[-self.num_steps :]:
-                z = inverse.step(net.predict(z, _at(t)), t, z, return_dict=False)[0]
-                passes += net.passes
+                z = inverse.step(net(z, _at(t)), t, z, return_dict=False)[0]
         require_finite_latents(editor, z, "the inverted latent")
         z_T = z
 
         def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
-            z, passes = z_T, 0
+            z = z_T
             scale = 1.0 if guidance_scale is None else guidance_scale
             with network(editor, prompts if targets is None else targets, scale, z_T) as net:
                 for t in ddim.timesteps[: self.num_steps]:
-                    z = ddim.step(net.predict(z, _at(t)), t, z, return_dict=False)[0]
-                    passes += net.passes
-            return Drawn(editor.decode(z, "pt").cpu(), passes)
+                    z = ddim.step(net(z, _at(t)), t, z, return_dict=False)[0]
+            return Drawn(editor.decode(z, "pt").cpu(), net.passes)
 
-        return Noised(z_T, passes, draw)
+        return Noised(z_T, net.passes, draw)
 
     def _schedulers(self, editor: Editor) -> tuple[Any, Any]:
         """The sampler of diffusers and its inverse, with their schedules set."""

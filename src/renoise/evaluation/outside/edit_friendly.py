@@ -34,7 +34,8 @@ from renoise.evaluation.outside.shared import (
     require_finite_latents,
     settle,
 )
-from renoise.inversion import PredictAt, draw_noise, generators_for
+from renoise.network import PredictAt
+from renoise.noise import draw_noise, generators_for
 from renoise.schedulers import SUPPORTED, exchanged, steps_for
 from renoise.steps import Step
 from renoise.walks import denoise_steps
@@ -98,20 +99,18 @@ class EditFriendly(OneSchedule):
         steps = self.steps(editor)
         drawn = draw_noise(len(steps), clean.shape, generators_for(None, self.seed, len(clean)), clean.device)
         with network(editor, prompts, self.guidance_scale, clean) as net:
-            solved = solve(steps, net.predict, clean, drawn)
-            passes = solved.predictions * net.passes
+            solved = solve(steps, net, clean, drawn)
         require_finite_latents(editor, solved.noise, "the solved noises")
 
         def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
             own = self.guidance_scale if targets is None else self.edit_guidance_scale
-            scale, z, passes = own if guidance_scale is None else guidance_scale, solved.latents, 0
+            scale, z = own if guidance_scale is None else guidance_scale, solved.latents
             with network(editor, prompts if targets is None else targets, scale, z) as net:
-                for walked in denoise_steps(steps, net.predict, z, solved.noise):
+                for walked in denoise_steps(steps, net, z, solved.noise):
                     z = walked.latents
-                    passes += net.passes
-            return Drawn(editor.decode(z, "pt").cpu(), passes)
+            return Drawn(editor.decode(z, "pt").cpu(), net.passes)
 
-        return Noised(solved.latents, passes, draw)
+        return Noised(solved.latents, net.passes, draw)
 
     def steps(self, editor: Editor) -> tuple[Step, ...]:
         """The sampler's steps that are used, in sampling order.
@@ -139,12 +138,10 @@ class Solved:
     Attributes:
         latents: z_T, (B, C, h, w).
         noise: (num_steps, B, C, h, w) in sampling order; zero for a step that adds none.
-        predictions: how many the network made.
     """
 
     latents: Tensor
     noise: Tensor
-    predictions: int
 
 
 def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor) -> Solved:
@@ -164,17 +161,16 @@ def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor)
         0.0
     """
     noised = [step.add_noise(z_0, eps) for step, eps in zip(steps, drawn, strict=True)]
-    z, noises, predictions = noised[0], [], 0
+    z, noises = noised[0], []
     for index, (step, z_prev) in enumerate(zip(steps, [*noised[1:], z_0], strict=True)):
         if not step.stochastic and index + 1 == len(steps):
             # Nothing depends on where the last step leads.
             noises.append(torch.zeros_like(z))
             break
         prediction = predict(z, step)
-        predictions += 1
         noises.append(step.noise_for(z_prev, z, prediction) if step.stochastic else torch.zeros_like(z))
         z = step.apply(z, prediction, noises[-1])
-    return Solved(noised[0], torch.stack(noises), predictions)
+    return Solved(noised[0], torch.stack(noises))
 
 
 def _own_or_ddim(scheduler: Any, num_steps: int) -> str:

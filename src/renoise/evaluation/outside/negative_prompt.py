@@ -54,7 +54,7 @@ class NegativePrompt(Unguided):
         """
         source = list(prompts)
         with network(editor, source, self.guidance_scale, clean_latents(editor, z_0)) as net:
-            if self.guidance_scale > 1.0 and net.passes == 1:
+            if self.guidance_scale > 1.0 and net.cost == 1:
                 raise ConfigError(
                     "the network takes the guidance scale as an input, and no negative prompt, so that negative-prompt "
                     "inversion means nothing for it; use guidance_scale=1 or another method"

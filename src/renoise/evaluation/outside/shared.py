@@ -11,25 +11,11 @@ import torch
 from torch import Tensor
 
 from renoise.backbones import Request
-from renoise.config import InversionConfig
-from renoise.defaults import presets
+from renoise.config import InversionConfig, presets
 from renoise.editor import Editor
 from renoise.errors import ConfigError
-from renoise.inversion import PredictAt
+from renoise.network import Network
 from renoise.prompts import one_each
-
-
-@dataclass(frozen=True)
-class Network:
-    """The model's network with its prompts encoded.
-
-    Attributes:
-        predict: from a latent (B, C, h, w) and the step it stands at to the raw output, guided if asked for.
-        passes: network passes that one prediction costs.
-    """
-
-    predict: PredictAt
-    passes: int
 
 
 @contextmanager
@@ -50,7 +36,7 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
     with torch.no_grad():
         condition = editor.model.condition(Request(texts, None, scale, editor.model.pixels(z_0)))
         try:
-            yield Network(editor.model.predict_with(condition), condition.passes)
+            yield editor.model.network(condition)
         finally:
             editor.model.backbone.release()
 
@@ -62,7 +48,7 @@ def clean_latents(editor: Editor, z_0: Tensor) -> Tensor:
         ConfigError: if they are no latents of this model.
         NumericalError: for NaN or infinity in them.
     """
-    return editor.model.start(None, z_0)[0]
+    return editor.model.prepare(None, z_0).latents
 
 
 def require_finite_latents(editor: Editor, latents: Tensor, what: str) -> None:
@@ -165,7 +151,7 @@ class Unguided:
 
     def settings(self) -> dict[str, Any]:
         """See `Method`."""
-        return asdict(self) | {"kind": self.kind}
+        return asdict(self) | {"kind": self.kind, "config": self.config.to_record()}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:

@@ -1,0 +1,147 @@
+"""One edit of an inversion: its steps, noises, prompts and networks, brought together and walked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from renoise.backbones import Request
+from renoise.config import InversionConfig
+from renoise.edit_rules import EditRule
+from renoise.errors import DrawnNoiseWarning
+from renoise.inversion import Inversion
+from renoise.model import Model, place
+from renoise.network import Network
+from renoise.noise import noise_for_steps
+from renoise.progress import Callback, Reporter
+from renoise.prompts import one_each
+from renoise.schedulers import restore
+from renoise.steps import Step
+from renoise.walks import denoise_steps, joined
+
+
+class Drawing:
+    """An inversion that is to be drawn, with what belongs to each target picked out of it.
+
+    Args:
+        model: draws it.
+        inversion: from the same model, unless forced.
+        config: the settings of the edit.
+        owners: for each target the index of its image in the inversion.
+
+    Warns:
+        DrawnNoiseWarning: if noises are missing and had to be drawn.
+    """
+
+    def __init__(self, model: Model, inversion: Inversion, config: InversionConfig, owners: Sequence[int]) -> None:
+        self._model = model
+        self._inversion = inversion
+        self._config = config
+        self._owners = torch.tensor(owners)
+        scheduler = restore(inversion.scheduler)
+        inverted = model.steps(scheduler, inversion.config, inversion.size)
+        self._as_inverted = config.num_steps == inversion.config.num_steps
+        self._steps = inverted
+        if not self._as_inverted:
+            self._steps = joined(model.steps(scheduler, config, inversion.size), inverted[0])
+        self._noise = self._noise_from(inverted)
+
+    def request(
+        self, prompts: Sequence[str], negatives: Sequence[str] | None, image_embeds: Sequence[Tensor] | None
+    ) -> Request:
+        """Return what the images of the edit shall show.
+
+        Args:
+            prompts: one for each target.
+            negatives: the negative prompts, one for each image of the inversion; None is the pipeline's default.
+            image_embeds: what IP-Adapters are shown, with rows for each image of the inversion or for all.
+        """
+        return Request(
+            prompts,
+            None if negatives is None else [negatives[i] for i in self._owners],
+            self._config.guidance_scale,
+            self._inversion.size,
+            self._config.true_cfg_scale,
+            self._embeds_for_targets(image_embeds),
+        )
+
+    def run(self, request: Request, rule: EditRule, progress: Callback | None) -> Tensor:
+        """Walk from the noise to the clean latents z_0, float32 (targets, C, h, w).
+
+        Raises:
+            NumericalError: if sampling ends in NaN or infinity.
+        """
+        steps, model = self._steps, self._model
+        latents = self._for_targets(self._inversion.latents)
+        noise = None if self._noise is None else self._for_targets(self._noise, dim=1)
+        with model.freeing():
+            condition = model.condition(request)
+            # A rule of several predictions may ask for guided ones of the source as well.
+            cost = condition.passes if rule.max_passes == 1 else 2
+            bound = len(steps) * rule.max_passes * cost
+            network = model.network(condition, steps, Reporter(progress, "edit", steps, bound))
+
+            @cache
+            def source_network() -> Network:
+                return model.network(model.condition(self._source_request()), steps).beside(network)
+
+            for walked in denoise_steps(steps, network, latents, noise, rule, source_network, self._trajectory()):
+                latents = walked.latents
+                model.require_finite(latents, f"the latent edited {place(walked.step, steps)}")
+        return latents
+
+    def _for_targets(self, tensor: Tensor, dim: int = 0) -> Tensor:
+        """Pick each target's image out of a tensor of the inversion."""
+        return tensor.cpu().index_select(dim, self._owners).to(self._model.backbone.device, torch.float32)
+
+    def _trajectory(self) -> Tensor | None:
+        """Return the source's latents for each target, if they were kept and its steps are those of the edit."""
+        trajectory = self._inversion.trajectory
+        return None if trajectory is None or not self._as_inverted else self._for_targets(trajectory, dim=1)
+
+    def _source_request(self) -> Request:
+        inversion, own = self._inversion, self._inversion.config
+        prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        negative = inversion.negative_prompt
+        negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
+        return Request(
+            [prompts[i] for i in self._owners],
+            None if negatives is None else [negatives[i] for i in self._owners],
+            own.guidance_scale,
+            inversion.size,
+            own.true_cfg_scale,
+            self._embeds_for_targets(inversion.image_embeds),
+        )
+
+    def _embeds_for_targets(self, image_embeds: Sequence[Tensor] | None) -> Sequence[Tensor] | None:
+        """Return embeddings with a row for each target, from those with a row for each image or one for all."""
+        if image_embeds is None:
+            return None
+        count = self._inversion.batch_size
+        return [
+            torch.cat([half[self._owners] for half in t.chunk(2)]) if count > 1 and t.shape[0] == 2 * count else t
+            for t in image_embeds
+        ]
+
+    def _noise_from(self, inverted: Sequence[Step]) -> Tensor | None:
+        """Return the noises that the steps take, (len(steps), B, C, h, w) on the CPU."""
+        steps, inversion = self._steps, self._inversion
+        if not any(step.stochastic for step in steps):
+            return None
+        noise, missing = noise_for_steps(
+            steps, inverted, inversion.noise, inversion.latents.shape, inversion.config.seed
+        )
+        if missing:
+            warnings.warn(
+                DrawnNoiseWarning(
+                    f"{inversion.scheduler['class']} adds noise in its steps, and the inversion does not hold that of "
+                    f"{missing} of the {len(steps)} steps asked for: it is drawn from the inversion's seed, and the "
+                    "source prompt no longer reconstructs the image"
+                ),
+                stacklevel=4,
+            )
+        return noise

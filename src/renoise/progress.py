@@ -1,0 +1,87 @@
+"""What a `progress` callable is told after every network pass.
+
+diffusers' pipelines call `callback_on_step_end(pipe, step, timestep, callback_kwargs)` after every sampler step. Here
+one object comes after every network pass, and it uses the same names for the same things: `step`, `timestep` and
+`latents`. Two things differ. The callable gets no pipeline and returns nothing, because it does not exchange latents on
+the way (an edit rule does that, see `renoise.edit_rules`). And raising an exception in it is the way to stop: the work
+ends within one pass, and the editor and its pipeline stay usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from renoise.steps import Step
+
+Stage = Literal["invert", "edit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """The state of an inversion or edit after a network pass.
+
+    Attributes:
+        stage: "invert" or "edit".
+        done: network passes so far, for each image.
+        total: the most network passes that the whole work can take, for each image. It is an upper bound: a solver that
+            stops early needs fewer, so that the work can end before `done` reaches it.
+        timestep: the timestep of the sampler step that is worked on.
+        step: how many sampler steps were finished before this one, as in diffusers' callback.
+        num_steps: the number of sampler steps in all.
+        latents: the latent so far, float32 (B, C, h, w): during an inversion the estimate of z_t, during an edit the
+            latent at which the network was run.
+        residual: during an inversion how far the estimate before missed the fixed point, (B,) (see
+            `renoise.Inversion.residuals`); None where nothing was solved for.
+    """
+
+    stage: Stage
+    done: int
+    total: int
+    timestep: float
+    step: int
+    num_steps: int
+    latents: Tensor
+    residual: Tensor | None = None
+
+
+# What `Editor.invert` and `Editor.edit` take as `progress`.
+Callback = Callable[[Progress], None]
+
+
+class Reporter:
+    """Turns the network passes of one walk into `Progress` for a callback.
+
+    Args:
+        callback: the user's callable; None reports to nobody.
+        stage: what the walk is for.
+        steps: the sampler steps in the order in which they are walked.
+        total: the most network passes that the walk can take, for each image.
+    """
+
+    def __init__(self, callback: Callback | None, stage: Stage, steps: Sequence[Step], total: int) -> None:
+        self._callback = callback
+        self._stage = stage
+        self._places = {step: place for place, step in enumerate(steps)}
+        self._total = total
+
+    def __call__(self, done: int, step: Step, latents: Tensor, residual: Tensor | None) -> None:
+        """Tell the callback of one network pass."""
+        if self._callback is None:
+            return
+        self._callback(
+            Progress(
+                self._stage,
+                done,
+                self._total,
+                step.timestep,
+                self._places[step],
+                len(self._places),
+                latents,
+                residual,
+            )
+        )
