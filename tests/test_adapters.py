@@ -122,12 +122,13 @@ def test_an_inversion_keeps_what_the_adapter_was_shown(name: str, tmp_path: Path
     inversion.save(tmp_path / "i.safetensors")
     loaded = Inversion.load(tmp_path / "i.safetensors")
     assert relative(editor.reconstruct(loaded, "latent"), z_0) < 1e-2
-    same = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image=picture, output_type="latent")
+    plain: Any = {"guidance_scale": loaded.config.guidance_scale, "output_type": "latent"}
+    same = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image=picture, **plain)
     assert relative(same, editor.reconstruct(loaded, "latent")) < 1e-6
-    changed = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image=other, output_type="latent")
+    changed = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image=other, **plain)
     assert relative(changed, same) > 1e-4
     embeds = editor.embed_images(other)
-    given = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image_embeds=embeds, output_type="latent")
+    given = editor.edit(loaded, ["a lion", "a cat"], ip_adapter_image_embeds=embeds, **plain)
     assert relative(given, changed) < 1e-6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,9 +21,11 @@ from renoise import (
     ModelError,
     NumericalError,
     Progress,
+    RenoiseWarning,
     Renoising,
     SchedulerError,
 )
+from renoise.errors import DrawnNoiseWarning
 
 MakeEditor = Callable[..., Editor]
 FEW = InversionConfig(num_steps=3, renoising=Renoising(2))
@@ -222,8 +225,24 @@ def test_output_types(editor: Editor, picture: Image.Image) -> None:
 def test_the_source_prompt_is_an_edit_that_reconstructs(editor: Editor, picture: Image.Image) -> None:
     inversion = editor.invert(picture, "a lion", config=FEW, negative_prompt="blurry")
     again = editor.reconstruct(inversion, "latent")
-    assert torch.equal(editor.edit(inversion, "a lion", output_type="latent"), again)
-    assert not torch.equal(editor.edit(inversion, "a tree", output_type="latent"), again)
+    same = editor.edit(inversion, "a lion", guidance_scale=1.0, output_type="latent")
+    assert torch.equal(same, again)
+    assert not torch.equal(editor.edit(inversion, "a tree", guidance_scale=1.0, output_type="latent"), again)
+
+
+def test_the_default_guidance_of_an_edit_is_what_suits_the_model(make_editor: MakeEditor, picture: Image.Image) -> None:
+    def guidance_of(editor: Editor, config: InversionConfig) -> float:
+        inversion = editor.invert(picture, "a lion", config=config)
+        default = editor.edit(inversion, "a cat", output_type="latent")
+        scale = editor.edit_guidance(inversion.config)
+        assert torch.equal(default, editor.edit(inversion, "a cat", guidance_scale=scale, output_type="latent"))
+        return scale
+
+    assert guidance_of(make_editor(), FEW) == 1.5
+    # a guided inversion is edited with its own guidance, and a model of few steps without any
+    assert guidance_of(make_editor(), replace(FEW, guidance_scale=2.5)) == 2.5
+    turbo = make_editor(scheduler="EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
+    assert guidance_of(turbo, FEW) == 1.0
 
 
 def test_guidance_and_negative_prompts_change_the_edit(editor: Editor, picture: Image.Image) -> None:
@@ -244,8 +263,10 @@ def test_deterministic_samplers_can_denoise_in_another_number_of_steps(editor: E
     config = InversionConfig(num_steps=40, strength=0.5, renoising=Renoising(5))
     inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
     passes: list[Progress] = []
-    fewer = editor.edit(inversion, "a lion", num_steps=20, output_type="latent", progress=passes.append)
-    assert passes[-1].total == 10
+    fewer = editor.edit(
+        inversion, "a lion", guidance_scale=1.0, num_steps=20, output_type="latent", progress=passes.append
+    )
+    assert passes[-1].total == len(passes) == 10
     assert relative(editor.reconstruct(inversion, "latent"), z_0) < relative(fewer, z_0) < 0.3
 
 
@@ -258,7 +279,7 @@ def test_unequal_steps_start_where_the_inversion_ended(
     config = InversionConfig(num_steps=20, strength=0.3, renoising=Renoising(8))
     inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
     for num_steps in (7, 13, 33):
-        other = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
+        other = editor.edit(inversion, "a lion", guidance_scale=1.0, num_steps=num_steps, output_type="latent")
         assert relative(other, z_0) < 0.1, num_steps
 
 
@@ -307,22 +328,24 @@ def test_the_reference_of_the_divergence_is_the_noised_picture(make_editor: Make
 @pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "LCMScheduler", "DDPMScheduler"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 8])
 def test_stochastic_samplers_draw_the_noises_that_are_missing(
-    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str, num_steps: int, caplog: pytest.LogCaptureFixture
+    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str, num_steps: int
 ) -> None:
     editor = make_editor(scheduler=scheduler)
     inversion = editor.invert(latents=z_0, prompt="a lion", config=InversionConfig(num_steps=4, renoising=Renoising(1)))
-    result = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DrawnNoiseWarning)
+        result = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
     assert torch.isfinite(result).all()
-    assert ("drawn from the inversion's seed" in caplog.text) == (num_steps > 2)
+    assert any("drawn from the inversion's seed" in str(one.message) for one in caught) == (num_steps > 2)
     assert torch.equal(result, editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent"))
 
 
-def test_equal_steps_draw_nothing(make_editor: MakeEditor, z_0: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+def test_equal_steps_draw_nothing(make_editor: MakeEditor, z_0: torch.Tensor, recwarn: pytest.WarningsRecorder) -> None:
     editor = make_editor(scheduler="LCMScheduler")
     inversion = editor.invert(latents=z_0, config=InversionConfig(num_steps=4, renoising=Renoising(1)))
-    same = editor.edit(inversion, "", num_steps=4, output_type="latent")
+    same = editor.edit(inversion, "", guidance_scale=1.0, num_steps=4, output_type="latent")
     assert torch.equal(same, editor.reconstruct(inversion, "latent"))
-    assert caplog.text == ""
+    assert not [one for one in recwarn if isinstance(one.message, RenoiseWarning)]
 
 
 def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, picture: Image.Image) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -171,10 +171,10 @@ class InversionConfig:
             value = getattr(self, name)
             if value is not None and not isinstance(value, part):
                 raise ConfigError(Argument(name), f" must be of class {part.__name__}, or None for none, not {value!r}")
-        if self.solver is not None and not isinstance(self.solver, Solver):
+        if self.solver is not None and (isinstance(self.solver, type) or not isinstance(self.solver, Solver)):
             raise ConfigError(
                 Argument("solver"),
-                f" must have a method solve and a number max_passes, which {type(self.solver).__name__} has not",
+                f" must be a value with a method solve and a number max_passes, not {self.solver!r}",
                 remedy="see renoise.solvers.Solver",
             )
 
@@ -295,7 +295,7 @@ class InversionConfig:
             ConfigError: if a setting is out of its range, or its solver is unknown.
             LookupError, TypeError: if it is no such record.
         """
-        missing = {field.name for field in fields(cls)} - {"solver"} - set(record)
+        missing = set(_PARTS) - set(record)
         if missing:
             raise LookupError(f"no {', '.join(sorted(missing))}")
         return cls._from_settings(record)

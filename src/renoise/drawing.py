@@ -142,6 +142,6 @@ class Drawing:
                     f"{missing} of the {len(steps)} steps asked for: it is drawn from the inversion's seed, and the "
                     "source prompt no longer reconstructs the image"
                 ),
-                stacklevel=4,
+                stacklevel=5,  # the caller of Editor.edit, which torch wraps
             )
         return noise

@@ -13,24 +13,21 @@ from torch import Tensor
 
 from renoise import images
 from renoise.backbones import Request
-from renoise.checks import FINITE, require_finite, require_noise
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
-from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError, ModelError
 from renoise.fingerprint import fingerprint, same_model
 from renoise.inversion import Inversion, padded
+from renoise.inverting import invert
 from renoise.loading.pipelines import load_pipeline, resolve_device
-from renoise.model import Model, Prepared, place
-from renoise.noise import draw_noise, generators_for
-from renoise.progress import Callback, Reporter
+from renoise.model import Model, Prepared
+from renoise.noise import generators_for, given_or_drawn
+from renoise.progress import Callback
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.quality import Quality, quality_of
 from renoise.schedulers import describe, exchanged
-from renoise.steps import Step
-from renoise.walks import InvertedStep, invert_steps
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -281,31 +278,19 @@ class Editor:
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
         generators = generators_for(generator, config.seed, count)
-        noises = _given_or_drawn(noise, steps, z_0, generators)
+        noises = given_or_drawn(noise, steps, z_0, generators)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         request = Request(
             prompts, negatives, config.guidance_scale, self.model.pixels(z_0), config.true_cfg_scale, image_embeds
         )
-        walked: list[InvertedStep] = []
-        with self.model.freeing():
-            condition = self.model.condition(request)
-            bound = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
-            network = self.model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
-            enhancement = None
-            if config.edit_losses is not None:
-                enhancement = Enhancement(config.edit_losses, z_0, network, generators)
-            for at in invert_steps(steps, network, z_0, noises, config, enhancement):
-                self.model.require_finite(at.latents, f"the latent inverted {place(at.step, steps)}")
-                walked.append(at if keep_trajectory or len(walked) + 1 == len(steps) else replace(at, latents=z_0[:0]))
-        downwards = walked[::-1]
-        stochastic = any(step.stochastic for step in steps)
+        found = invert(self.model, steps, request, config, z_0, noises, generators, progress, keep_trajectory)
         return Inversion(
-            latents=walked[-1].latents,
-            noise=torch.stack([at.noise for at in downwards if at.noise is not None]) if stochastic else None,
-            residuals=torch.stack([at.solution.residuals[-1] for at in downwards]),
-            residual_history=padded([at.solution.residuals for at in downwards]) if keep_residual_history else None,
-            trajectory=torch.stack([z_0, *(at.latents for at in walked)]) if keep_trajectory else None,
-            network_passes=network.passes,
+            latents=found.latents,
+            noise=found.noise,
+            residuals=torch.stack([residuals[-1] for residuals in found.residuals]),
+            residual_history=padded(found.residuals) if keep_residual_history else None,
+            trajectory=found.trajectory,
+            network_passes=found.passes,
             config=config,
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
@@ -481,25 +466,11 @@ class Editor:
             )
 
 
-def _given_or_drawn(
-    noise: Tensor | None, steps: Sequence[Step], z_0: Tensor, generators: Sequence[torch.Generator]
-) -> Tensor | None:
-    """Return the noises of an inversion, (len(steps), B, C, h, w); None for a deterministic sampler given none."""
-    if noise is not None:
-        require_noise(noise, (len(steps), *z_0.shape))
-        noises = noise.detach().to(z_0.device, torch.float32)
-        require_finite(noises, "the given noise", remedy=FINITE)
-        return noises
-    if any(step.stochastic for step in steps):
-        return draw_noise(len(steps), z_0.shape, generators, z_0.device)
-    return None
-
-
 def _require_rule(rule: Any) -> None:
-    if rule is not None and not isinstance(rule, EditRule):
+    if rule is not None and (isinstance(rule, type) or not isinstance(rule, EditRule)):
         raise ConfigError(
             Argument("rule"),
-            f" must have a method advance and a number max_passes, which {type(rule).__name__} has not",
+            f" must be a value with a method advance and a number max_passes, not {rule!r}",
             remedy="see renoise.edit_rules.EditRule",
         )
 

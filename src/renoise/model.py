@@ -72,7 +72,9 @@ class Model:
             NumericalError: for NaN or infinity.
         """
         if (image is None) == (latents is None):
-            raise ConfigError("invert takes either an image or latents", argument="image", remedy="give one of them")
+            raise ConfigError(
+                "either an image or latents are taken", argument="image", remedy="give exactly one of them"
+            )
         images.require_fit(fit)
         if isinstance(image, Prepared):
             self.require_latents(image.latents)

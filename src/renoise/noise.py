@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from renoise.checks import FINITE, require_finite, require_noise
 from renoise.errors import Argument, ConfigError
 from renoise.steps import Step
 
@@ -71,6 +72,34 @@ def draw_noise(
         for g in generators
     ]
     return torch.stack(drawn, dim=1)
+
+
+def given_or_drawn(
+    noise: Tensor | None, steps: Sequence[Step], z_0: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor | None:
+    """Return the noises of an inversion: those given, or noises drawn for a stochastic sampler.
+
+    Args:
+        noise: the noises given, (len(steps), B, C, h, w); None draws them.
+        steps: the sampler's steps in sampling order.
+        z_0: the clean latents, float32 (B, C, h, w).
+        generators: one for each image.
+
+    Returns:
+        Float32 (len(steps), B, C, h, w) on the latents' device; None for a deterministic sampler that was given none.
+
+    Raises:
+        ConfigError: for noises of another shape.
+        NumericalError: for NaN or infinity in them.
+    """
+    if noise is not None:
+        require_noise(noise, (len(steps), *z_0.shape))
+        noises = noise.detach().to(z_0.device, torch.float32)
+        require_finite(noises, "the given noise", remedy=FINITE)
+        return noises
+    if any(step.stochastic for step in steps):
+        return draw_noise(len(steps), z_0.shape, generators, z_0.device)
+    return None
 
 
 def noise_for_steps(
