@@ -126,7 +126,7 @@ def main() -> None:
         times.append(time.perf_counter())
         inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
         times.append(time.perf_counter())
-        editor.edit(inversion, "a tiger")
+        editor.edit(inversion, "a tiger", guidance_scale=1.0)
         times.append(time.perf_counter())
         encode, invert, edit = (b - a for a, b in itertools.pairwise(times))
         passes = inversion.network_passes
