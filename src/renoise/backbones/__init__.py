@@ -1,4 +1,8 @@
-"""Model families: one file each, found by the pipeline's class."""
+"""Model families: a family is one class with its facts, found by the name of the pipeline's class.
+
+The facts must answer without torch, which takes seconds to import. So the modules of this package import torch where
+type checkers alone look, and inside the functions that compute with it.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +24,35 @@ __all__ = [
     "Request",
     "Schedule",
     "backbone_for",
+    "families_by_name",
     "family_of",
 ]
 
-# By the name of the pipeline's class. Others may add to it (docs/extending.md).
+_BUILT_IN = (StableDiffusionBackbone, StableDiffusionXLBackbone, StableDiffusion3Backbone, FluxBackbone)
+
+# The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).
 FAMILIES: dict[str, type[PipelineBackbone]] = {
-    "StableDiffusionPipeline": StableDiffusionBackbone,
-    "StableDiffusionImg2ImgPipeline": StableDiffusionBackbone,
-    "LatentConsistencyModelPipeline": StableDiffusionBackbone,
-    "StableDiffusionXLPipeline": StableDiffusionXLBackbone,
-    "StableDiffusionXLImg2ImgPipeline": StableDiffusionXLBackbone,
-    "StableDiffusion3Pipeline": StableDiffusion3Backbone,
-    "StableDiffusion3Img2ImgPipeline": StableDiffusion3Backbone,
-    "FluxPipeline": FluxBackbone,
-    "FluxImg2ImgPipeline": FluxBackbone,
+    pipeline: family for family in _BUILT_IN for pipeline in family.pipelines
 }
 
 
+def families_by_name() -> dict[str, type[PipelineBackbone]]:
+    """Return the families by their short names.
+
+    Examples:
+        >>> families_by_name()["sdxl"].title
+        'Stable Diffusion XL'
+    """
+    return {family.name: family for family in FAMILIES.values()}
+
+
 def family_of(pipe: Any) -> type[PipelineBackbone] | None:
-    """The family of a pipeline, by its class or one that it is made from; None if it is not supported."""
+    """Return the family of a pipeline, by its class or a base of it; None if it is not supported."""
     return next((FAMILIES[cls.__name__] for cls in type(pipe).__mro__ if cls.__name__ in FAMILIES), None)
 
 
 def backbone_for(pipe: Any) -> Backbone:
-    """The adapter for a loaded diffusers pipeline.
+    """Return the adapter for a loaded diffusers pipeline.
 
     Raises:
         ModelError: if its family is not supported.
@@ -51,6 +60,6 @@ def backbone_for(pipe: Any) -> Backbone:
     family = family_of(pipe)
     if family is None:
         raise ModelError(
-            f"{type(pipe).__name__} is not supported; expected a diffusers pipeline out of {', '.join(FAMILIES)}"
+            f"{type(pipe).__name__} is not supported", remedy=f"use a diffusers pipeline out of {', '.join(FAMILIES)}"
         )
     return family(pipe)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor
-
-from renoise.checks import dtype_name, require_finite
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # While one thread has a shared autoencoder in another precision, no other thread may use it.
 _UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
 
 def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
+    """Encode images (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
 
     Raises:
         NumericalError: if the autoencoder overflows.
@@ -33,7 +32,7 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
-    """Standardised latents (B, C, h, w) as images, float32 (B, 3, H, W) in [0, 1].
+    """Decode standardised latents (B, C, h, w) to images, float32 (B, 3, H, W) in [0, 1].
 
     Raises:
         NumericalError: if the autoencoder overflows.
@@ -49,7 +48,11 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
 
 
 def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) -> None:
-    """Raise a `NumericalError`; `remedy` is for an autoencoder whose precision is not to blame."""
+    """Check that a tensor is finite; `remedy` is for an autoencoder whose precision is not to blame."""
+    import torch
+
+    from renoise.checks import dtype_name, require_finite
+
     if dtype == torch.float16:
         remedy = (
             "load the model with dtype bfloat16 or float32, or keep its autoencoder in float32: "
@@ -59,7 +62,9 @@ def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) 
 
 
 def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
-    """Mean and deviation of the autoencoder's latents, which the network sees standardised."""
+    """Return the mean and the deviation of the autoencoder's latents, which the network sees standardised."""
+    import torch
+
     if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
         return getattr(config, "shift_factor", None) or 0.0, 1.0 / config.scaling_factor
     mean, deviation = (
@@ -71,7 +76,9 @@ def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tens
 
 @contextmanager
 def _unabridged(vae: Any) -> Iterator[None]:
-    """Keep the autoencoder in float32 for as long as it is used, if it overflows in float16 (SDXL's does)."""
+    """Keep the autoencoder in float32 while it is used, if it overflows in float16, as SDXL's does."""
+    import torch
+
     if not getattr(vae.config, "force_upcast", False):
         yield
         return

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from renoise.steps import Step
+    from renoise.steps import Step
 
 # What the network is conditioned on; every tensor has the batch as its first dimension.
-Embeddings = Mapping[str, Tensor]
+Embeddings = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Request:
 
     Attributes:
         prompts: one for each image.
-        negative_prompts: likewise; None is the pipeline's own default.
-        guidance_scale: as the family's pipeline takes it: classifier-free guidance where the network has no guidance
-            embedding, and that embedding's value where it has one.
+        negative_prompts: one for each image; None means the pipeline's own default.
+        guidance_scale: the value that the family's pipeline takes: the scale of classifier-free guidance where the
+            network has no guidance embedding, and that embedding's input where it has one.
         size: (height, width) of the images in pixels.
-        true_cfg_scale: classifier-free guidance of models that have another kind of guidance built in; 1 is none.
-        image_embeds: of images that an IP-Adapter is shown (see `Backbone.embed_images`); None without one.
+        true_cfg_scale: the scale of classifier-free guidance of models that have another guidance built in; 1 means
+            none.
+        image_embeds: embeddings of the images that IP-Adapters are shown (see `Backbone.embed_images`); None without
+            an adapter.
     """
 
     prompts: Sequence[str]
@@ -47,8 +50,8 @@ class Condition:
 
     Attributes:
         positive: embeddings of the prompts.
-        negative: embeddings of the negative prompts; None without guidance.
-        guidance_scale: weight of the difference between the two predictions.
+        negative: embeddings of the negative prompts; None without classifier-free guidance.
+        guidance_scale: the weight of the difference between the two predictions.
     """
 
     positive: Embeddings
@@ -57,12 +60,12 @@ class Condition:
 
     @property
     def passes(self) -> int:
-        """Network passes that one prediction costs."""
+        """The network passes that one prediction costs."""
         return 1 if self.negative is None else 2
 
 
 class Schedule(TypedDict, total=False):
-    """What a family's pipeline tells its scheduler beside the number of steps (see `renoise.schedulers.steps_for`)."""
+    """What a family's pipeline tells its scheduler besides the number of steps (see `renoise.schedulers.steps_for`)."""
 
     mu: float
     sigmas: Sequence[float]
@@ -73,51 +76,51 @@ class Backbone(Protocol):
 
     @property
     def flow(self) -> bool:
-        """Whether the network predicts the velocity of a flow, which wants a flow-matching sampler."""
+        """Whether the network predicts the velocity of a flow, so that it needs a flow-matching sampler."""
 
     @property
     def takes_true_cfg(self) -> bool:
-        """Whether `Request.true_cfg_scale` is a guidance of its own, beside one that is built in."""
+        """Whether `Request.true_cfg_scale` has an effect, because another guidance is built into the network."""
 
     @property
     def ip_adapters(self) -> int:
-        """How many IP-Adapters the network carries."""
+        """The number of IP-Adapters that the network carries."""
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """(height, width) in pixels that the model was made for."""
+        """The (height, width) in pixels that the model was made for."""
 
     @property
     def latent_scale(self) -> int:
-        """Pixels for each latent element along a side."""
+        """The number of pixels for each latent element along a side."""
 
     @property
     def latent_multiple(self) -> int:
-        """What the sides of a latent must be multiples of: the patch size of a transformer, else 1."""
+        """The number that divides the sides of every latent: the patch size of a transformer, else 1."""
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent, C."""
+        """The number of channels of a latent, C."""
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device on which the network runs."""
 
     @property
     def dtype(self) -> torch.dtype:
         """The network's floating-point type; latents are float32 whatever it is."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] as latents, float32 (B, C, h, w): the mode, not a sample."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents, float32 (B, C, h, w): the mode, not a sample."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) as images, float32 (B, 3, H, W) in [0, 1]."""
+        """Decode latents (B, C, h, w) to images, float32 (B, 3, H, W) in [0, 1]."""
 
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
-        """What a scheduler has to be told to make the timesteps that the family's pipeline would use."""
+        """Return what a scheduler has to be told to make the timesteps that the family's pipeline would use."""
 
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
-        """Images for IP-Adapters, as the pipeline takes them, as one tensor (2, ...) for each adapter.
+        """Embed images for IP-Adapters, given as the pipeline takes them: one tensor (2, ...) for each adapter.
 
         The first row is the embedding of no image, for guidance; the second is the image's.
         """
@@ -126,14 +129,16 @@ class Backbone(Protocol):
         """Encode the prompts of a batch."""
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
-        """The network's raw output at `latents`, float32 (B, C, h, w), guided if the condition says so."""
+        """Return the network's raw output at `latents`, float32 (B, C, h, w), guided if the condition says so."""
 
     def release(self) -> None:
         """Let the pipeline's offloading hooks move the networks away again."""
 
 
 def guided(network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, condition: Condition) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans, 2022, arXiv 2207.12598, eq. 6) in one doubled batch."""
+    """Predict with classifier-free guidance (Ho and Salimans, 2022, arXiv 2207.12598, eq. 6) in one doubled batch."""
+    import torch
+
     if condition.negative is None:
         return network(latents, condition.positive)
     joined = {name: torch.cat([condition.negative[name], t]) for name, t in condition.positive.items()}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones.pipeline import PipelineBackbone
-from renoise.steps import Step
+from renoise.schedulers.names import FLOW
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from renoise.steps import Step
 
 
 class FlowBackbone(PipelineBackbone):
-    """Base of SD3 and Flux.
+    """The base of SD3 and Flux.
 
     Attributes:
-        max_shift: the mu of a large image's schedule, where the scheduler's configuration names none.
+        max_shift: the mu of a large image's schedule if the scheduler's configuration names none.
     """
 
     components: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
+    samplers: ClassVar[tuple[str, ...]] = FLOW
+    precision: ClassVar[str] = "bfloat16"  # because T5 overflows in float16
     flow: ClassVar[bool] = True
     preset: ClassVar[str] = "sd3"
     max_shift: ClassVar[float] = 1.16
@@ -30,7 +34,7 @@ class FlowBackbone(PipelineBackbone):
         return side, side
 
     def shift(self, scheduler: Any, size: tuple[int, int]) -> float:
-        """mu: how far a schedule is shifted for an image of `size` (height, width), as the pipelines compute it."""
+        """Return mu, by which a schedule is shifted for an image of `size` (height, width), as the pipelines do."""
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
         patch, config = self.latent_scale * self.latent_multiple, scheduler.config
@@ -45,5 +49,7 @@ class FlowBackbone(PipelineBackbone):
 
 
 def timesteps(step: Step, latents: Tensor) -> Tensor:
-    """The step's timestep for each image, float32 (B,): transformers want one an image."""
+    """Return the step's timestep for each image, float32 (B,), as transformers take it."""
+    import torch
+
     return torch.full((latents.shape[0],), step.timestep, dtype=torch.float32, device=latents.device)

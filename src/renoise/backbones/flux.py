@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import flow, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
-from renoise.steps import Step
+from renoise.errors import Argument, IgnoredSettingWarning
 
-log = logging.getLogger("renoise")
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-# Latent elements along a patch's side.
+    from renoise.steps import Step
+
+# The number of latent elements along a patch's side.
 _PATCH = 2
 
 
@@ -26,6 +26,9 @@ class FluxBackbone(flow.FlowBackbone):
     True classifier-free guidance is a second pass with a negative prompt, asked for by `true_cfg_scale`.
     """
 
+    name: ClassVar[str] = "flux"
+    title: ClassVar[str] = "FLUX.1"
+    pipelines: ClassVar[tuple[str, ...]] = ("FluxPipeline", "FluxImg2ImgPipeline")
     takes_true_cfg: ClassVar[bool] = True
     preset: ClassVar[str] = "flux"
     max_shift: ClassVar[float] = 1.15
@@ -36,7 +39,7 @@ class FluxBackbone(flow.FlowBackbone):
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
-        """See `PipelineBackbone.built_in_guidance`: schnell takes none."""
+        """See `PipelineBackbone.built_in_guidance`; schnell takes none."""
         return 3.5 if pipe.transformer.config.guidance_embeds else None
 
     @classmethod
@@ -57,13 +60,17 @@ class FluxBackbone(flow.FlowBackbone):
 
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """See `Backbone.schedule`."""
+        import numpy as np
+
         if scheduler.config.get("use_flow_sigmas"):
             return {"mu": self.shift(scheduler, size)}
         sigmas = [float(s) for s in np.linspace(1.0, 1.0 / num_steps, num_steps)]
         return {"mu": self.shift(scheduler, size), "sigmas": sigmas}
 
     def condition(self, request: Request) -> Condition:
-        """See `Backbone.condition`; with true guidance and no negative prompt that is the empty one."""
+        """See `Backbone.condition`; true guidance without negative prompts takes empty ones."""
+        import torch
+
         count = len(request.prompts)
         guides = request.true_cfg_scale > 1.0
         shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
@@ -75,16 +82,20 @@ class FluxBackbone(flow.FlowBackbone):
         if self.network.config.guidance_embeds:
             built_in["guidance"] = torch.full((count,), request.guidance_scale)
         elif request.guidance_scale > 1.0:
-            log.warning(
-                "this model has no guidance built in, so that a guidance scale of %g has no effect; true_cfg_scale has",
-                request.guidance_scale,
+            scale = Argument("guidance_scale", request.guidance_scale)
+            remedy = ("use ", Argument("true_cfg_scale"), " for classifier-free guidance")
+            unheard = IgnoredSettingWarning(
+                "this model has no guidance built in: ", scale, " has no effect", remedy=remedy
             )
+            warnings.warn(unheard, stacklevel=2)
         positive = {**self._encode(request.prompts), **built_in, **shown}
         negative = {**self._encode(negatives), **built_in, **unshown} if guides else None
         return self.as_condition(positive, negative, request.true_cfg_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
+        import torch
+
         height, width = latents.shape[-2:]
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
@@ -106,6 +117,9 @@ class FluxBackbone(flow.FlowBackbone):
         return guided(network, latents, condition)
 
     def _embed(self, images: Any) -> Sequence[Tensor]:
+        import numpy as np
+        import torch
+
         # The pipeline takes a black image for none.
         black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
         unshown, shown = (
@@ -123,17 +137,23 @@ class FluxBackbone(flow.FlowBackbone):
 
 
 def pack(latents: Tensor) -> Tensor:
-    """(B, C, h, w) as a sequence of 2 x 2 patches, (B, h / 2 * w / 2, 4 C), row by row."""
+    """Pack latents (B, C, h, w) into a sequence of 2 x 2 patches, (B, h / 2 * w / 2, 4 C), row by row."""
+    import torch
+
     return torch.nn.functional.pixel_unshuffle(latents, _PATCH).flatten(2).transpose(1, 2)
 
 
 def unpack(sequence: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `pack`: (B, h / 2 * w / 2, 4 C) as (B, C, h, w)."""
+    """Unpack a sequence of patches (B, h / 2 * w / 2, 4 C) into latents (B, C, h, w): the inverse of `pack`."""
+    import torch
+
     grid = sequence.transpose(1, 2).reshape(len(sequence), -1, height // _PATCH, width // _PATCH)
     return torch.nn.functional.pixel_shuffle(grid, _PATCH)
 
 
 def positions(height: int, width: int) -> Tensor:
-    """(0, row, column) of each patch of a latent h x w, (h / 2 * w / 2, 3)."""
+    """Return (0, row, column) of each patch of a latent h x w, float32 (h / 2 * w / 2, 3)."""
+    import torch
+
     rows, columns = height // _PATCH, width // _PATCH
     return torch.cartesian_prod(torch.zeros(1), torch.arange(float(rows)), torch.arange(float(columns)))

@@ -1,21 +1,24 @@
-"""What the families have in common: a diffusers pipeline with one network, an autoencoder and text encoders."""
+"""What the families share: a diffusers pipeline with one network, an autoencoder and text encoders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import autoencoder, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule
-from renoise.errors import ConfigError, ModelError
-from renoise.steps import Step
+from renoise.errors import Argument, ConfigError, ModelError
+from renoise.schedulers.names import DIFFUSION
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from renoise.steps import Step
 
 
 class PipelineBackbone:
-    """Base of the families; a new one adds `resolution`, `condition` and `predict` (see `Backbone`).
+    """The base of the families: a new one adds its facts and `resolution`, `condition` and `predict` of `Backbone`.
 
     Args:
         pipe: the user's pipeline, whose components are shared and never changed.
@@ -24,12 +27,22 @@ class PipelineBackbone:
         ModelError: if one of the `components` is missing.
 
     Attributes:
-        components: what of the pipeline the family cannot do without, the network first.
+        name: the family's short name.
+        title: the name by which people know its models.
+        pipelines: the names of its pipelines' classes in diffusers; the first one loads single files.
+        samplers: the short names of the samplers that suit its models (see `renoise.schedulers.names`).
+        precision: the name of the floating-point type in which its networks are loaded on a GPU by default.
+        components: the parts of the pipeline that the family needs, the network first.
         flow: see `Backbone`.
         takes_true_cfg: see `Backbone`.
         preset: the settings that suit it, a key in `renoise.presets` (see `preset_for`).
     """
 
+    name: ClassVar[str]
+    title: ClassVar[str]
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    samplers: ClassVar[tuple[str, ...]] = DIFFUSION
+    precision: ClassVar[str] = "float16"
     components: ClassVar[tuple[str, ...]] = ("unet", "vae")
     flow: ClassVar[bool] = False
     takes_true_cfg: ClassVar[bool] = False
@@ -39,11 +52,11 @@ class PipelineBackbone:
         self.pipe = pipe
         for name in self.components:
             if getattr(pipe, name, None) is None:
-                raise ModelError(f"the pipeline has no {name}; load it whole, with from_pretrained")
+                raise ModelError(f"the pipeline has no {name}", remedy="load it whole, with from_pretrained")
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
-        """Return what diffusers tells a network that takes the guidance scale as an input; None if it takes none."""
+        """Return the guidance scale that diffusers' pipeline gives the network as an input; None if it takes none."""
         return None
 
     @classmethod
@@ -51,8 +64,8 @@ class PipelineBackbone:
         """Return the key in `renoise.presets` of the settings that suit a pipeline.
 
         The scheduler and the adapters tell models that draw in a few steps. LCM and TCD schedulers take "lcm-lora"
-        where an adapter is loaded and "lcm" where none is. Euler-type ones with trailing spacing, with which SDXL Turbo
-        and SD Turbo are shipped, take the family's preset for turbo models.
+        where an adapter is loaded and "lcm" where none is. Euler-type schedulers with trailing spacing, with which SDXL
+        Turbo and SD Turbo are published, take the family's preset for turbo models.
         """
         if _draws_by_consistency(pipe):
             # A dictionary of adapters is what peft leaves on a network that carries any.
@@ -64,10 +77,10 @@ class PipelineBackbone:
 
     @classmethod
     def inversion_guidance(cls, pipe: Any) -> float | None:
-        """Return the guidance scale that a pipeline has to be inverted with; None is that of the preset.
+        """Return the guidance scale that a pipeline has to be inverted with; None means the preset's.
 
-        LCMs are distilled with guidance scales well above 1 (Luo et al., 2023, arXiv 2310.04378). Flux dev, which is
-        told a scale as well, is inverted at 1, where its velocity is that of the prompt alone.
+        LCMs are distilled with guidance scales well above 1 (Luo et al., 2023, arXiv 2310.04378). Flux dev, which takes
+        a scale as well, is inverted at 1, where its velocity is that of the prompt alone.
         """
         return cls.built_in_guidance(pipe) if _draws_by_consistency(pipe) else None
 
@@ -108,7 +121,9 @@ class PipelineBackbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs, offloading hooks considered."""
+        """See `Backbone.device`; with offloading it is the device to which hooks move the network."""
+        import torch
+
         return torch.device(self.pipe._execution_device)
 
     @property
@@ -132,7 +147,11 @@ class PipelineBackbone:
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
         """See `Backbone.embed_images`."""
         if not self.ip_adapters:
-            raise ConfigError("the network carries no IP-Adapter: load one, or leave ip_adapter_image out")
+            raise ConfigError(
+                "the network carries no IP-Adapter",
+                argument="ip_adapter_image",
+                remedy=("load one, or leave ", Argument("ip_adapter_image"), " out"),
+            )
         return ip_adapter.embed(self.pipe, images, self._embed)
 
     def condition(self, request: Request) -> Condition:
@@ -150,12 +169,12 @@ class PipelineBackbone:
     def as_condition(
         self, positive: Mapping[str, Tensor], negative: Mapping[str, Tensor] | None, guidance_scale: float
     ) -> Condition:
-        """Embeddings on the network's device and, but for masks and numbers of classes, in its precision.
+        """Put embeddings on the network's device and, except for integers and masks, into its precision.
 
         Args:
-            positive: of the prompts.
-            negative: of the negative prompts; None without guidance.
-            guidance_scale: of classifier-free guidance.
+            positive: the embeddings of the prompts.
+            negative: the embeddings of the negative prompts; None without guidance.
+            guidance_scale: the scale of classifier-free guidance.
 
         Raises:
             ModelError: if blocks of the network are cached, because renoising runs it several times in one step.
@@ -163,7 +182,8 @@ class PipelineBackbone:
         if getattr(self.network, "is_cache_enabled", False):
             raise ModelError(
                 "the network reuses its blocks' outputs from one call to the next (a cache), and renoising calls it "
-                f"several times in one step; call pipe.{self.components[0]}.disable_cache() first"
+                "several times in one step",
+                remedy=f"call pipe.{self.components[0]}.disable_cache() first",
             )
 
         def placed(embeddings: Mapping[str, Tensor]) -> Embeddings:
@@ -176,18 +196,25 @@ class PipelineBackbone:
         return Condition(placed(positive), placed(negative), guidance_scale)
 
     def require_channels(self, channels: int) -> None:
-        """Raise a `ModelError` for networks that are shown more than the latent: inpainting, depth, fill models."""
+        """Check that the network takes the latent alone: inpainting, depth and fill models take more.
+
+        Raises:
+            ModelError: if it takes another number of channels.
+        """
         takes = self.network.config.in_channels
         if takes != channels:
             raise ModelError(
                 f"the network takes {takes} channels but latents have {channels}: inpainting, depth and fill models "
-                "cannot be inverted; use a text-to-image model"
+                "cannot be inverted",
+                remedy="use a text-to-image model",
             )
 
     def _embed(self, images: Any) -> Sequence[Tensor]:
-        """The pipeline's own embeddings of images, (2, images, ...) for each adapter, those of no image first."""
+        """Return the embeddings by the pipeline itself, (2, images, ...) for each adapter, those of no image first."""
+        import torch
+
         embeds = self.pipe.prepare_ip_adapter_image_embeds(images, None, self.device, 1, True)
-        return [embeds] if isinstance(embeds, Tensor) else list(embeds)
+        return [embeds] if isinstance(embeds, torch.Tensor) else list(embeds)
 
 
 def _draws_by_consistency(pipe: Any) -> bool:

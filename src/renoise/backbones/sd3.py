@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import flow, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
-from renoise.errors import ConfigError
-from renoise.steps import Step
+from renoise.errors import Argument, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from renoise.steps import Step
 
 
 class StableDiffusion3Backbone(flow.FlowBackbone):
     """SD3 and SD3.5; the T5 encoder, text_encoder_3, may be left out, as diffusers allows."""
+
+    name: ClassVar[str] = "sd3"
+    title: ClassVar[str] = "Stable Diffusion 3 and 3.5"
+    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline")
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
@@ -75,6 +81,6 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
         most = int(self.network.config.pos_embed_max_size) * self.latent_scale * self.latent_multiple
         if max(size) > most:
             raise ConfigError(
-                f"the image is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side; "
-                'use a smaller image, or fit="crop"'
+                f"the image is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side",
+                remedy=("use a smaller image, or ", Argument("fit", "crop")),
             )

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
-from renoise.steps import Step
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from renoise.steps import Step
 
 
 class StableDiffusionBackbone(PipelineBackbone):
-    """SD 1.x and 2.x: one text encoder, cross-attention alone."""
+    """SD 1.x and 2.x, with one text encoder that the network attends to."""
 
+    name: ClassVar[str] = "sd"
+    title: ClassVar[str] = "Stable Diffusion 1.x and 2.x"
+    pipelines: ClassVar[tuple[str, ...]] = (
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "LatentConsistencyModelPipeline",
+    )
     components: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer")
-    # What diffusers' pipelines take for a network that names no size, in latent elements.
+    # The side, in latent elements, that diffusers' pipelines take for a network that names none.
     default_side: ClassVar[int] = 64
 
     def __init__(self, pipe: Any) -> None:
@@ -27,7 +36,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
-        """See `PipelineBackbone.built_in_guidance`: LCMs that were distilled with it."""
+        """See `PipelineBackbone.built_in_guidance`; LCMs that were distilled with guidance take it."""
         return None if _embedding_width(pipe.unet) is None else 8.5
 
     @property
@@ -46,6 +55,8 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`."""
+        import torch
+
         count, embedding_width = len(request.prompts), _embedding_width(self.network)
         # A network with a guidance embedding takes the scale as an input, in place of a second pass.
         guides = request.guidance_scale > 1.0 and embedding_width is None
@@ -60,6 +71,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
+        import torch
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
             prediction: Tensor = self.network(
@@ -75,7 +87,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         return guided(network, latents, condition)
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Embeddings of the prompts and, with guidance, of the negative ones."""
+        """Return embeddings of the prompts and, with guidance, of the negative ones."""
         text, negative_text = self.pipe.encode_prompt(**self._prompts(request, guides))
         return {"text": text}, {"text": negative_text}
 
@@ -90,14 +102,17 @@ class StableDiffusionBackbone(PipelineBackbone):
         }
 
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
-        """What the network takes beside the text."""
+        """Return what the network takes besides the text."""
         shown = ip_adapter.of(embeddings)
         return {"image_embeds": shown} if shown else {}
 
 
 class StableDiffusionXLBackbone(StableDiffusionBackbone):
-    """SDXL: two text encoders, a pooled embedding, and the image's size as a condition."""
+    """SDXL, with two text encoders, a pooled embedding, and the image's size as a condition."""
 
+    name: ClassVar[str] = "sdxl"
+    title: ClassVar[str] = "Stable Diffusion XL"
+    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     components: ClassVar[tuple[str, ...]] = (
         *StableDiffusionBackbone.components,
         "text_encoder_2",
@@ -112,8 +127,10 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
         return None if _embedding_width(pipe.unet) is None else 5.0
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        import torch
+
         text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(**self._prompts(request, guides))
-        # original size, top-left crop and target size: the whole image, as the pipeline's own call has it
+        # The original size, the top-left crop and the target size: the whole image, as the pipeline's own call has it.
         sizes = torch.tensor([[*request.size, 0, 0, *request.size]], dtype=text.dtype).repeat(len(request.prompts), 1)
         return (
             {"text": text, "pooled": pooled, "sizes": sizes},
@@ -126,6 +143,6 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
 
 
 def _embedding_width(unet: Any) -> int | None:
-    """That of the guidance scale's embedding, which LCMs take as an input."""
+    """Return the width of the guidance scale's embedding; None for networks other than LCMs, which take none."""
     width: int | None = getattr(getattr(unet, "config", None), "time_cond_proj_dim", None)
     return width

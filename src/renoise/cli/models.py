@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
+import io
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from renoise.backbones import PipelineBackbone, families_by_name
 from renoise.cli import report
+from renoise.defaults import presets
+from renoise.errors import ModelError
 from renoise.loading import catalogue
-from renoise.loading.catalogue import FAMILIES, MODELS, PRESET_SAMPLERS, Entry
+from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
 from renoise.loading.downloads import Cache, Cached, Presence, bundled
 from renoise.schedulers.names import SAMPLERS
 
@@ -17,71 +24,77 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _CARD = "see its card"
-# What a download leaves out: copies of the same weights for other programs.
+# The files of a download, without the copies of the same weights for other programs.
 _WANTED = '--include "*.json" --include "*.txt" --include "*.model" --include "*/*.safetensors"'
 _WEIGHTS_ALONE = "memory for the weights alone; a run needs more"
+_HOLDS = {"pipeline": "a pipeline", "adapter": "an adapter (LoRA)", "network": "a network alone"}
+_GATED = {True: "yes", False: "no", None: "card"}
+_HERE = {"here": "yes", "partly": "partly", "no": "no"}
 
 
 def models(name: str | None, *, json: bool) -> str:
     """List the models, or say all about one.
 
     Args:
-        name: of the one; its last part is enough.
-        json: one JSON document.
+        name: the name of one model; its last part is enough. None lists all.
+        json: whether to answer with a JSON document.
 
     Raises:
-        ModelError: if there is none by that name.
+        ModelError: if there is no model by that name.
     """
     cache = Cache()
     here = {entry.name: bundled(entry) if entry.bundled else cache.presence(entry) for entry in MODELS}
     others = cache.others(tuple(here))
-    if name is not None:
-        full = catalogue.resolve(name, tuple(other.name for other in others))
-        entry = catalogue.find(full)
-        if entry is None:
-            other = next(other for other in others if other.name == full)
-            return report.as_json(_document({"model": _other_facts(other)})) if json else _about_other(other)
-        facts = _facts(entry, here[full])
-        return report.as_json(_document({"model": facts})) if json else _about(entry, here[full])
-    if json:
-        return report.as_json(
-            _document(
-                {
-                    "cache": str(cache.folder),
-                    "models": [_facts(entry, here[entry.name]) for entry in MODELS],
-                    "others": [_other_facts(other) for other in others],
-                    "presets": {preset: asdict(config) for preset, config in _presets().items()},
-                    "families": {family.name: asdict(family) for family in FAMILIES.values()},
-                    "samplers": dict(SAMPLERS),
-                }
-            )
-        )
-    parts = [_table(here), _others(others), _preset_table(), _families()]
-    ending = "renoise models NAME says more about one, with the lines to run."
-    return "\n\n".join([*filter(None, parts), ending])
+    if name is None:
+        return report.as_json(_document(cache, here, others)) if json else _list(here, others)
+    full = _resolve(name, others)
+    entry = catalogue.find(full)
+    if entry is None:
+        other = next(other for other in others if other.name == full)
+        return report.as_json(_head(model=_other_facts(other))) if json else _about_other(other)
+    return report.as_json(_head(model=_facts(entry, here[full]))) if json else _about(entry, here[full])
 
 
-def _document(content: dict[str, Any]) -> dict[str, Any]:
+def _resolve(name: str, others: tuple[Cached, ...]) -> str:
+    try:
+        return catalogue.resolve(name, tuple(other.name for other in others))
+    except ModelError as error:
+        remedy = error.remedy or "run renoise models for the list"
+        raise ModelError(*error.problem, remedy=remedy) from error
+
+
+def _head(**content: Any) -> dict[str, Any]:
     from renoise import __version__
 
     return {"command": "models", "version": __version__, **content}
 
 
-def _presets() -> dict[str, InversionConfig]:
-    from renoise import presets
-
-    return dict(presets)
+def _document(cache: Cache, here: dict[str, Presence], others: tuple[Cached, ...]) -> dict[str, Any]:
+    return _head(
+        cache=str(cache.folder),
+        models=[_facts(entry, here[entry.name]) for entry in MODELS],
+        others=[_other_facts(other) for other in others],
+        presets={preset: asdict(config) for preset, config in presets.items()},
+        families={name: _family_facts(family) for name, family in families_by_name().items()},
+        samplers=dict(SAMPLERS),
+    )
 
 
 def _facts(entry: Entry, presence: Presence) -> dict[str, Any]:
-    facts = asdict(entry)
+    facts = {"kind" if key == "holds" else key: value for key, value in asdict(entry).items()}
     sizes = {dtype: round(entry.weights.gigabytes(dtype), 4) for dtype in catalogue.BYTES}
     facts["weights"] |= {"unit": "billion", "gigabytes": sizes}
     return {**facts, "steps": entry.num_steps, "page": entry.page, **_where(presence)}
 
 
+def _family_facts(family: type[PipelineBackbone]) -> dict[str, Any]:
+    facts = {key: getattr(family, key) for key in ("name", "title", "pipelines", "samplers")}
+    return {**facts, "dtype": family.precision}
+
+
 def _other_facts(other: Cached) -> dict[str, Any]:
-    return {"name": other.name, "pipeline": other.pipeline, "family": other.family, **_where(other.presence)}
+    family = None if other.family is None else other.family.name
+    return {"name": other.name, "pipeline": other.pipeline, "family": family, **_where(other.presence)}
 
 
 def _where(presence: Presence) -> dict[str, Any]:
@@ -93,22 +106,42 @@ def _where(presence: Presence) -> dict[str, Any]:
     }
 
 
-def _table(here: dict[str, Presence]) -> str:
-    width = max(len(entry.name) for entry in MODELS)
-    lines = [f"{'model':<{width}}  {'family':<6}  {'GB':>6}  {'gated':<5}  here"]
+def _plain(content: Table | str) -> str:
+    """Lay text or a table out in 80 columns, or in more where a name would not fit: names are there to be copied."""
+    console = Console(file=io.StringIO(), color_system=None, markup=False, emoji=False, highlight=False, width=1000)
+    width = max(_WIDTH, Measurement.get(console, console.options, content).minimum)
+    with console.capture() as captured:
+        console.print(content, width=width)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _columns(*headers: str, right: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:
+    """Return a table without lines; columns in `right` are flush right, and those in `whole` are not wrapped."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=header in whole)
+    return table
+
+
+def _list(here: dict[str, Presence], others: tuple[Cached, ...]) -> str:
+    parts = [_models(here), _others(others), _presets(), _families()]
+    return "\n\n".join([*filter(None, parts), "renoise models NAME says more about one, with the lines to run."])
+
+
+def _models(here: dict[str, Presence]) -> str:
+    table = _columns("model", "family", "GB", "gated", "here", right=("GB",), whole=("model",))
     for entry in MODELS:
-        needs = entry.weights.gigabytes("float16")
-        size = f"{needs:.2g}" if needs < 1 else f"{needs:.1f}"
-        gated = {True: "yes", False: "no", None: "card"}[entry.gated]
-        state = {"here": "yes", "partly": "partly", "no": "no"}[here[entry.name].state]
-        lines.append(f"{entry.name:<{width}}  {entry.family:<6}  {size:>6}  {gated:<5}  {state}")
-        lines.append(f"    {_kind(entry)}{entry.licence or f'licence: {_CARD}'}")
+        holds = {"pipeline": "", "adapter": "adapter; ", "network": "network alone; "}[entry.holds]
+        memory = entry.weights.gigabytes("float16")
+        table.add_row(
+            f"{entry.name}\n    {holds}{entry.licence or f'licence: {_CARD}'}",
+            entry.family,
+            f"{memory:.2g}" if memory < 1 else f"{memory:.1f}",
+            _GATED[entry.gated],
+            _HERE[here[entry.name].state],
+        )
     note = f"GB: {_WEIGHTS_ALONE}. In 16 bits; in 32 it is twice as much. Adapters come on top of their base."
-    return "\n".join([*lines, *textwrap.wrap(note, _WIDTH)])
-
-
-def _kind(entry: Entry) -> str:
-    return {"pipeline": "", "adapter": "adapter; ", "network": "network alone; "}[entry.kind]
+    return f"{_plain(table)}\n{_plain(note)}"
 
 
 def _others(others: tuple[Cached, ...]) -> str:
@@ -116,64 +149,59 @@ def _others(others: tuple[Cached, ...]) -> str:
         return ""
     lines = ["other pipelines in the cache of the model hub"]
     for other in others:
-        supported = f"{other.family} ({other.pipeline})" if other.family else f"not supported ({other.pipeline})"
-        whole = ", partly here" if other.presence.state == "partly" else ""
-        lines += textwrap.wrap(f"{other.name}: {supported}{whole}", _WIDTH, subsequent_indent="    ")
+        family = "not supported" if other.family is None else other.family.name
+        partly = ", partly here" if other.presence.state == "partly" else ""
+        lines.append(f"{other.name}: {family} ({other.pipeline}){partly}")
     return "\n".join(lines)
 
 
-def _preset_table() -> str:
-    lines = [f"{'preset':<18}  {'sampler':<15}  {'steps':>5}  {'renoising':<18}  network passes"]
-    for name, config in _presets().items():
+def _presets() -> str:
+    table = _columns("preset", "sampler", "steps", "renoising", "network passes", right=("steps",))
+    for name, config in presets.items():
         low = config.renoising_low_noise
         renoising = f"{config.renoising.iterations}"
         if low is not None and low.iterations != config.renoising.iterations:
             renoising += f", {low.iterations} at low noise"
-        sampler = PRESET_SAMPLERS.get(name, "the model's own")
-        lines.append(f"{name:<18}  {sampler:<15}  {config.num_steps:>5}  {renoising:<18}  {_passes(config)}")
-    lines.append("Network passes are those of an inversion without guidance, which doubles them.")
-    return "\n".join(lines)
+        table.add_row(name, PRESET_SAMPLERS[name], f"{config.num_steps}", renoising, _passes(config))
+    return f"{_plain(table)}\nNetwork passes are those of an inversion without guidance, which doubles them."
 
 
 def _passes(config: InversionConfig) -> str:
-    """What an inversion costs: how many steps are at low noise, and add noise, depends on the sampler."""
-    kinds = {config.passes_at(t, stochastic=s) for t in (0.0, config.low_noise_below) for s in (False, True)}
-    most = config.num_steps * max(kinds)
-    return f"{most}" if len(kinds) == 1 else f"at most {most}"
+    """Tell what an inversion costs: how many steps are at low noise, and add noise, depends on the sampler."""
+    costs = {config.passes_at(t, stochastic=s) for t in (0.0, config.low_noise_below) for s in (False, True)}
+    most = config.num_steps * max(costs)
+    return f"{most}" if len(costs) == 1 else f"at most {most}"
 
 
 def _families() -> str:
-    lines = ["family  what it is, its pipelines in diffusers, and its samplers"]
-    for family in FAMILIES.values():
-        lines.append(f"{family.name:<6}  {family.title}")
-        for listed in (family.pipelines, family.samplers):
-            lines += textwrap.wrap(", ".join(listed), _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    return "\n".join(lines)
+    table = _columns("family", "what it is, its pipelines in diffusers, and its samplers")
+    for name, family in families_by_name().items():
+        table.add_row(name, "\n".join([family.title, ", ".join(family.pipelines), ", ".join(family.samplers)]))
+    return _plain(table)
 
 
 def _about_other(other: Cached) -> str:
-    lines = [f"{other.name}: in the cache of the model hub, not in the catalogue"]
     rows = {
         "pipeline": other.pipeline,
-        "family": "not supported" if other.family is None else FAMILIES[other.family].title,
+        "family": "not supported" if other.family is None else other.family.title,
         "here": _state(other.presence),
     }
-    return "\n".join([*lines, *_rows(rows)])
+    return f"{other.name}: in the cache of the model hub, not in the catalogue\n{_rows(rows)}"
 
 
 def _about(entry: Entry, presence: Presence) -> str:
     weights = entry.weights
     parts = {"network": weights.network, "text encoders": weights.text_encoders, "autoencoder": weights.autoencoder}
     counted = ", ".join(f"{name} {_number(count)}" for name, count in parts.items() if count)
-    usual = _presets()[entry.preset].num_steps
+    usual = presets[entry.preset].num_steps
     instead = f" in place of {usual}" if entry.num_steps != usual else ""
     rows = {
         "what": entry.title,
-        "kind": {"pipeline": "a pipeline", "adapter": "an adapter (LoRA)", "network": "a network alone"}[entry.kind],
-        **({} if entry.base is None else {"goes with": entry.base}),
-        "family": FAMILIES[entry.family].title,
+        "holds": _HOLDS[entry.holds],
+        "goes with": entry.base,
+        "family": families_by_name()[entry.family].title,
         "preset": f"{entry.preset}, {entry.num_steps} steps{instead}",
-        "pictures": _CARD if entry.side is None else f"{entry.side} x {entry.side}",
+        "images": _CARD if entry.side is None else f"{entry.side} x {entry.side}",
         "weights": f"{_number(weights.total)} ({counted})",
         "needs": f"{_size(entry, 'float16')} in float16 or bfloat16, {_size(entry, 'float32')} in float32 "
         f"({_WEIGHTS_ALONE})",
@@ -181,10 +209,10 @@ def _about(entry: Entry, presence: Presence) -> str:
         "licence": entry.licence or _CARD,
         "gated": {True: "yes: it wants a login and consent to its licence", False: "no", None: _CARD}[entry.gated],
         "here": _state(presence),
-        **({} if entry.page is None else {"card": entry.page}),
-        **({} if not entry.note else {"note": entry.note}),
+        "card": entry.page,
+        "note": entry.note,
     }
-    return "\n".join([entry.name, *_rows(rows), "", *_to_run(entry, presence)])
+    return "\n".join([entry.name, _rows(rows), "", *_to_run(entry, presence)])
 
 
 def _number(billions: float) -> str:
@@ -199,30 +227,24 @@ def _size(entry: Entry, dtype: str) -> str:
 def _state(presence: Presence) -> str:
     if presence.state == "no":
         return "no"
-    size = "" if presence.size is None else f" ({presence.size / 1e9:.2g} GB)"
     if presence.state == "partly":
         return f"partly: {', '.join(presence.missing)} missing"
-    return f"{presence.folder}{size}"
+    return f"{presence.folder}" + ("" if presence.size is None else f" ({presence.size / 1e9:.2g} GB)")
 
 
-def _rows(rows: dict[str, str]) -> list[str]:
-    width = max(map(len, rows))
-    lines: list[str] = []
+def _rows(rows: dict[str, str | None]) -> str:
+    """Lay out the facts that there are, each with its name."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, value in rows.items():
-        # Names and paths are to be copied: they stay whole, however long.
-        lines += textwrap.wrap(
-            value,
-            _WIDTH,
-            initial_indent=f"{name:<{width}}  ",
-            subsequent_indent=" " * (width + 2),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return lines
+        if value:
+            table.add_row(name, value)
+    return _plain(table)
 
 
 def _to_run(entry: Entry, presence: Presence) -> list[str]:
-    """The lines to type, to be copied: none is broken."""
+    """Return the lines to run; none is broken, because they are to be copied."""
     needed = [name for name in (entry.base, entry.name) if name is not None and not entry.bundled]
     lines = []
     if any(other.gated for name in needed if (other := catalogue.find(name)) is not None):
@@ -230,7 +252,7 @@ def _to_run(entry: Entry, presence: Presence) -> list[str]:
     if needed and presence.state != "here":
         lines += ["# the first run downloads what it needs; or beforehand, for use without a network:"]
         lines += [f"hf download {name}{_files(name)}" for name in needed]
-    if entry.kind == "network":
+    if entry.holds == "network":
         return [*lines, *_in_python(entry)]
     model = entry.name if entry.base is None or entry.bundled else f"{entry.base} --lora {entry.name}"
     options = [f"--model {model}"]
@@ -242,7 +264,7 @@ def _to_run(entry: Entry, presence: Presence) -> list[str]:
 
 def _files(name: str) -> str:
     entry = catalogue.find(name)
-    return "" if entry is not None and entry.kind != "pipeline" else f" {_WANTED}"
+    return "" if entry is not None and entry.holds != "pipeline" else f" {_WANTED}"
 
 
 def _in_python(entry: Entry) -> list[str]:

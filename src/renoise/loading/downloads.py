@@ -1,4 +1,4 @@
-"""What of a model is on this machine: whole pipelines, and what is left of interrupted downloads.
+"""The parts of a model that are on this machine: whole pipelines, and what interrupted downloads left.
 
 A folder is judged by its file names alone, without loading anything and without torch.
 """
@@ -12,12 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from renoise.loading.catalogue import Entry, family_of
+from renoise.backbones import FAMILIES, PipelineBackbone
+from renoise.loading.catalogue import Entry
 
 INDEX = "model_index.json"
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
-# Parts that have no weights, by how their names begin, and a file without which each is not what it was: a tokenizer
-# without its files loads all the same, and reads every prompt as the same unknown word.
+# Parts that have no weights, by how their names begin, and the files of which each needs one. A tokenizer without its
+# files loads all the same, and reads every prompt as the same unknown word.
 _WITHOUT_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "scheduler": ("scheduler_config.json",),
     "tokenizer": ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"),
@@ -33,13 +34,13 @@ State = Literal["here", "partly", "no"]
 
 @dataclass(frozen=True)
 class Presence:
-    """What there is of one model.
+    """The state of one model on this machine.
 
     Attributes:
         state: "here", "partly" (an interrupted download) or "no".
-        folder: where it is.
-        missing: the parts that are not, or not whole.
-        size: bytes on disk; None where they were not counted.
+        folder: the folder that holds it; None if there is none.
+        missing: the parts that are missing or not whole.
+        size: the bytes on disk; None if they were not counted.
     """
 
     state: State = "no"
@@ -54,8 +55,8 @@ class Cached:
 
     Attributes:
         name: its hub name.
-        pipeline: its class in diffusers.
-        presence: what there is of it.
+        pipeline: the name of its class in diffusers.
+        presence: its state on this machine.
     """
 
     name: str
@@ -63,17 +64,17 @@ class Cached:
     presence: Presence
 
     @property
-    def family(self) -> str | None:
+    def family(self) -> type[PipelineBackbone] | None:
         """The family that it belongs to; None if it is not supported."""
-        return family_of(self.pipeline)
+        return FAMILIES.get(self.pipeline)
 
 
 class Cache:
     """The model repositories in the hub's cache.
 
     Args:
-        folder: None is the hub client's own, which HF_HUB_CACHE and HF_HOME move. A folder that is not there is an
-            empty cache.
+        folder: the cache's folder; None means the hub client's own, which HF_HUB_CACHE and HF_HOME move. A folder that
+            does not exist is an empty cache.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -95,41 +96,30 @@ class Cache:
             self._sizes[repository.repo_id] = repository.size_on_disk
 
     def presence(self, entry: Entry) -> Presence:
-        """What there is of a model of the catalogue."""
+        """Return the state of a model of the catalogue."""
         snapshot = self._snapshots.get(entry.name)
         if snapshot is None:
             # The scan leaves out what it takes for damaged, such as a download that was cut off at its first file.
             begun = (self.folder / f"models--{entry.name.replace('/', '--')}").is_dir()
             return Presence("partly", missing=("all files",)) if begun else Presence()
-        return self._judged(entry.name, snapshot, entry.kind)
+        return _presence(snapshot, entry.holds, self._sizes.get(entry.name))
 
     def others(self, known: Collection[str]) -> tuple[Cached, ...]:
-        """Pipelines in the cache by other names than those, in the order of theirs."""
+        """Return the pipelines in the cache that have none of the known names, sorted by name."""
         found = []
         for name, snapshot in sorted(self._snapshots.items()):
             pipeline = pipeline_class(snapshot)
             if name not in known and pipeline is not None:
-                found.append(Cached(name, pipeline, self._judged(name, snapshot, "pipeline")))
+                found.append(Cached(name, pipeline, _presence(snapshot, "pipeline", self._sizes.get(name))))
         return tuple(found)
-
-    def _judged(self, name: str, snapshot: Path, kind: str) -> Presence:
-        if kind == "pipeline":
-            missing = missing_parts(snapshot)
-            if missing and not missing_parts(snapshot, "fp16"):
-                missing = ()
-        elif kind == "adapter":
-            missing = () if (snapshot / LORA_WEIGHTS).is_file() else (LORA_WEIGHTS,)
-        else:
-            missing = () if has_weights(snapshot) or has_weights(snapshot, "fp16") else ("weights",)
-        return Presence("partly" if missing else "here", snapshot, missing, self._sizes.get(name))
 
 
 def snapshot_of(name: str, options: Mapping[str, Any]) -> Path | None:
-    """The folder in the hub's cache that a download of a pipeline left, whole or not; None if there is none.
+    """Return the folder in the hub's cache that a download of a pipeline left, whole or not; None if there is none.
 
     Args:
-        name: its hub name.
-        options: of the download: `cache_dir` and `revision` count.
+        name: the pipeline's hub name.
+        options: the options of the download, of which `cache_dir` and `revision` count.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -138,7 +128,7 @@ def snapshot_of(name: str, options: Mapping[str, Any]) -> Path | None:
 
 
 def bundled(entry: Entry) -> Presence:
-    """What there is of a bundled model."""
+    """Return the state of a bundled model."""
     if find_spec("renoise_mini") is None:
         return Presence()
     import renoise_mini
@@ -147,35 +137,43 @@ def bundled(entry: Entry) -> Presence:
         folder = Path(renoise_mini.path(entry.name))
     except ValueError:
         return Presence()
-    if entry.kind == "adapter":
-        missing: tuple[str, ...] = () if (folder / LORA_WEIGHTS).is_file() else (LORA_WEIGHTS,)
-    else:
+    return _presence(folder, entry.holds)
+
+
+def _presence(folder: Path, holds: str, size: int | None = None) -> Presence:
+    """Judge a folder that is to hold a pipeline, an adapter or a network (see `Entry.holds`)."""
+    if holds == "pipeline":
         missing = missing_parts(folder)
-    return Presence("partly" if missing else "here", folder, missing)
+        if missing and not missing_parts(folder, "fp16"):
+            missing = ()
+    elif holds == "adapter":
+        missing = () if (folder / LORA_WEIGHTS).is_file() else (LORA_WEIGHTS,)
+    else:
+        missing = () if has_weights(folder) or has_weights(folder, "fp16") else ("weights",)
+    return Presence("partly" if missing else "here", folder, missing, size)
 
 
 def pipeline_class(folder: Path) -> str | None:
-    """The class in diffusers of a pipeline's folder; None if it is no such folder."""
+    """Return the name of the class in diffusers of a pipeline's folder; None if it is no such folder."""
     name = _index(folder).get("_class_name")
-    # A pipeline with code of its own names a file and a class.
+    # A pipeline with its own code names a file and a class.
     return name[-1] if isinstance(name, list) and name else name if isinstance(name, str) else None
 
 
-def family_in(folder: Path) -> str | None:
-    """The family of a pipeline's folder; None if it is not supported, or no pipeline."""
-    name = pipeline_class(folder)
-    return None if name is None else family_of(name)
+def family_in(folder: Path) -> type[PipelineBackbone] | None:
+    """Return the family of a pipeline's folder; None if it is not supported, or holds no pipeline."""
+    return FAMILIES.get(pipeline_class(folder) or "")
 
 
 def component(folder: Path, part: str) -> tuple[str, str] | None:
-    """(library, class) of a part of a pipeline; None if the pipeline does without it."""
+    """Return (library, class) of a part of a pipeline; None if the pipeline does without it."""
     return _component(_index(folder).get(part))
 
 
 def absent_parts(folder: Path) -> tuple[str, ...]:
-    """The parts that a pipeline of that kind may have and this one does without, or can do without."""
+    """Return the parts that the pipeline's class may have and this folder lacks or can do without."""
     index = _index(folder)
-    # The safety checker is never asked; without an image encoder it alone sees images through the feature extractor.
+    # The safety checker is never used. Without an image encoder, it alone uses the feature extractor.
     checker = [] if _component(index.get("image_encoder")) else ["safety_checker", "feature_extractor"]
     gone = any(name in index and not (folder / name).is_dir() for name in checker)
     return tuple(name for name, value in index.items() if value == [None, None] or (gone and name in checker))
@@ -184,15 +182,15 @@ def absent_parts(folder: Path) -> tuple[str, ...]:
 def missing_parts(
     folder: Path, variant: str | None = None, given: Collection[str] = (), *, weights: bool = True
 ) -> tuple[str, ...]:
-    """What a pipeline's folder lacks, each in words; nothing if it is whole, as far as names tell.
+    """Return what a pipeline's folder lacks, in words; nothing if it is whole, as far as file names tell.
 
     Args:
-        folder: a pipeline's, with a model_index.json.
-        variant: of the weights, such as "fp16"; parts that have none such are read as they are.
-        given: names of parts that come from elsewhere.
-        weights: whether they have to be there.
+        folder: a pipeline's folder, with a model_index.json.
+        variant: the variant of the weights, such as "fp16"; parts without it are read as they are.
+        given: the names of parts that come from elsewhere.
+        weights: whether the weights have to be there.
 
-    Example:
+    Examples:
         >>> missing_parts(Path("nowhere"))
         ('model_index.json',)
     """
@@ -205,7 +203,7 @@ def missing_parts(
 
 
 def missing_of(folder: Path, part: str, variant: str | None = None, *, weights: bool = True) -> tuple[str, ...]:
-    """What a pipeline's folder lacks of one of its parts (see `missing_parts`)."""
+    """Return what a pipeline's folder lacks of one of its parts (see `missing_parts`)."""
     files = next((files for name, files in _WITHOUT_WEIGHTS.items() if part.startswith(name)), None)
     if files is not None:
         return () if any((folder / part / file).is_file() for file in files) else (f"{part}/{files[0]}",)
@@ -215,7 +213,7 @@ def missing_of(folder: Path, part: str, variant: str | None = None, *, weights: 
 
 
 def has_weights(folder: Path, variant: str | None = None) -> bool:
-    """Whether the folder of one network holds its weights, in one file or in all of several."""
+    """Tell whether the folder of one network holds its weights, in one file or in all of several."""
     infix = "" if variant is None else f".{variant}"
     for stem in _STEMS:
         for suffix in _SUFFIXES:
@@ -240,7 +238,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if there is none to read."""
+    """Return the object in a JSON file; an empty one if there is none to read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Finding and loading a pipeline by name: a bundled model, a directory, a single file or a hub repository."""
+"""Finding a pipeline by name and loading it: a bundled model, a directory, a single file or a hub repository."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import Any
 
 import torch
 
+from renoise.backbones import PipelineBackbone
 from renoise.errors import ConfigError, ModelError, RenoiseError
 from renoise.loading import catalogue, checkpoints, hub
 from renoise.loading import lora as adapters
+from renoise.loading.contents import recognise, require_readable
 from renoise.loading.downloads import INDEX, absent_parts, family_in, missing_parts
-from renoise.schedulers import SUPPORTED, exchanged, sampler_class
+from renoise.loading.places import place_of
+from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
+from renoise.schedulers.names import stand_in
 
 log = logging.getLogger("renoise")
 
-# Each bundled model, and the one that it is an adapter for.
+# Each bundled model, with the model that it is an adapter for or None.
 BUNDLED: Mapping[str, str | None] = {entry.name: entry.base for entry in catalogue.MODELS if entry.bundled}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or the best one here.
+    """Return the device that is asked for, or the best one of this machine.
 
     Raises:
         ConfigError: if it is unknown or not on this machine.
@@ -34,20 +38,23 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         return torch.device(name)
     try:
         resolved = torch.device(device)
-        # Asks for a number back: the device "meta" has tensors, but nothing in them.
+        # A number is asked back, because the device "meta" has tensors without numbers.
         torch.zeros((), device=resolved).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise ConfigError(f"device {str(device)!r} is not available on this machine; use cpu, cuda or mps") from error
+        problem = f"device {str(device)!r} is not available on this machine"
+        raise ConfigError(problem, argument="device", remedy="use cpu, cuda or mps") from error
     return resolved
 
 
-def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device, family: str | None = None) -> torch.dtype:
-    """The floating-point type asked for; by default float32 on a CPU and, on a GPU, what suits the family.
+def resolve_dtype(
+    dtype: str | torch.dtype | None, device: torch.device, family: type[PipelineBackbone] | None = None
+) -> torch.dtype:
+    """Return the floating-point type that is asked for; by default float32 on a CPU and the family's on a GPU.
 
     Args:
-        dtype: its name, or itself.
-        device: where the networks will be.
-        family: one of `renoise.loading.catalogue.FAMILIES`; None is not known, which takes float16.
+        dtype: the type or its name; None means the default.
+        device: the device of the networks.
+        family: the model's family; None means that it is not known, which takes float16.
 
     Raises:
         ConfigError: if it is not one of float32, float16 and bfloat16.
@@ -55,10 +62,10 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device, family:
     if dtype is None:
         if device.type == "cpu":
             return torch.float32
-        return torch.float16 if family is None else DTYPES[catalogue.FAMILIES[family].dtype]
+        return DTYPES[(PipelineBackbone if family is None else family).precision]
     resolved = DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved is None or resolved not in DTYPES.values():
-        raise ConfigError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype {dtype!r} is unknown", argument="dtype", remedy=f"use one of {', '.join(DTYPES)}")
     return resolved
 
 
@@ -71,27 +78,28 @@ def load_pipeline(
     sampler: str | None = None,
     **options: Any,
 ) -> Any:
-    """Load a diffusers pipeline of one's own, with a scheduler that can be inverted.
+    """Load a diffusers pipeline by name, with a scheduler that can be inverted.
 
     Args:
         name: a bundled model, a pipeline's directory, a .safetensors checkpoint, or a hub name.
-        device: where the networks go.
-        dtype: of the networks (see `resolve_dtype`).
+        device: the device of the networks.
+        dtype: the floating-point type of the networks (see `resolve_dtype`).
         lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
             that holds scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
-            or one of the short names in `renoise.schedulers.SAMPLERS`. It goes before the scheduler of a LoRA.
-        options: passed on to diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
+            or one of the short names in `renoise.schedulers.SAMPLERS`. It takes precedence over the scheduler of a
+            LoRA.
+        options: the options of diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
-        SchedulerError: if the sampler is unknown, or is made for another kind of model.
+        SchedulerError: if the sampler is unknown, or does not suit the model.
         ConfigError: if `lora` is no name, or the dtype is unknown.
     """
     if not isinstance(name, (str, os.PathLike)):
-        raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}")
-    # What can be refused without the model is refused before it is loaded.
+        raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}", argument="model")
+    # What can be refused without the model is refused before the model is loaded.
     resolve_dtype(dtype, device)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
@@ -99,18 +107,19 @@ def load_pipeline(
     loras = _loras(lora, None if base is None else os.fspath(name), options)
     try:
         if isinstance(source, Path) and source.is_file():
-            family = checkpoints.family_of(source)
-            pipe = checkpoints.load(source, resolve_dtype(dtype, device, family), options)
+            contents = recognise(source)
+            family = None if contents.layout is None else contents.layout.family
+            pipe = checkpoints.load(source, contents, resolve_dtype(dtype, device, family), options)
         else:
             folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
             pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family_in(folder)), options)
         _adapt(pipe, loras, scheduler)
     except RenoiseError:
         raise
-    except Exception as error:  # diffusers and its hub client raise whatever they please: all of it means "not loaded"
-        raise ModelError(f"model {str(name)!r} cannot be loaded: {hub.shortened(error)}") from error
+    except Exception as error:  # diffusers and its hub client raise many sorts of errors: each means "not loaded"
+        raise ModelError(f"model {str(name)!r} cannot be loaded: {hub.shortened(error)}", argument="model") from error
     if device.type == "cpu" and hasattr(pipe, "unet") and hasattr(pipe, "vae") and pipe.unet.dtype == torch.float32:
-        # Convolutions on a CPU are markedly faster with the channels last; only a pipeline of our own is changed so.
+        # Convolutions on a CPU are markedly faster with the channels last. The user's own pipelines are never changed.
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
@@ -122,49 +131,38 @@ def _bundled(name: str) -> Path:
     try:
         import renoise_mini
     except ImportError as error:
-        raise ModelError(f"the bundled model {name!r} is not installed; run: pip install 'renoise[mini]'") from error
+        problem = f"the bundled model {name!r} is not installed"
+        raise ModelError(problem, argument="model", remedy="run: pip install 'renoise[mini]'") from error
     try:
         return Path(renoise_mini.path(name))
     except ValueError as error:
         raise ModelError(
-            f"the installed renoise-mini {getattr(renoise_mini, '__version__', '')} has no model {name!r}; update it: "
-            "pip install --upgrade 'renoise[mini]'"
+            f"the installed renoise-mini {getattr(renoise_mini, '__version__', '')} has no model {name!r}",
+            argument="model",
+            remedy="update it: pip install --upgrade 'renoise[mini]'",
         ) from error
 
 
 def _locate(name: str) -> Path | str:
+    """Return the folder or file of a model, or its hub name."""
     if name in BUNDLED:
         return _bundled(name)
-    try:
-        path = Path(name).expanduser()
-        is_folder, is_file = bool(name) and path.is_dir(), path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"model {name[:80]!r} is not known, and no usable path: {error}") from error
-    if is_folder:
-        if not (path / INDEX).is_file():
-            raise ModelError(f"{name} has no {INDEX}: it is not a diffusers pipeline directory")
-        return path
-    if is_file:
-        checkpoints.require_readable(path)
-        return path
-    if name.count("/") != 1 or name.startswith((".", "~", "/")):
-        raise ModelError(
-            f"model {name!r} is not known: it is neither bundled ({', '.join(BUNDLED)}) nor a directory nor a "
-            f".safetensors file here, and a model hub name has the form owner/name{_meant(name)}"
-        )
-    return name
-
-
-def _meant(name: str) -> str:
-    """A question, where the catalogue knows a model that is called so but for its owner."""
-    full = next(
-        (entry.name for entry in catalogue.MODELS if entry.name.rpartition("/")[2].lower() == name.lower()), None
-    )
-    return "" if full is None else f"; did you mean {full}?"
+    # The catalogue may know a model that is called so, apart from its owner.
+    parts = {entry.name.rpartition("/")[2].lower(): entry.name for entry in catalogue.MODELS}
+    full = parts.get(name.lower())
+    remedy = () if full is None else f"did you mean {full}?"
+    path = place_of("model", name, neither=f"bundled ({', '.join(BUNDLED)}) nor ", remedy=remedy)
+    if path is None:
+        return name
+    if path.is_file():
+        require_readable(path)
+    elif not (path / INDEX).is_file():
+        raise ModelError(f"{name} has no {INDEX}: it is not a diffusers pipeline directory", argument="model")
+    return path
 
 
 def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tuple[adapters.Lora, ...]:
-    """The LoRA weights asked for, those of a bundled adapter first."""
+    """Find the LoRA weights that are asked for, those of a bundled adapter first."""
     several = [] if wanted is None else list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
     named = [*([] if bundled is None else [bundled]), *several]
     return adapters.find(
@@ -173,9 +171,9 @@ def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tupl
 
 
 def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """The pipeline in a folder, after a look at whether it is whole.
+    """Load the pipeline in a folder, if it is whole.
 
-    diffusers does not look: without its files a tokenizer, for one, loads all the same and knows no words.
+    diffusers does not check that: a tokenizer without its files, for example, loads all the same and knows no words.
     """
     from diffusers import DiffusionPipeline
 
@@ -185,12 +183,13 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[s
         log.info("%s has its weights as the variant fp16; loading that", name)
         given["variant"] = "fp16"
     elif missing:
-        raise ModelError(f"model {name!r} is not whole: {folder} lacks {', '.join(missing)}; download it again")
+        problem = f"model {name!r} is not whole: {folder} lacks {', '.join(missing)}"
+        raise ModelError(problem, argument="model", remedy="download it again")
     return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
 
 
 def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -> None:
-    """Load LoRA weights, and exchange the scheduler for the one asked for, or for that of the LoRA."""
+    """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings."""
     adapters.apply(pipe, loras, with_scheduler=scheduler is None)
     if scheduler is not None:
         pipe.scheduler = exchanged(pipe.scheduler, scheduler)
@@ -205,7 +204,7 @@ def _make_invertible(pipe: Any) -> None:
     clips = scheduler.config.get("clip_sample", False) or scheduler.config.get("thresholding", False)
     if name in SUPPORTED and not clips:
         return
-    single = "DDIMScheduler" if hasattr(scheduler, "alphas_cumprod") else "FlowMatchEulerDiscreteScheduler"
+    single = stand_in(flow=is_flow(scheduler))
     if name not in SUPPORTED:
         log.info("%s cannot be inverted step by step; sampling with %s instead", name, single)
     pipe.scheduler = exchanged(scheduler, name if name in SUPPORTED else single)

@@ -8,7 +8,7 @@ from typing import Any
 
 from renoise.errors import SchedulerError
 
-# Short names of samplers, and their classes in diffusers.
+# The short names of the samplers, with their classes in diffusers.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "ddim": "DDIMScheduler",
@@ -21,13 +21,22 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
     }
 )
 SUPPORTED: tuple[str, ...] = tuple(SAMPLERS.values())
-# Those that sample models of flow matching, whose networks predict velocities.
+# The samplers of flow-matching models, whose networks predict velocities, and those of diffusion models.
 FLOW: tuple[str, ...] = ("flow-euler",)
 DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in FLOW)
 
 
+def stand_in(*, flow: bool) -> str:
+    """Return the class of the sampler that takes the place of one that cannot be inverted.
+
+    Args:
+        flow: whether the model is a flow-matching model.
+    """
+    return SAMPLERS[(FLOW if flow else DIFFUSION)[0]]
+
+
 def is_flow(scheduler: Any) -> bool:
-    """Tell whether a scheduler samples models of flow matching.
+    """Tell whether a scheduler samples flow-matching models.
 
     Args:
         scheduler: a diffusers scheduler, or the name of a class in `SUPPORTED`.
@@ -40,18 +49,19 @@ def is_flow(scheduler: Any) -> bool:
 
 
 def sampler_class(name: str) -> str:
-    """Return the class in diffusers of a sampler that is named by its class or by its short name.
+    """Return the class in diffusers of a sampler that is named by its short name or its class.
 
     Raises:
         SchedulerError: if the name is neither.
 
-    Example:
+    Examples:
         >>> sampler_class("lcm")
         'LCMScheduler'
     """
     if isinstance(name, str) and (name in SAMPLERS or name in SUPPORTED):
         return SAMPLERS.get(name, name)
     raise SchedulerError(
-        f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: "
-        f"{', '.join(SUPPORTED)}"
+        f"sampler {name!r} is unknown",
+        argument="sampler",
+        remedy=f"use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: {', '.join(SUPPORTED)}",
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from renoise.errors import ConfigError, SchedulerError
+from renoise.errors import Argument, ConfigError, SchedulerError
 from renoise.schedulers.exchange import CLIPPING, made, require_kind
 from renoise.schedulers.names import is_flow
 from renoise.schedulers.tables import TABLES, setting
@@ -22,23 +22,24 @@ def steps_for(
     mu: float | None = None,
     sigmas: Sequence[float] | None = None,
 ) -> tuple[Step, ...]:
-    """The sampler's steps in sampling order (index 0 = the noisiest), read off a copy of `scheduler`.
+    """Return the sampler's steps in sampling order (index 0 = the noisiest), read off a copy of `scheduler`.
 
     Args:
         scheduler: a diffusers scheduler out of `SUPPORTED`; it is not changed.
-        num_steps: length of the whole schedule, 1 up to the number of training timesteps.
-        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3. Other schedulers have no such setting.
+        num_steps: the length of the whole schedule, from 1 to the number of training timesteps.
+        eta: DDIM's eta or TCD's gamma, in [0, 1]; None means 0 and 0.3. Other schedulers have no such setting.
         strength: the share of the schedule that is used, in (0, 1]; below 1 the noisiest steps are left out, rounded
             as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
-        sigmas: noise levels of the steps before any shift, in place of the scheduler's own; flow matching alone.
+        sigmas: the noise levels of the steps before any shift, in place of the scheduler's own; only flow-matching
+            schedulers take them.
 
     Raises:
         SchedulerError: if the scheduler's law is not affine (clipping, thresholding, a multi-step sampler), or it has
             no such schedule.
         ConfigError: if a setting is out of range.
 
-    Example:
+    Examples:
         >>> from diffusers import DDIMScheduler
         >>> steps = steps_for(DDIMScheduler(clip_sample=False), 50)
         >>> len(steps), steps[0].timestep
@@ -53,21 +54,25 @@ def steps_for(
         steps = tuple(TABLES[name](copy, num_steps, eta))
     except ArithmeticError as error:
         raise SchedulerError(
-            f"{name} has no finite steps with its noise schedule ({error}); use the one that the model was trained with"
+            f"{name} has no finite steps with its noise schedule ({error})",
+            remedy="use the noise schedule that the model was trained with",
         ) from error
     for step in steps:
         if not all(math.isfinite(x) for x in (step.phi, step.psi, step.rho)):
             raise SchedulerError(
                 f"{name} has no finite step at timestep {step.timestep:g} for "
-                f"{setting(copy, 'prediction_type')} prediction (zero terminal SNR wants v prediction); "
-                "use prediction_type='v_prediction' if the model was trained with it, or rescale_betas_zero_snr=False"
+                f"{setting(copy, 'prediction_type')} prediction (zero terminal SNR needs v prediction)",
+                remedy="use prediction_type='v_prediction' if the model was trained with it, or "
+                "rescale_betas_zero_snr=False",
             )
     used = min(int(num_steps * strength), num_steps)
     if is_flow(name):
         used = num_steps - int(max(num_steps - num_steps * strength, 0.0))
     if used < 1:
         raise ConfigError(
-            f"strength={strength:g} of {num_steps} steps leaves no step; use at least {1 / num_steps:.3g} or more steps"
+            Argument("strength", strength),
+            f" of {num_steps} steps leaves no step",
+            remedy=f"use at least {1 / num_steps:.3g} or more steps",
         )
     return steps[len(steps) - used :]
 
@@ -76,38 +81,46 @@ def _check_settings(
     scheduler: Any, name: str, num_steps: int, eta: float | None, strength: float, mu: float | None
 ) -> None:
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-        raise ConfigError(f"num_steps must be a whole number of at least 1, not {num_steps!r}")
+        raise ConfigError(Argument("num_steps"), f" must be a whole number of at least 1, not {num_steps!r}")
     trained = int(setting(scheduler, "num_train_timesteps"))
     if num_steps > trained:
-        raise ConfigError(f"num_steps={num_steps} is more than the {trained} timesteps that the model was trained on")
+        raise ConfigError(
+            Argument("num_steps", num_steps), f" is more than the {trained} timesteps that the model was trained on"
+        )
     if eta is not None and name not in ("DDIMScheduler", "TCDScheduler"):
-        raise ConfigError(f"eta={eta:g} was given, but {name} has no such setting; leave eta=None")
+        raise ConfigError(
+            Argument("eta", eta),
+            f" was given, but {name} has no such setting",
+            remedy=("leave ", Argument("eta"), " out"),
+        )
     if eta is not None and not 0.0 <= eta <= 1.0:
-        raise ConfigError(f"eta must be in [0, 1], not {eta:g}")
+        raise ConfigError(Argument("eta"), f" must be in [0, 1], not {eta:g}")
     if not 0.0 < strength <= 1.0:
-        raise ConfigError(f"strength must be above 0 and at most 1, not {strength:g}")
+        raise ConfigError(Argument("strength"), f" must be above 0 and at most 1, not {strength:g}")
     for clips in CLIPPING:
         if setting(scheduler, clips, False):
             raise SchedulerError(
-                f"{name} has {clips}=True, which clips the sample and makes the step impossible to invert; use "
-                f"pipe.scheduler = {name}.from_config(pipe.scheduler.config, {clips}=False)"
+                f"{name} has {clips}=True, which clips the sample and makes the step impossible to invert",
+                remedy=f"use pipe.scheduler = {name}.from_config(pipe.scheduler.config, {clips}=False)",
             )
     if setting(scheduler, "invert_sigmas", False):
-        raise SchedulerError(f"{name} has invert_sigmas=True, which no supported model family uses; set it to False")
+        raise SchedulerError(
+            f"{name} has invert_sigmas=True, which no supported model family uses", remedy="set it to False"
+        )
     if setting(scheduler, "use_dynamic_shifting", False) and mu is None:
         raise SchedulerError(
-            f"{name} shifts its schedule by the image's size; give mu, or set use_dynamic_shifting=False"
+            f"{name} shifts its schedule by the image's size", remedy="give mu, or set use_dynamic_shifting=False"
         )
     variance = setting(scheduler, "variance_type", "fixed_small")
     if variance not in ("fixed_small", "fixed_small_log", "fixed_large"):
         raise SchedulerError(
-            f"{name} has variance_type={variance!r}, but only fixed variances can be inverted; "
-            "use variance_type='fixed_small'"
+            f"{name} has variance_type={variance!r}, but only fixed variances can be inverted",
+            remedy="use variance_type='fixed_small'",
         )
 
 
 def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None) -> Any:
-    """A copy with its schedule set: the user's object keeps its own counters and timesteps."""
+    """Return a copy with its schedule set; the user's object keeps its counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if setting(scheduler, "use_dynamic_shifting", False) else {}
     if sigmas is not None and is_flow(scheduler):
         options["sigmas"] = list(sigmas)
@@ -116,8 +129,9 @@ def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Se
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
         copy.set_timesteps(num_steps, **options)
-    except Exception as error:  # schedulers check little of their configuration and fail as they may
+    except Exception as error:  # schedulers check little of their configuration, and raise many sorts of errors
         raise SchedulerError(
-            f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error}); use another num_steps"
+            f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error})",
+            remedy=("use another ", Argument("num_steps")),
         ) from error
     return copy

@@ -37,7 +37,7 @@ SMALLEST_RHO = 1e-6
 
 Row = tuple[float, float, float, float]
 Linear = tuple[float, float]
-# From a scheduler whose schedule is set, the number of steps and eta to the steps in sampling order.
+# A function from a scheduler whose schedule is set, the number of steps and eta to the steps in sampling order.
 Table = Callable[[Any, int, float | None], Iterator[Step]]
 
 
@@ -54,13 +54,14 @@ def _timesteps(scheduler: Any, num_steps: int) -> list[int]:
     if timesteps[0] >= trained:
         raise SchedulerError(
             f"{type(scheduler).__name__} with {num_steps} steps and steps_offset={setting(scheduler, 'steps_offset')} "
-            f"asks for timestep {timesteps[0]}, but the model has 0 to {trained - 1}; use fewer steps"
+            f"asks for timestep {timesteps[0]}, but the model has 0 to {trained - 1}",
+            remedy="use fewer steps",
         )
     return timesteps
 
 
 def _estimates(prediction_type: str, al: float, si: float) -> tuple[Linear, Linear]:
-    """(factor of z, factor of m) of x0 and of eps."""
+    """Return (factor of z, factor of m) of x0 and of eps."""
     if prediction_type == "epsilon":
         return (1.0 / al if al else math.inf, -si / al if al else -math.inf), (0.0, 1.0)
     if prediction_type == "v_prediction":
@@ -71,11 +72,13 @@ def _estimates(prediction_type: str, al: float, si: float) -> tuple[Linear, Line
 
 
 def _unknown(prediction_type: str) -> NoReturn:
-    raise SchedulerError(f"prediction_type={prediction_type!r} is unknown; expected epsilon, v_prediction or sample")
+    raise SchedulerError(
+        f"prediction_type={prediction_type!r} is unknown", remedy="use epsilon, v_prediction or sample"
+    )
 
 
 def _discrete(scheduler: Any, timesteps: list[int], row: Callable[[int, float], Row]) -> Iterator[Step]:
-    """Steps of a scheduler that works on `alphas_cumprod`; `row(i, A)` gives (c_x, c_e, c_z, rho) of step i."""
+    """Make the steps of a scheduler that works on `alphas_cumprod`; `row(i, A)` has (c_x, c_e, c_z, rho) of step i."""
     alphas = scheduler.alphas_cumprod.double()
     for i, t in enumerate(timesteps):
         a = float(alphas[t])
@@ -160,11 +163,12 @@ def _tcd(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
 
 
 def _euler(scheduler: Any, num_steps: int, *, ancestral: bool) -> Iterator[Step]:
-    """Euler's step in sigma units: z' = z + (z - x0) / s * (s_to - s), then noise of deviation s_up."""
+    """Make Euler's steps in sigma units: z' = z + (z - x0) / s * (s_to - s), then noise of deviation s_up."""
     prediction = setting(scheduler, "prediction_type")
     if prediction in ("sample", "original_sample") and ancestral:
         raise SchedulerError(
-            "EulerAncestralDiscreteScheduler does not implement sample prediction; use EulerDiscreteScheduler or DDIM"
+            "EulerAncestralDiscreteScheduler does not implement sample prediction",
+            remedy="use EulerDiscreteScheduler or DDIM",
         )
     # The first num_steps sigmas and the terminal one: trailing spacing may have a surplus entry (see `_timesteps`).
     sigmas = [float(s) for s in (*scheduler.sigmas[:num_steps], scheduler.sigmas[-1])]
@@ -203,7 +207,7 @@ def _euler_ancestral(scheduler: Any, num_steps: int, eta: float | None) -> Itera
 
 
 def _flow_match_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
-    """The straight path z_s = (1 - s) x0 + s eps with velocity m = eps - x0, so x0 = z - s m."""
+    """Make the steps on the straight path z_s = (1 - s) x0 + s eps with velocity m = eps - x0, so x0 = z - s m."""
     sigmas = [float(s) for s in scheduler.sigmas.double()]
     for i, t in enumerate(scheduler.timesteps):
         s, s_next = sigmas[i], sigmas[i + 1]
