@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -232,10 +233,10 @@ def _state(presence: Presence) -> str:
     return f"{presence.folder}" + ("" if presence.size is None else f" ({presence.size / 1e9:.2g} GB)")
 
 
-def _rows(rows: dict[str, str | None]) -> str:
+def _rows(rows: Mapping[str, str | None]) -> str:
     """Lay out the facts that there are, each with its name."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
+    table.add_column(min_width=max(map(len, rows)))
     table.add_column()
     for name, value in rows.items():
         if value:
