@@ -44,7 +44,7 @@ class FluxBackbone(flow.FlowBackbone):
 
     @classmethod
     def preset_for(cls, pipe: Any) -> str:
-        """See `PipelineBackbone.preset_for`: schnell, which takes no guidance, draws in a few steps."""
+        """See `PipelineBackbone.preset_for`; schnell, which takes no guidance, draws in a few steps."""
         return cls.preset if pipe.transformer.config.guidance_embeds else "flux-schnell"
 
     @property

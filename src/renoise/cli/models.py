@@ -13,7 +13,7 @@ from rich.table import Table
 
 from renoise.backbones import PipelineBackbone, families_by_name
 from renoise.cli import report
-from renoise.defaults import presets
+from renoise.config import presets
 from renoise.errors import ModelError
 from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
@@ -75,7 +75,7 @@ def _document(cache: Cache, here: dict[str, Presence], others: tuple[Cached, ...
         cache=str(cache.folder),
         models=[_facts(entry, here[entry.name]) for entry in MODELS],
         others=[_other_facts(other) for other in others],
-        presets={preset: asdict(config) for preset, config in presets.items()},
+        presets={preset: config.to_record() for preset, config in presets.items()},
         families={name: _family_facts(family) for name, family in families_by_name().items()},
         samplers=dict(SAMPLERS),
     )

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from renoise.backbones import families_by_name
-from renoise.defaults import presets
+from renoise.config import presets
 from renoise.errors import ModelError
 
 # The bytes of a weight in each floating-point type.
