@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tiny_pipelines import BUILDERS, lora, single_file  # type: ignore[import-not-found, unused-ignore]
+from tiny_pipelines import BUILDERS, image_encoder, ip_adapter, lora, single_file  # type: ignore[import-not-found, unused-ignore]
 
 
 @cache
@@ -35,6 +35,20 @@ def file_of(name: str, place: Path) -> Path:
     """The tiny pipeline as a single file."""
     path = place / f"{name}.safetensors"
     return path if path.exists() else Path(single_file(built(name), path))
+
+
+def with_ip_adapter(name: str, folder: Path, **options: Any) -> Any:
+    """A tiny pipeline with an IP-Adapter, whose weights are written to the folder."""
+    pipe: Any = BUILDERS[name]()
+    pipe.register_modules(**image_encoder(pipe))
+    pipe.load_ip_adapter(folder, **ip_adapter(pipe, folder, **options))
+    pipe.set_ip_adapter_scale(0.7)
+    return pipe
+
+
+def network_of(pipe: Any) -> Any:
+    """The pipeline's denoising network."""
+    return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
 
 
 def in_cache(folder: Path, cache_dir: Path, name: str = "me/model") -> Path:

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from renoise import Editor, ModelError, presets
+from renoise.backbones import FAMILIES
 from renoise.cli import models as listing
-from renoise.loading.catalogue import FAMILIES, MODELS
+from renoise.loading.catalogue import MODELS
 from renoise.loading.downloads import Cache
 from renoise.schedulers import SAMPLERS
 
@@ -49,7 +50,7 @@ def test_the_list_names_all_there_is_in_eighty_columns(renoise: Renoise) -> None
     for entry in MODELS:
         assert f"\n{entry.name} " in f"\n{done.out}"
         assert entry.licence is None or entry.licence in done.out
-    for name in (*presets, *SAMPLERS, *(p for family in FAMILIES.values() for p in family.pipelines)):
+    for name in (*presets, *SAMPLERS, *FAMILIES):
         assert name in done.out
 
 
@@ -88,7 +89,7 @@ def test_one_model_is_told_whole(renoise: Renoise, entry: Any) -> None:
     assert renoise("models", entry.name, "--json").json["model"]["name"] == entry.name
 
 
-@pytest.mark.parametrize("entry", [e for e in MODELS if e.kind != "network"], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [e for e in MODELS if e.holds != "network"], ids=lambda entry: entry.name)
 def test_the_line_to_run_is_understood(renoise: Renoise, monkeypatch: pytest.MonkeyPatch, entry: Any) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
 
@@ -126,6 +127,7 @@ def test_an_unknown_name_is_one_line(renoise: Renoise, json_too: list[str]) -> N
     done = renoise("models", "sdxl-trubo", *json_too)
     assert done.code == 1
     assert "did you mean stabilityai/sdxl-turbo" in done.error
+    assert renoise("models", "zzz", *json_too).error.endswith("in the catalogue; run renoise models for the list")
 
 
 @pytest.mark.parametrize("arguments", [["a", "b"], ["--model", "mini"]])

@@ -1,33 +1,22 @@
-"""Finding models by name, and saying what to do when there is none."""
+"""Models are found by name and loaded with a scheduler that can be inverted."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import errors
 from safetensors.torch import save_file
 
-from renoise import ConfigError, Editor, ModelError
-from renoise.loading import hub
+from renoise import ConfigError, Editor, ModelError, SchedulerError
+from renoise.backbones import families_by_name
 from renoise.loading.pipelines import resolve_dtype
-from written import folder_of, in_cache
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where tiny pipelines are written."""
-    return tmp_path_factory.mktemp("tiny")
+from written import built, folder_of
 
 
 def test_a_directory_in_hub_layout(data: Path) -> None:
@@ -95,11 +84,6 @@ def test_a_pipeline_of_another_kind_is_refused(data: Path, tmp_path: Path) -> No
         Editor.from_pretrained(tmp_path / "model", device="cpu")
 
 
-def test_a_hub_name_out_of_reach_says_what_to_do() -> None:
-    with pytest.raises(ModelError, match=r"not in the cache.*hf download renoise-tests/no-such-model.*use .* mini"):
-        Editor.from_pretrained("renoise-tests/no-such-model", device="cpu", local_files_only=True)
-
-
 def test_a_directory_without_a_pipeline(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model_index\.json"):
         Editor.from_pretrained(tmp_path, device="cpu")
@@ -113,28 +97,9 @@ def test_a_damaged_pipeline_is_one_line(data: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        (
-            "model.ckpt",
-            b"pickle",
-            r"not a .safetensors checkpoint but a pickle, which can run code .*weights_only=True",
-        ),
-        ("model.GGUF", b"GGUF", "quantised GGUF"),
-        ("model.zip", b"PK", "not a .safetensors"),
-        ("model.safetensors", b"garbage", "not a readable safetensors"),
-    ],
-)
-def test_single_files_that_are_no_checkpoints(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ModelError, match=message):
-        Editor.from_pretrained(tmp_path / name, device="cpu")
-
-
 def test_a_safetensors_file_of_something_else(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ModelError, match="of no kind that is known here; expected a checkpoint of Stable Diffusion"):
+    with pytest.raises(ModelError, match="of no known layout; give a checkpoint of Stable Diffusion"):
         Editor.from_pretrained(tmp_path / "x.safetensors", device="cpu")
 
 
@@ -236,145 +201,8 @@ def test_a_pipeline_without_its_third_encoder_loads_without_being_told(tiny: Pat
     assert Editor.from_pretrained(folder_of("sd3-no-t5", tiny), device="cpu").pipe.text_encoder_3 is None
 
 
-def refusal(kind: str) -> Exception:
-    """An error of the hub's client, as it makes them."""
-    if kind == "offline":
-        return errors.OfflineModeIsEnabled("offline mode is enabled")
-    if kind == "not cached":
-        return errors.LocalEntryNotFoundError("not found on disk")
-    if kind == "no network":
-        return ConnectionError("[Errno -2] Name or service not known")
-    if kind == "timeout":
-        return TimeoutError("timed out")
-    made = {
-        "gated": (errors.GatedRepoError, 403),
-        "absent": (errors.RepositoryNotFoundError, 404),
-        "no revision": (errors.RevisionNotFoundError, 404),
-        "no index": (errors.RemoteEntryNotFoundError, 404),
-        "unauthorised": (errors.HfHubHTTPError, 401),
-        "broken": (errors.HfHubHTTPError, 503),
-    }
-    cls, status = made[kind]
-    response: Any = SimpleNamespace(headers={}, request=None, status_code=status)
-    error: Exception = cls("over\nseveral lines", response=response)
-    return error
-
-
-REFUSALS = {
-    "offline": r"was not asked for .*HF_HUB_OFFLINE is set.* not in the cache.*hf download me/model --local-dir DIR",
-    "not cached": r"cannot be reached .* not in the cache.*hf download me/model --local-dir DIR",
-    "no network": r"cannot be reached .* not in the cache.*use the bundled model: mini",
-    "timeout": r"cannot be reached .* not in the cache.*use the bundled model: mini",
-    "gated": r"is gated: accept its licence on https://huggingface.co/me/model, then log in with: hf auth login",
-    "absent": r"has no model 'me/model', or it is private.*check the name.*hf auth login",
-    "no revision": r"no such revision",
-    "no index": r"no model_index.json: it is not a diffusers pipeline.*--lora",
-    "unauthorised": r"refuses model 'me/model' \(401\).*hf auth login",
-    "broken": r"answers 503 .*try again later",
-}
-
-
-@pytest.mark.parametrize("kind", REFUSALS)
-@pytest.mark.parametrize("asking", [True, False])
-def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, kind: str, asking: bool
-) -> None:
-    """Whether it refuses when it is asked, or only when the files are wanted."""
-    import huggingface_hub
-    from diffusers import DiffusionPipeline
-
-    def ask(*args: Any, **options: Any) -> Any:
-        if asking:
-            raise refusal(kind)
-        return SimpleNamespace(siblings=[])
-
-    def download(*args: Any, **options: Any) -> Any:
-        raise OSError("not cached") if asking else refusal(kind)
-
-    monkeypatch.setattr(huggingface_hub, "model_info", ask)
-    monkeypatch.setattr(DiffusionPipeline, "download", download)
-    with pytest.raises(ModelError, match=REFUSALS[kind]) as caught:
-        Editor.from_pretrained("me/model", device="cpu")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub cannot be reached."""
-
-    def ask(*args: Any, **options: Any) -> Any:
-        raise ConnectionError("[Errno -2] Name or service not known")
-
-    monkeypatch.setattr("huggingface_hub.model_info", ask)
-
-
-@pytest.mark.usefixtures("no_hub")
-def test_a_cached_model_needs_no_hub(data: Path, tmp_path: Path) -> None:
-    in_cache(data / "tiny-sd", tmp_path)
-    assert Editor.from_pretrained("me/model", device="cpu", cache_dir=tmp_path).name == "me/model"
-
-
-@pytest.mark.usefixtures("no_hub")
-def test_one_cached_as_a_variant_is_found(data: Path, tmp_path: Path) -> None:
-    snapshot = in_cache(data / "tiny-sd", tmp_path)
-    for path in snapshot.rglob("*.safetensors"):
-        path.rename(path.with_suffix(".fp16.safetensors"))
-    editor = Editor.from_pretrained("me/model", device="cpu", dtype="float16", cache_dir=tmp_path)
-    assert editor.dtype == torch.float16
-
-
-@pytest.mark.usefixtures("no_hub")
-def test_one_cached_in_part_names_what_is_missing(data: Path, tmp_path: Path) -> None:
-    (in_cache(data / "tiny-sd", tmp_path) / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(ModelError, match="unet weights"):
-        Editor.from_pretrained("me/model", device="cpu", cache_dir=tmp_path)
-
-
-LOADS = """
-import sys, time
-from renoise import Editor, ModelError
-from diffusers import DiffusionPipeline
-started = time.perf_counter()
-try:
-    Editor.from_pretrained("me/model", device="cpu")
-except ModelError as error:
-    print(f"{time.perf_counter() - started:.1f} {error}")
-"""
-
-
-@pytest.mark.parametrize("way", ["offline", "silent"])
-def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path, way: str) -> None:
-    """Offline mode, and a hub that takes the call and never answers: its client would wait for ever."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        place = f"http://127.0.0.1:{server.getsockname()[1]}"
-        settings = {"HF_HUB_OFFLINE": "1"} if way == "offline" else {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": place}
-        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_ETAG_TIMEOUT": "1", **settings}
-        done = subprocess.run(
-            [sys.executable, "-c", LOADS], capture_output=True, text=True, env=environment, timeout=60
-        )
-    seconds, _, message = done.stdout.partition(" ")
-    assert float(seconds) < 5, done.stderr
-    assert ("HF_HUB_OFFLINE is set" if way == "offline" else "cannot be reached") in message
-    assert message.count("\n") == 1
-
-
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("latent-consistency/lcm-lora-sdxl", "--model stabilityai/stable-diffusion-xl-base-1.0 --lora latent-con"),
-        ("latent-consistency/lcm-sdxl", "renoise models latent-consistency/lcm-sdxl"),
-    ],
-)
-def test_what_the_catalogue_knows_to_be_no_pipeline_is_refused_unasked(
-    monkeypatch: pytest.MonkeyPatch, name: str, words: str
-) -> None:
-    monkeypatch.setattr(hub, "ask", lambda *args: pytest.fail("the hub was asked"))
-    with pytest.raises(ModelError, match=words):
-        Editor.from_pretrained(name, device="cpu")
-
-
-@pytest.mark.parametrize(
-    ("device", "family", "expected"),
+    ("device", "name", "expected"),
     [
         ("cpu", "flux", torch.float32),
         ("cuda", "sd", torch.float16),
@@ -383,6 +211,40 @@ def test_what_the_catalogue_knows_to_be_no_pipeline_is_refused_unasked(
         ("mps", "flux", torch.bfloat16),
     ],
 )
-def test_the_precision_suits_the_device_and_the_family(device: str, family: str | None, expected: torch.dtype) -> None:
+def test_the_precision_suits_the_device_and_the_family(device: str, name: str | None, expected: torch.dtype) -> None:
+    family = None if name is None else families_by_name()[name]
     assert resolve_dtype(None, torch.device(device), family) == expected
     assert resolve_dtype("float16", torch.device(device), family) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "cls"),
+    [
+        ("sd15", "ddim", "DDIMScheduler"),
+        ("sd15", "ddpm", "DDPMScheduler"),
+        ("sd15", "euler", "EulerDiscreteScheduler"),
+        ("sdxl", "euler-ancestral", "EulerAncestralDiscreteScheduler"),
+        ("sdxl", "lcm", "LCMScheduler"),
+        ("sd21-v", "tcd", "TCDScheduler"),
+        ("sd3", "flow-euler", "FlowMatchEulerDiscreteScheduler"),
+        ("sd15", "LCMScheduler", "LCMScheduler"),
+    ],
+)
+def test_a_sampler_takes_the_models_noise_levels(tiny: Path, name: str, sampler: str, cls: str) -> None:
+    pipe = Editor.from_pretrained(folder_of(name, tiny), device="cpu", sampler=sampler).pipe
+    own = built(name).scheduler.config
+    assert type(pipe.scheduler).__name__ == cls
+    for setting in ("beta_start", "beta_schedule", "prediction_type", "shift"):
+        assert pipe.scheduler.config.get(setting) == own.get(setting)
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "", "DPMSolverMultistepScheduler", "DDIM", 3])
+def test_an_unknown_sampler_is_refused_before_the_model_is_loaded(sampler: Any) -> None:
+    with pytest.raises(SchedulerError, match="is unknown; use one of ddim, ddpm, euler"):
+        Editor.from_pretrained("renoise-tests/never-asked-for", device="cpu", sampler=sampler)
+
+
+@pytest.mark.parametrize(("name", "sampler"), [("flux-dev", "ddim"), ("sd3", "lcm"), ("sdxl", "flow-euler")])
+def test_a_sampler_for_another_kind_of_model_is_refused(tiny: Path, name: str, sampler: str) -> None:
+    with pytest.raises(SchedulerError, match="two kinds of models"):
+        Editor.from_pretrained(folder_of(name, tiny), device="cpu", sampler=sampler)
