@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule
+from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.sd3 import StableDiffusion3Backbone
@@ -26,6 +26,7 @@ __all__ = [
     "backbone_for",
     "families_by_name",
     "family_of",
+    "guided",
 ]
 
 _BUILT_IN = (StableDiffusionBackbone, StableDiffusionXLBackbone, StableDiffusion3Backbone, FluxBackbone)
