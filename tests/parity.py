@@ -18,13 +18,13 @@ PROMPTS = ("a lion in the field", "a cat", "")
 
 
 def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch.Tensor:
-    """Standard normal latents of a shape that is not square, so that height and width cannot be mixed up."""
+    """Draw standard normal latents of a shape that is not square, so that height and width cannot be mixed up."""
     shape = (count, editor.model.backbone.latent_channels, *size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str], **options: Any) -> torch.Tensor:
-    """The latents that the pipeline's own call ends with."""
+    """Return the latents that the pipeline's own call ends with."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
     packed = type(pipe).__name__ == "FluxPipeline"
     result: torch.Tensor = pipe(
@@ -43,7 +43,7 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str], **options: 
 def ours(
     editor: Editor, latents: torch.Tensor, prompts: Sequence[str], negatives: Sequence[str] | None, **request: Any
 ) -> torch.Tensor:
-    """The latents that our denoising ends with, from the noises that the pipeline's call draws."""
+    """Return the latents that our denoising ends with, from the noises that the pipeline's call draws."""
     size = editor.model.pixels(latents)
     scheduler = editor.pipe.scheduler
     steps = editor.model.steps(scheduler, InversionConfig(num_steps=NUM_STEPS), size)
@@ -61,7 +61,7 @@ def ours(
 
 
 def through_the_autoencoder(pipe: Any, picture: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents of an image, and the image that comes of them, by the pipeline's own parts."""
+    """Return the latents of an image, and the image that comes of them, by the pipeline's own parts."""
     vae = pipe.vae
     shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
     with torch.no_grad():
@@ -71,5 +71,5 @@ def through_the_autoencoder(pipe: Any, picture: Any) -> tuple[torch.Tensor, torc
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The length of the difference, as a share of b's."""
+    """Return the length of the difference, as a share of b's."""
     return float((a - b).norm() / b.norm())

@@ -212,7 +212,7 @@ def test_five_guided_steps_stay_tame(name: str) -> None:
 
 @every_pipeline
 @torch.no_grad()
-def test_latents_of_pictures_are_of_the_order_of_one(name: str) -> None:
+def test_latents_of_images_are_of_the_order_of_one(name: str) -> None:
     vae = shared(name).vae
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     encoded = vae.encode(pixels).latent_dist
@@ -236,7 +236,7 @@ def assert_same_picture(loaded: Any, pipe: Any) -> None:
 
 
 @every_pipeline
-def test_a_saved_pipeline_draws_the_same_picture(name: str, tmp_path: Path) -> None:
+def test_a_saved_pipeline_draws_the_same_image(name: str, tmp_path: Path) -> None:
     pipe = shared(name)
     pipe.save_pretrained(tmp_path)
     # A folder without the third text encoder has to be told so, as SD 3 from the hub has.
@@ -295,7 +295,7 @@ CHECKPOINTS = {
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_single_file_has_the_original_names_and_draws_the_same_picture(name: str, tmp_path: Path) -> None:
+def test_a_single_file_has_the_original_names_and_draws_the_same_image(name: str, tmp_path: Path) -> None:
     pipe, folder = shared(name), tmp_path / "folder"
     pipe.save_pretrained(folder)
     path = single_file(pipe, tmp_path / "model.safetensors")
@@ -345,7 +345,7 @@ PICTURES = [Image.new("RGB", (50, 40), color) for color in ("red", "lime")]
     ("name", "plus"),
     [*((name, False) for name in ADAPTED), *((name, True) for name in ADAPTED if not name.startswith(("sd3", "flux")))],
 )
-def test_a_picture_for_an_ip_adapter_changes_the_sample(name: str, plus: bool, tmp_path: Path) -> None:
+def test_a_image_for_an_ip_adapter_changes_the_sample(name: str, plus: bool, tmp_path: Path) -> None:
     pipe, guidance = BUILDERS[name](), GUIDED.get(name, {})
     pipe.load_ip_adapter(tmp_path, **ip_adapter(pipe, tmp_path, plus=plus))
     pipe.register_modules(**image_encoder(pipe))
@@ -371,7 +371,7 @@ def test_adapters_are_the_same_every_time(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "flux-dev"])
-def test_two_ip_adapters_are_shown_a_picture_each(name: str, tmp_path: Path) -> None:
+def test_two_ip_adapters_are_shown_a_image_each(name: str, tmp_path: Path) -> None:
     pipe = BUILDERS[name]()
     one, two = (ip_adapter(pipe, tmp_path, name=file) for file in ("one", "two"))
     pipe.register_modules(**image_encoder(pipe))

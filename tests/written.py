@@ -12,19 +12,19 @@ from tiny_pipelines import BUILDERS, image_encoder, ip_adapter, lora, single_fil
 
 @cache
 def built(name: str) -> Any:
-    """The tiny pipeline of that name; shared, not to be changed."""
+    """Return the tiny pipeline of that name; it is shared, and not to be changed."""
     return BUILDERS[name]()
 
 
 def folder_of(name: str, place: Path) -> Path:
-    """The tiny pipeline as a folder below `place`."""
+    """Return the tiny pipeline as a folder below `place`."""
     if not (place / name).exists():
         built(name).save_pretrained(place / name)
     return place / name
 
 
 def lora_for(name: str, place: Path) -> Path:
-    """A folder with LoRA weights for it."""
+    """Return a folder with LoRA weights for the tiny pipeline."""
     folder = place / f"lora.{name}"
     if not folder.exists():
         lora(built(name), folder)
@@ -32,13 +32,13 @@ def lora_for(name: str, place: Path) -> Path:
 
 
 def file_of(name: str, place: Path) -> Path:
-    """The tiny pipeline as a single file."""
+    """Return the tiny pipeline as a single file."""
     path = place / f"{name}.safetensors"
     return path if path.exists() else Path(single_file(built(name), path))
 
 
 def with_ip_adapter(name: str, folder: Path, **options: Any) -> Any:
-    """A tiny pipeline with an IP-Adapter, whose weights are written to the folder."""
+    """Return a tiny pipeline with an IP-Adapter, whose weights are written to the folder."""
     pipe: Any = BUILDERS[name]()
     pipe.register_modules(**image_encoder(pipe))
     pipe.load_ip_adapter(folder, **ip_adapter(pipe, folder, **options))
@@ -47,12 +47,12 @@ def with_ip_adapter(name: str, folder: Path, **options: Any) -> Any:
 
 
 def network_of(pipe: Any) -> Any:
-    """The pipeline's denoising network."""
+    """Return the pipeline's denoising network."""
     return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
 
 
 def in_cache(folder: Path, cache_dir: Path, name: str = "me/model") -> Path:
-    """Put a folder into a cache of the hub, under that name, and give its snapshot."""
+    """Put a folder into a cache of the hub, under that name, and return its snapshot."""
     repository = cache_dir / f"models--{name.replace('/', '--')}"
     snapshot = repository / "snapshots" / ("a" * 40)
     shutil.copytree(folder, snapshot)

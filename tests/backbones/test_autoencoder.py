@@ -93,7 +93,7 @@ NAMES = ["sd15-ddim", "sdxl", "sd3", "flux-dev"]
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_autoencoder_that_overflows_is_no_black_picture(name: str, value: float, picture: Image.Image) -> None:
+def test_an_autoencoder_that_overflows_is_no_black_image(name: str, value: float, picture: Image.Image) -> None:
     editor = Editor(BUILDERS[name]())
     latents = start(editor, 1)
     for part in ("decoder", "encoder"):

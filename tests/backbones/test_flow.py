@@ -22,7 +22,7 @@ def test_latents_that_cannot_be_patched_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd35-dynamic", "flux-dev"])
-def test_larger_pictures_have_noisier_schedules(name: str) -> None:
+def test_larger_images_have_noisier_schedules(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     config = InversionConfig(num_steps=4)
     small, large = (editor.model.steps(editor.pipe.scheduler, config, (side, side)) for side in (256, 1024))
@@ -63,7 +63,7 @@ def test_edit_losses_work_on_the_noise_that_a_velocity_implies(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["sd3", "sd35-dynamic", "flux-dev", "flux-schnell"])
-def test_a_batch_gives_what_its_pictures_give_alone(name: str, picture: Image.Image) -> None:
+def test_a_batch_gives_what_its_images_give_alone(name: str, picture: Image.Image) -> None:
     editor = Editor(BUILDERS[name]())
     pictures, prompts = [picture, picture.rotate(180)], ["a lion", "a long prompt about a cat in the rain"]
     losses = EditLosses(pair=1.0, patch_kl=0.01)

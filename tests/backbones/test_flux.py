@@ -33,7 +33,7 @@ def test_a_guidance_scale_without_effect_is_said() -> None:
         editor.invert(latents=start(editor, 1), config=InversionConfig(num_steps=1, guidance_scale=3.0))
 
 
-def test_timesteps_are_those_of_the_pictures_size(picture: Image.Image) -> None:
+def test_timesteps_are_those_of_the_images_size(picture: Image.Image) -> None:
     editor = Editor(BUILDERS["flux-dev"]())
     told: list[float] = []
     config = InversionConfig(num_steps=3, renoising=Renoising(0))

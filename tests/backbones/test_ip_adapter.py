@@ -47,7 +47,7 @@ def test_an_inversion_keeps_what_the_adapter_was_shown(name: str, tmp_path: Path
     assert relative(given, changed) < 1e-6
 
 
-def test_a_picture_for_each_of_a_batch(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_image_for_each_of_a_batch(tmp_path: Path, picture: Image.Image) -> None:
     editor = Editor(with_ip_adapter("sdxl", tmp_path))
     z_0, shown = start(editor, 2), [picture, picture.rotate(180)]
     embeds = [editor.embed_images(p)[0] for p in shown]
@@ -62,14 +62,14 @@ def test_a_picture_for_each_of_a_batch(tmp_path: Path, picture: Image.Image) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_ip_adapter_without_a_picture_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_ip_adapter_without_a_image_is_refused(name: str, tmp_path: Path) -> None:
     editor = Editor(with_ip_adapter(name, tmp_path))
     with pytest.raises(ConfigError, match="give ip_adapter_image"):
         editor.invert(latents=start(editor, 1), config=FEW)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_without_an_ip_adapter_is_refused(name: str, picture: Image.Image) -> None:
+def test_a_image_without_an_ip_adapter_is_refused(name: str, picture: Image.Image) -> None:
     editor = Editor(BUILDERS[name]())
     with pytest.raises(ConfigError, match="carries no IP-Adapter"):
         editor.invert(latents=start(editor, 1), config=FEW, ip_adapter_image=picture)
@@ -77,7 +77,7 @@ def test_a_picture_without_an_ip_adapter_is_refused(name: str, picture: Image.Im
         editor.invert(latents=start(editor, 1), config=FEW, ip_adapter_image_embeds=[torch.zeros(2, 1, 12)])
 
 
-def test_wrong_pictures_and_embeddings_are_refused(tmp_path: Path, picture: Image.Image) -> None:
+def test_wrong_images_and_embeddings_are_refused(tmp_path: Path, picture: Image.Image) -> None:
     editor = Editor(with_ip_adapter("sdxl", tmp_path))
     z_0 = start(editor, 3)
     wrong: list[tuple[dict[str, Any], str]] = [

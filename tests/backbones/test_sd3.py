@@ -9,7 +9,7 @@ from renoise import ConfigError, Editor
 from tiny_pipelines import BUILDERS
 
 
-def test_pictures_beyond_the_positions_are_refused() -> None:
+def test_images_beyond_the_positions_are_refused() -> None:
     editor = Editor(BUILDERS["sd3"]())
     most = editor.pipe.transformer.config.pos_embed_max_size * 2
     with pytest.raises(ConfigError, match="positions"):

@@ -76,7 +76,7 @@ def test_lora_with_lcm(name: str, scale: float, tmp_path: Path) -> None:
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("name", NAMES)
-def test_ip_adapters_are_shown_the_picture(
+def test_ip_adapters_are_shown_the_image(
     name: str, count: int, guided: bool, tmp_path: Path, picture: Image.Image
 ) -> None:
     pipe = with_ip_adapter(name, tmp_path)
@@ -106,7 +106,7 @@ def test_two_ip_adapters_of_which_one_sees_patches(name: str, tmp_path: Path, pi
 
 
 @pytest.mark.parametrize("name", ["sd15-ddim", "sdxl", "flux-dev"])
-def test_several_pictures_for_one_adapter(name: str, tmp_path: Path, picture: Image.Image) -> None:
+def test_several_images_for_one_adapter(name: str, tmp_path: Path, picture: Image.Image) -> None:
     pipe = with_ip_adapter(name, tmp_path)
     editor, shown = Editor(pipe), [[picture, picture.rotate(180)]]
     latents, prompts, negatives = start(editor, 2), PROMPTS[:2], ["blurry"] * 2

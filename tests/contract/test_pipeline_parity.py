@@ -78,7 +78,7 @@ def test_with_other_samplers(name: str, scheduler: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_pictures_go_through_the_pipelines_autoencoder(name: str, picture: Image.Image) -> None:
+def test_images_go_through_the_pipelines_autoencoder(name: str, picture: Image.Image) -> None:
     editor = Editor(BUILDERS[name]())
     latents = editor.encode(picture, fit="keep")
     expected, decoded = through_the_autoencoder(editor.pipe, editor.fit(picture, fit="keep"))

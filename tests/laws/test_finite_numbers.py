@@ -35,7 +35,7 @@ def test_a_network_that_fails_is_named_with_its_step(name: str, value: float) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edit_that_fails_is_no_picture(name: str) -> None:
+def test_an_edit_that_fails_is_no_image(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     inversion = editor.invert(latents=start(editor, 1), config=InversionConfig(num_steps=2, renoising=Renoising(0)))
     network_of(editor.pipe).register_forward_hook(lambda m, i, o: (o[0] * float("nan"),))

@@ -99,9 +99,9 @@ def test_all_shards_have_to_be_there(model: Path) -> None:
     assert missing_parts(model) == ("unet weights",)
 
 
-def cached(cache: Path, name: str, source: Path | None, *, kind: str = "models") -> Path:
+def cached(cache: Path, name: str, source: Path | None, *, repositories: str = "models") -> Path:
     """A repository in the hub's cache, as the hub's client writes one."""
-    repository = cache / f"{kind}--{name.replace('/', '--')}"
+    repository = cache / f"{repositories}--{name.replace('/', '--')}"
     (repository / "blobs").mkdir(parents=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("c" * 40)
@@ -184,7 +184,7 @@ def test_other_pipelines_in_the_cache_are_listed(tmp_path: Path, model: Path, da
     cached(hub, "me/tuned", model)
     cached(hub, TURBO.name, model)
     cached(hub, "me/words", data / "tiny-sd" / "text_encoder")
-    cached(hub, "me/pictures", model, kind="datasets")
+    cached(hub, "me/pictures", model, repositories="datasets")
     index = model / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionPipeline", "WanPipeline"))
     cached(hub, "me/video", model)

@@ -19,15 +19,15 @@ from renoise.loading import hub
 from written import in_cache
 
 
-def refusal(kind: str) -> Exception:
+def refusal(cause: str) -> Exception:
     """An error of the hub's client, as it makes them."""
-    if kind == "offline":
+    if cause == "offline":
         return errors.OfflineModeIsEnabled("offline mode is enabled")
-    if kind == "not cached":
+    if cause == "not cached":
         return errors.LocalEntryNotFoundError("not found on disk")
-    if kind == "no network":
+    if cause == "no network":
         return ConnectionError("[Errno -2] Name or service not known")
-    if kind == "timeout":
+    if cause == "timeout":
         return TimeoutError("timed out")
     made = {
         "gated": (errors.GatedRepoError, 403),
@@ -37,7 +37,7 @@ def refusal(kind: str) -> Exception:
         "unauthorised": (errors.HfHubHTTPError, 401),
         "broken": (errors.HfHubHTTPError, 503),
     }
-    cls, status = made[kind]
+    cls, status = made[cause]
     response: Any = SimpleNamespace(headers={}, request=None, status_code=status)
     error: Exception = cls("over\nseveral lines", response=response)
     return error
@@ -57,10 +57,10 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("cause", REFUSALS)
 @pytest.mark.parametrize("asking", [True, False])
 def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, kind: str, asking: bool
+    monkeypatch: pytest.MonkeyPatch, cause: str, asking: bool
 ) -> None:
     """Whether it refuses when it is asked, or only when the files are wanted."""
     import huggingface_hub
@@ -68,15 +68,15 @@ def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(
 
     def ask(*args: Any, **options: Any) -> Any:
         if asking:
-            raise refusal(kind)
+            raise refusal(cause)
         return SimpleNamespace(siblings=[])
 
     def download(*args: Any, **options: Any) -> Any:
-        raise OSError("not cached") if asking else refusal(kind)
+        raise OSError("not cached") if asking else refusal(cause)
 
     monkeypatch.setattr(huggingface_hub, "model_info", ask)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    with pytest.raises(ModelError, match=REFUSALS[kind]) as caught:
+    with pytest.raises(ModelError, match=REFUSALS[cause]) as caught:
         Editor.from_pretrained("me/model", device="cpu")
     assert "\n" not in str(caught.value)
 

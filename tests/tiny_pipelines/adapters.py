@@ -84,7 +84,7 @@ def _lora_layers(network: nn.Module, targets: list[str]) -> dict[str, Tensor]:
 
 
 def image_encoder(pipe: Any) -> dict[str, Any]:
-    """What the pipeline needs to be shown images: `pipe.register_modules(**image_encoder(pipe))`.
+    """Return what the pipeline needs to be shown images: `pipe.register_modules(**image_encoder(pipe))`.
 
     SigLIP for Stable Diffusion 3, CLIP for the others, with the processor that goes with it.
     """
@@ -114,7 +114,7 @@ def ip_adapter(pipe: Any, folder: Path, *, name: str = "ip-adapter", plus: bool 
         pipe: any of the tiny pipelines.
         folder: gets `NAME.safetensors`.
         name: adapters of different names have different weights.
-        plus: of a UNet, the kind that sees the image encoder's patches and not its pooled projection.
+        plus: whether a UNet's adapter sees the image encoder's patches and not its pooled projection.
 
     Returns:
         The further arguments that `pipe.load_ip_adapter` takes to load it without network and image encoder.
@@ -185,7 +185,7 @@ def _for_sd3(transformer: Any) -> dict[str, Tensor]:
 
 
 def _pooled_projection(width: int) -> dict[str, Tensor]:
-    """From the pooled projection to four tokens."""
+    """Return the weights from the pooled projection to four tokens."""
     projection = enliven(
         ImageProjection(image_embed_dim=_PROJECTION, cross_attention_dim=width, num_image_text_embeds=4)
     )
@@ -193,7 +193,7 @@ def _pooled_projection(width: int) -> dict[str, Tensor]:
 
 
 def _original(resampler: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The weights of a resampler by the names of the files, where keys and values are one matrix."""
+    """Return the weights of a resampler by the names of the files, where keys and values are one matrix."""
     weights = dict(resampler)
     for key in [key for key in weights if key.endswith("to_k.weight")]:
         fused = torch.cat([weights.pop(key), weights.pop(key.replace("to_k", "to_v"))])
@@ -202,8 +202,8 @@ def _original(resampler: Mapping[str, Tensor], names: Mapping[str, str]) -> dict
     for key, weight in weights.items():
         if key.startswith("layers."):
             _, number, rest = key.split(".", 2)
-            layer, kind = rest.rsplit(".", 1)
-            key = f"layers.{number}.{names[layer]}.{kind}"
+            layer, end = rest.rsplit(".", 1)
+            key = f"layers.{number}.{names[layer]}.{end}"
         renamed[key] = weight
     return renamed
 

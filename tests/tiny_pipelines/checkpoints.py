@@ -102,21 +102,21 @@ def _unet(unet: Any) -> dict[str, Tensor]:
 
     def renamed(key: str) -> str:
         if found := re.fullmatch(r"(down|up)_blocks\.(\d)\.(\w+)\.(\d)\.(.+)", key):
-            way, block, kind, layer, rest = found.groups()
+            way, block, layers, layer, rest = found.groups()
             first = int(block) * stride
-            if kind == "downsamplers":
+            if layers == "downsamplers":
                 return f"input_blocks.{first + stride}.0.op.{rest.removeprefix('conv.')}"
-            if kind == "upsamplers":
+            if layers == "upsamplers":
                 place = 2 if hasattr(unet.up_blocks[int(block)], "attentions") else 1
                 return f"output_blocks.{first + stride - 1}.{place}.{rest}"
             number = first + int(layer)
-            place = 0 if kind == "resnets" else 1
+            place = 0 if layers == "resnets" else 1
             key = (
                 f"input_blocks.{number + 1}.{place}.{rest}"
                 if way == "down"
                 else f"output_blocks.{number}.{place}.{rest}"
             )
-            return _replaced(key, _UNET_RESNET) if kind == "resnets" else key
+            return _replaced(key, _UNET_RESNET) if layers == "resnets" else key
         inner = _UNET_RESNET if key.startswith("mid_block.resnets.") else {}
         return _replaced(_replaced(key, inner), _UNET_ENDS)
 

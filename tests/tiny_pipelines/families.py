@@ -29,7 +29,7 @@ _TRANSFORMER_OUTPUT = {"proj_out": 0.5}
 
 
 def _stable_diffusion(name: str, *, openclip: bool = False, cls: Any = StableDiffusionPipeline, **config: Any) -> Any:
-    """Stable Diffusion 1.x, or 2.x with OpenCLIP's text encoder."""
+    """Build Stable Diffusion 1.x, or 2.x with OpenCLIP's text encoder."""
     width = 24 if openclip else 16
     unet = UNet2DConditionModel(
         sample_size=SIDE,
@@ -58,7 +58,7 @@ def _stable_diffusion(name: str, *, openclip: bool = False, cls: Any = StableDif
 
 
 def _sdxl(name: str, **config: Any) -> Any:
-    """SDXL: two text encoders, and a condition on sizes and crop."""
+    """Build SDXL: two text encoders, and a condition on sizes and crop."""
     widths, time_ids = (16, 24), 6
     unet = UNet2DConditionModel(
         sample_size=SIDE,
@@ -90,7 +90,7 @@ def _sdxl(name: str, **config: Any) -> Any:
 
 
 def _sd3(name: str, *, t5: bool = True, **config: Any) -> Any:
-    """Stable Diffusion 3 and 3.5: three text encoders, of which the third may be left out."""
+    """Build Stable Diffusion 3 or 3.5: three text encoders, of which the third may be left out."""
     widths, joint = (16, 24), 48
     transformer = SD3Transformer2DModel(
         sample_size=SIDE,
@@ -120,7 +120,7 @@ def _sd3(name: str, *, t5: bool = True, **config: Any) -> Any:
 
 
 def _flux(name: str, *, guidance_embeds: bool) -> Any:
-    """FLUX.1, which is guided by an embedding (dev) or not at all (schnell)."""
+    """Build FLUX.1, which is guided by an embedding (dev) or not at all (schnell)."""
     width, joint = 16, 40
     transformer = FluxTransformer2DModel(
         in_channels=64,
@@ -168,7 +168,7 @@ _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
 
 
 def build(name: str) -> DiffusionPipeline:
-    """The tiny pipeline with that name: float32, on the CPU, the same weights every time."""
+    """Build the tiny pipeline with that name: float32, on the CPU, the same weights every time."""
     with seeded(name):
         pipe = _FAMILIES[name](name)
     pipe.set_progress_bar_config(disable=True)

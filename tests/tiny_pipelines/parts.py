@@ -31,7 +31,7 @@ CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 
 @contextmanager
 def seeded(name: str) -> Iterator[None]:
-    """Random numbers that depend on `name` alone; the global state is as before afterwards."""
+    """Draw random numbers that depend on `name` alone; the global state is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(name.encode()))
         yield
@@ -66,19 +66,19 @@ def enliven(network: nn.Module, outputs: Mapping[str, float] | None = None) -> A
 
 
 def clip_tokenizer(pad_token: str = "<|endoftext|>") -> Any:
-    """CLIP's tokenizer on a vocabulary of letters; OpenCLIP pads with "!"."""
+    """Make CLIP's tokenizer on a vocabulary of letters; OpenCLIP pads with "!"."""
     return CLIPTokenizer.from_pretrained(VOCABULARY, pad_token=pad_token)
 
 
 def t5_tokenizer(length: int = 512) -> Any:
-    """T5's tokenizer on a vocabulary of letters."""
+    """Make T5's tokenizer on a vocabulary of letters."""
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     pieces = [(piece, -2.0) for piece in ("▁", *CHARACTERS)]
     return T5Tokenizer(vocab=[*special, *pieces], extra_ids=0, model_max_length=length)
 
 
 def clip_text(width: int, *, layers: int = 2, projection: int | None = None, openclip: bool = False) -> Any:
-    """CLIP's text encoder, with a projection of the pooled embedding if `projection` is its width."""
+    """Make CLIP's text encoder, with a projection of the pooled embedding if `projection` is its width."""
     config = CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,
@@ -97,7 +97,7 @@ def clip_text(width: int, *, layers: int = 2, projection: int | None = None, ope
 
 
 def t5_text(width: int) -> Any:
-    """T5's encoder."""
+    """Make T5's encoder."""
     config = T5Config(
         vocab_size=len(t5_tokenizer()),
         d_model=width,
@@ -112,7 +112,7 @@ def t5_text(width: int) -> Any:
 
 
 def autoencoder(channels: int = 4, **config: Any) -> Any:
-    """An autoencoder of 4 pixels a latent element, whose standardised latents are of the order of one."""
+    """Make an autoencoder of 4 pixels a latent element, whose standardised latents are of the order of one."""
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,

@@ -76,6 +76,6 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def sampler(name: str) -> Any:
-    """The scheduler of the pipeline with that name; entries that its class does not know stay in its configuration."""
+    """Make the scheduler of the pipeline with that name; entries that its class lacks stay in its configuration."""
     cls, config = SAMPLERS[name]
     return getattr(diffusers, cls).from_config(dict(config))
