@@ -47,6 +47,20 @@ def test_entries_refer_to_what_there_is(entry: Entry) -> None:
         assert entry.sampler == PRESET_SAMPLERS[entry.preset]
 
 
+def test_an_entry_with_an_unknown_key_is_refused() -> None:
+    known = {
+        "name": "me/model",
+        "title": "mine",
+        "family": "sd",
+        "preset": "sd",
+        "side": 512,
+        "weights": {"network": 1.0},
+    }
+    assert catalogue._entry(known).dtype == "float16"
+    with pytest.raises(TypeError, match="license"):
+        catalogue._entry({**known, "license": "mit"})
+
+
 def test_names_are_unique_and_so_are_their_last_parts() -> None:
     parts = [entry.name.rpartition("/")[2].lower() for entry in MODELS]
     assert len(set(parts)) == len(parts) == len(BY_NAME)

@@ -48,12 +48,15 @@ def families_by_name() -> dict[str, type[PipelineBackbone]]:
 
 
 def family_of(pipe: Any) -> type[PipelineBackbone] | None:
-    """Return the family of a pipeline, by its class or a base of it; None if it is not supported."""
+    """Return the family of a diffusers pipeline, by its class or a base of it; None if it is not supported."""
     return next((FAMILIES[cls.__name__] for cls in type(pipe).__mro__ if cls.__name__ in FAMILIES), None)
 
 
 def backbone_for(pipe: Any) -> Backbone:
     """Return the adapter for a loaded diffusers pipeline.
+
+    Args:
+        pipe: a diffusers pipeline, whose components are shared and never changed.
 
     Raises:
         ModelError: if its family is not supported.

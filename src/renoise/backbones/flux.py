@@ -84,10 +84,10 @@ class FluxBackbone(flow.FlowBackbone):
         elif request.guidance_scale > 1.0:
             scale = Argument("guidance_scale", request.guidance_scale)
             remedy = ("use ", Argument("true_cfg_scale"), " for classifier-free guidance")
-            unheard = IgnoredSettingWarning(
+            ignored = IgnoredSettingWarning(
                 "this model has no guidance built in: ", scale, " has no effect", remedy=remedy
             )
-            warnings.warn(unheard, stacklevel=2)
+            warnings.warn(ignored, stacklevel=2)
         positive = {**self._encode(request.prompts), **built_in, **shown}
         negative = {**self._encode(negatives), **built_in, **unshown} if guides else None
         return self.as_condition(positive, negative, request.true_cfg_scale)
@@ -137,7 +137,13 @@ class FluxBackbone(flow.FlowBackbone):
 
 
 def pack(latents: Tensor) -> Tensor:
-    """Pack latents (B, C, h, w) into a sequence of 2 x 2 patches, (B, h / 2 * w / 2, 4 C), row by row."""
+    """Pack latents (B, C, h, w) into a sequence of 2 x 2 patches, (B, h / 2 * w / 2, 4 C), row by row.
+
+    Examples:
+        >>> import torch
+        >>> pack(torch.zeros(1, 16, 8, 6)).shape
+        torch.Size([1, 12, 64])
+    """
     import torch
 
     return torch.nn.functional.pixel_unshuffle(latents, _PATCH).flatten(2).transpose(1, 2)

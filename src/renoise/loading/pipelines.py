@@ -32,6 +32,10 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
     Raises:
         ConfigError: if it is unknown or not on this machine.
+
+    Examples:
+        >>> resolve_device("cpu")
+        device(type='cpu')
     """
     if device is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -58,6 +62,10 @@ def resolve_dtype(
 
     Raises:
         ConfigError: if it is not one of float32, float16 and bfloat16.
+
+    Examples:
+        >>> resolve_dtype("bfloat16", torch.device("cpu"))
+        torch.bfloat16
     """
     if dtype is None:
         if device.type == "cpu":

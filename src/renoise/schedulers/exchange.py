@@ -46,6 +46,11 @@ def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
     Raises:
         SchedulerError: if the other is not supported, is made for another kind of model, does not know a setting, or
             would clip its samples.
+
+    Examples:
+        >>> from diffusers import DDIMScheduler
+        >>> type(exchanged(DDIMScheduler(beta_end=0.012), "LCMScheduler")).__name__
+        'LCMScheduler'
     """
     import diffusers
 
@@ -102,7 +107,12 @@ def restore(record: Mapping[str, Any]) -> Any:
     """Make the scheduler that `describe` recorded.
 
     Raises:
-        SchedulerError: if the record names none that is supported.
+        SchedulerError: if the record names none that is supported, or makes none.
+
+    Examples:
+        >>> from diffusers import DDIMScheduler
+        >>> restore(describe(DDIMScheduler(beta_end=0.012))).config.beta_end
+        0.012
     """
     import diffusers
 

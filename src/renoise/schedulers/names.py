@@ -31,6 +31,10 @@ def stand_in(*, flow: bool) -> str:
 
     Args:
         flow: whether the model is a flow-matching model.
+
+    Examples:
+        >>> stand_in(flow=False)
+        'DDIMScheduler'
     """
     return SAMPLERS[(FLOW if flow else DIFFUSION)[0]]
 
@@ -40,6 +44,10 @@ def is_flow(scheduler: Any) -> bool:
 
     Args:
         scheduler: a diffusers scheduler, or the name of a class in `SUPPORTED`.
+
+    Examples:
+        >>> is_flow("FlowMatchEulerDiscreteScheduler"), is_flow("DDIMScheduler")
+        (True, False)
     """
     name = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
     if name in SUPPORTED:
