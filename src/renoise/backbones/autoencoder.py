@@ -8,6 +8,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from renoise.errors import Argument, Parts
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -47,7 +49,7 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
     return (0.5 * pixels + 0.5).clamp(0.0, 1.0)
 
 
-def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) -> None:
+def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: Parts) -> None:
     """Check that a tensor is finite; `remedy` is for an autoencoder whose precision is not to blame."""
     import torch
 
@@ -55,8 +57,11 @@ def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: str) 
 
     if dtype == torch.float16:
         remedy = (
-            "load the model with dtype bfloat16 or float32, or keep its autoencoder in float32: "
-            "pipe.vae.to(torch.float32)"
+            "load the model with ",
+            Argument("dtype", "bfloat16"),
+            " or ",
+            Argument("dtype", "float32"),
+            ", or in Python keep its autoencoder in float32: pipe.vae.to(torch.float32)",
         )
     require_finite(tensor, what, f"autoencoder in {dtype_name(dtype)}", remedy)
 

@@ -22,17 +22,16 @@ def steps_for(
     mu: float | None = None,
     sigmas: Sequence[float] | None = None,
 ) -> tuple[Step, ...]:
-    """Return the sampler's steps in sampling order (index 0 = the noisiest), read off a copy of `scheduler`.
+    """Read the sampler's steps off a copy of `scheduler`, in sampling order (index 0 = the noisiest).
 
     Args:
         scheduler: a diffusers scheduler out of `SUPPORTED`; it is not changed.
-        num_steps: the length of the whole schedule, from 1 to the number of training timesteps.
-        eta: DDIM's eta or TCD's gamma, in [0, 1]; None means 0 and 0.3. Other schedulers have no such setting.
+        num_steps: length of the whole schedule, 1 up to the number of training timesteps.
+        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3. Other schedulers have no such setting.
         strength: the share of the schedule that is used, in (0, 1]; below 1 the noisiest steps are left out, rounded
             as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
-        sigmas: the noise levels of the steps before any shift, in place of the scheduler's own; only flow-matching
-            schedulers take them.
+        sigmas: noise levels of the steps before any shift, in place of the scheduler's own; flow matching alone.
 
     Raises:
         SchedulerError: if the scheduler's law is not affine (clipping, thresholding, a multi-step sampler), or it has
@@ -55,13 +54,13 @@ def steps_for(
     except ArithmeticError as error:
         raise SchedulerError(
             f"{name} has no finite steps with its noise schedule ({error})",
-            remedy="use the noise schedule that the model was trained with",
+            remedy="use the one that the model was trained with",
         ) from error
     for step in steps:
         if not all(math.isfinite(x) for x in (step.phi, step.psi, step.rho)):
             raise SchedulerError(
                 f"{name} has no finite step at timestep {step.timestep:g} for "
-                f"{setting(copy, 'prediction_type')} prediction (zero terminal SNR needs v prediction)",
+                f"{setting(copy, 'prediction_type')} prediction (zero terminal SNR wants v prediction)",
                 remedy="use prediction_type='v_prediction' if the model was trained with it, or "
                 "rescale_betas_zero_snr=False",
             )
@@ -88,11 +87,7 @@ def _check_settings(
             Argument("num_steps", num_steps), f" is more than the {trained} timesteps that the model was trained on"
         )
     if eta is not None and name not in ("DDIMScheduler", "TCDScheduler"):
-        raise ConfigError(
-            Argument("eta", eta),
-            f" was given, but {name} has no such setting",
-            remedy=("leave ", Argument("eta"), " out"),
-        )
+        raise ConfigError(Argument("eta", eta), f" was given, but {name} has no such setting", remedy="leave eta=None")
     if eta is not None and not 0.0 <= eta <= 1.0:
         raise ConfigError(Argument("eta"), f" must be in [0, 1], not {eta:g}")
     if not 0.0 < strength <= 1.0:
@@ -120,7 +115,7 @@ def _check_settings(
 
 
 def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None) -> Any:
-    """Return a copy with its schedule set; the user's object keeps its counters and timesteps."""
+    """Copy a scheduler and set the copy's schedule: the user's object keeps its counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if setting(scheduler, "use_dynamic_shifting", False) else {}
     if sigmas is not None and is_flow(scheduler):
         options["sigmas"] = list(sigmas)
@@ -129,7 +124,7 @@ def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Se
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
         copy.set_timesteps(num_steps, **options)
-    except Exception as error:  # schedulers check little of their configuration, and raise many sorts of errors
+    except Exception as error:  # schedulers check little of their configuration and fail as they may
         raise SchedulerError(
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error})",
             remedy=("use another ", Argument("num_steps")),
