@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from renoise.errors import Argument, ModelError, RenoiseWarning
 from renoise.loading import hub
 from renoise.loading.contents import Contents
-from renoise.loading.downloads import component, family_in, has_weights, missing_of, missing_parts
+from renoise.loading.folders import component, family_in, has_weights, missing_of, missing_parts
 from renoise.loading.layouts import Layout
 from renoise.loading.places import is_hub_name
 

@@ -1,11 +1,7 @@
-"""The parts of a model that are on this machine: whole pipelines, and what interrupted downloads left.
-
-A folder is judged by its file names alone, without loading anything and without torch.
-"""
+"""The models on this machine: bundled, in the hub's cache, or left in part by interrupted downloads."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,20 +10,7 @@ from typing import Any, Literal
 
 from renoise.backbones import FAMILIES, PipelineBackbone
 from renoise.loading.catalogue import Entry
-
-INDEX = "model_index.json"
-LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
-# Parts that have no weights, by how their names begin, and the files of which each needs one. A tokenizer without its
-# files loads all the same, and reads every prompt as the same unknown word.
-_WITHOUT_WEIGHTS: Mapping[str, tuple[str, ...]] = {
-    "scheduler": ("scheduler_config.json",),
-    "tokenizer": ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"),
-    "feature_extractor": ("preprocessor_config.json",),
-    "image_processor": ("preprocessor_config.json",),
-    "processor": ("preprocessor_config.json", "processor_config.json"),
-}
-_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-_SUFFIXES = (".safetensors", ".bin")
+from renoise.loading.folders import INDEX, LORA_WEIGHTS, has_weights, missing_parts, pipeline_class
 
 State = Literal["here", "partly", "no"]
 
@@ -151,96 +134,3 @@ def _presence(folder: Path, holds: str, size: int | None = None) -> Presence:
     else:
         missing = () if has_weights(folder) or has_weights(folder, "fp16") else ("weights",)
     return Presence("partly" if missing else "here", folder, missing, size)
-
-
-def pipeline_class(folder: Path) -> str | None:
-    """Return the name of the class in diffusers of a pipeline's folder; None if it is no such folder."""
-    name = _index(folder).get("_class_name")
-    # A pipeline with its own code names a file and a class.
-    return name[-1] if isinstance(name, list) and name else name if isinstance(name, str) else None
-
-
-def family_in(folder: Path) -> type[PipelineBackbone] | None:
-    """Return the family of a pipeline's folder; None if it is not supported, or holds no pipeline."""
-    return FAMILIES.get(pipeline_class(folder) or "")
-
-
-def component(folder: Path, part: str) -> tuple[str, str] | None:
-    """Return (library, class) of a part of a pipeline; None if the pipeline does without it."""
-    return _component(_index(folder).get(part))
-
-
-def absent_parts(folder: Path) -> tuple[str, ...]:
-    """Return the parts that the pipeline's class may have and this folder lacks or can do without."""
-    index = _index(folder)
-    # The safety checker is never used. Without an image encoder, it alone uses the feature extractor.
-    checker = [] if _component(index.get("image_encoder")) else ["safety_checker", "feature_extractor"]
-    gone = any(name in index and not (folder / name).is_dir() for name in checker)
-    return tuple(name for name, value in index.items() if value == [None, None] or (gone and name in checker))
-
-
-def missing_parts(
-    folder: Path, variant: str | None = None, given: Collection[str] = (), *, weights: bool = True
-) -> tuple[str, ...]:
-    """Return what a pipeline's folder lacks, in words; nothing if it is whole, as far as file names tell.
-
-    Args:
-        folder: a pipeline's folder, with a model_index.json.
-        variant: the variant of the weights, such as "fp16"; parts without it are read as they are.
-        given: the names of parts that come from elsewhere.
-        weights: whether the weights have to be there.
-
-    Examples:
-        >>> missing_parts(Path("nowhere"))
-        ('model_index.json',)
-    """
-    index = _index(folder)
-    if not index:
-        return (INDEX,)
-    left_out = {*given, *absent_parts(folder)}
-    wanted = [name for name, value in index.items() if _component(value) is not None and name not in left_out]
-    return tuple(missing for name in wanted for missing in missing_of(folder, name, variant, weights=weights))
-
-
-def missing_of(folder: Path, part: str, variant: str | None = None, *, weights: bool = True) -> tuple[str, ...]:
-    """Return what a pipeline's folder lacks of one of its parts (see `missing_parts`)."""
-    files = next((files for name, files in _WITHOUT_WEIGHTS.items() if part.startswith(name)), None)
-    if files is not None:
-        return () if any((folder / part / file).is_file() for file in files) else (f"{part}/{files[0]}",)
-    missing = () if (folder / part / "config.json").is_file() else (f"{part}/config.json",)
-    there = not weights or has_weights(folder / part) or (variant is not None and has_weights(folder / part, variant))
-    return missing if there else (*missing, f"{part} weights")
-
-
-def has_weights(folder: Path, variant: str | None = None) -> bool:
-    """Tell whether the folder of one network holds its weights, in one file or in all of several."""
-    infix = "" if variant is None else f".{variant}"
-    for stem in _STEMS:
-        for suffix in _SUFFIXES:
-            if (folder / f"{stem}{infix}{suffix}").is_file():
-                return True
-            # Large weights come in shards, with a file that names them.
-            for index in (folder / f"{stem}{suffix}.index{infix}.json", folder / f"{stem}{infix}{suffix}.index.json"):
-                shards = set(read_json(index).get("weight_map", {}).values())
-                if shards and all((folder / shard).is_file() for shard in shards):
-                    return True
-    return False
-
-
-def _component(value: Any) -> tuple[str, str] | None:
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(entry, str) for entry in value):
-        return value[0], value[1]
-    return None
-
-
-def _index(folder: Path) -> dict[str, Any]:
-    return read_json(folder / INDEX)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one if there is none to read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -12,7 +12,8 @@ from typing import Any
 
 from renoise.errors import Argument, ModelError, Parts
 from renoise.loading import catalogue
-from renoise.loading.downloads import INDEX, missing_parts, snapshot_of
+from renoise.loading.downloads import snapshot_of
+from renoise.loading.folders import INDEX, missing_parts
 
 # The files that say how a pipeline is built, without its weights.
 CONFIGURATION = ("*.json", "*.txt", "*.model")

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from renoise.errors import AdapterWarning, Argument, ConfigError, ModelError
 from renoise.loading import catalogue, hub
 from renoise.loading.contents import recognise
-from renoise.loading.downloads import LORA_WEIGHTS, read_json
+from renoise.loading.folders import LORA_WEIGHTS, read_json
 from renoise.loading.places import place_of
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 

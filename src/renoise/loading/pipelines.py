@@ -15,7 +15,7 @@ from renoise.errors import ConfigError, ModelError, RenoiseError
 from renoise.loading import catalogue, checkpoints, hub
 from renoise.loading import lora as adapters
 from renoise.loading.contents import recognise, require_readable
-from renoise.loading.downloads import INDEX, absent_parts, family_in, missing_parts
+from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts
 from renoise.loading.places import place_of
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
 from renoise.schedulers.names import stand_in

@@ -1,0 +1,203 @@
+"""The list of models and all about one, as text of 80 columns; names and lines to run are never broken."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from renoise.backbones import families_by_name
+from renoise.config import InversionConfig, presets
+from renoise.loading import catalogue
+from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
+from renoise.loading.downloads import Cached, Presence
+
+_WIDTH = 80
+_CARD = "see its card"
+# The files of a download, without the copies of the same weights for other programs.
+_WANTED = '--include "*.json" --include "*.txt" --include "*.model" --include "*/*.safetensors"'
+_WEIGHTS_ALONE = "memory for the weights alone; a run needs more"
+_HOLDS = {"pipeline": "a pipeline", "adapter": "an adapter (LoRA)", "network": "a network alone"}
+_GATED = {True: "yes", False: "no", None: "card"}
+_HERE = {"here": "yes", "partly": "partly", "no": "no"}
+
+
+def _plain(content: Table | str) -> str:
+    """Lay text or a table out in 80 columns, or in more where a name would not fit: names are there to be copied."""
+    console = Console(file=io.StringIO(), color_system=None, markup=False, emoji=False, highlight=False, width=1000)
+    width = max(_WIDTH, Measurement.get(console, console.options, content).minimum)
+    with console.capture() as captured:
+        console.print(content, width=width)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _columns(*headers: str, right: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:
+    """Return a table without lines; columns in `right` are flush right, and those in `whole` are not wrapped."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=header in whole)
+    return table
+
+
+def listing(here: dict[str, Presence], others: tuple[Cached, ...]) -> str:
+    """Return the list of models, presets and families.
+
+    Args:
+        here: the state of each model of the catalogue on this machine.
+        others: other pipelines in the cache of the model hub.
+    """
+    parts = [_models(here), _others(others), _presets(), _families()]
+    return "\n\n".join([*filter(None, parts), "renoise models NAME says more about one, with the lines to run."])
+
+
+def _models(here: dict[str, Presence]) -> str:
+    table = _columns("model", "family", "GB", "gated", "here", right=("GB",), whole=("model",))
+    for entry in MODELS:
+        holds = {"pipeline": "", "adapter": "adapter; ", "network": "network alone; "}[entry.holds]
+        memory = entry.weights.gigabytes("float16")
+        table.add_row(
+            f"{entry.name}\n    {holds}{entry.licence or f'licence: {_CARD}'}",
+            entry.family,
+            f"{memory:.2g}" if memory < 1 else f"{memory:.1f}",
+            _GATED[entry.gated],
+            _HERE[here[entry.name].state],
+        )
+    note = f"GB: {_WEIGHTS_ALONE}. In 16 bits; in 32 it is twice as much. Adapters come on top of their base."
+    return f"{_plain(table)}\n{_plain(note)}"
+
+
+def _others(others: tuple[Cached, ...]) -> str:
+    if not others:
+        return ""
+    lines = ["other pipelines in the cache of the model hub"]
+    for other in others:
+        family = "not supported" if other.family is None else other.family.name
+        partly = ", partly here" if other.presence.state == "partly" else ""
+        lines.append(f"{other.name}: {family} ({other.pipeline}){partly}")
+    return "\n".join(lines)
+
+
+def _presets() -> str:
+    table = _columns("preset", "sampler", "steps", "renoising", "network passes", right=("steps",))
+    for name, config in presets.items():
+        low = config.renoising_low_noise
+        renoising = f"{config.renoising.iterations}"
+        if low is not None and low.iterations != config.renoising.iterations:
+            renoising += f", {low.iterations} at low noise"
+        table.add_row(name, PRESET_SAMPLERS[name], f"{config.num_steps}", renoising, _passes(config))
+    return f"{_plain(table)}\nNetwork passes are those of an inversion without guidance, which doubles them."
+
+
+def _passes(config: InversionConfig) -> str:
+    """Tell what an inversion costs: how many steps are at low noise, and add noise, depends on the sampler."""
+    costs = {config.passes_at(t, stochastic=s) for t in (0.0, config.low_noise_below) for s in (False, True)}
+    most = config.num_steps * max(costs)
+    return f"{most}" if len(costs) == 1 else f"at most {most}"
+
+
+def _families() -> str:
+    table = _columns("family", "what it is, its pipelines in diffusers, and its samplers")
+    for name, family in families_by_name().items():
+        table.add_row(name, "\n".join([family.title, ", ".join(family.pipelines), ", ".join(family.samplers)]))
+    return _plain(table)
+
+
+def about_other(other: Cached) -> str:
+    """Return the facts about a pipeline in the cache that is not in the catalogue."""
+    rows = {
+        "pipeline": other.pipeline,
+        "family": "not supported" if other.family is None else other.family.title,
+        "here": _state(other.presence),
+    }
+    return f"{other.name}: in the cache of the model hub, not in the catalogue\n{_rows(rows)}"
+
+
+def about(entry: Entry, presence: Presence) -> str:
+    """Return all facts about a model of the catalogue, with the lines to run."""
+    weights = entry.weights
+    parts = {"network": weights.network, "text encoders": weights.text_encoders, "autoencoder": weights.autoencoder}
+    counted = ", ".join(f"{name} {_number(count)}" for name, count in parts.items() if count)
+    usual = presets[entry.preset].num_steps
+    instead = f" in place of {usual}" if entry.num_steps != usual else ""
+    rows = {
+        "what": entry.title,
+        "holds": _HOLDS[entry.holds],
+        "goes with": entry.base,
+        "family": families_by_name()[entry.family].title,
+        "preset": f"{entry.preset}, {entry.num_steps} steps{instead}",
+        "images": _CARD if entry.side is None else f"{entry.side} x {entry.side}",
+        "weights": f"{_number(weights.total)} ({counted})",
+        "needs": f"{_size(entry, 'float16')} in float16 or bfloat16, {_size(entry, 'float32')} in float32 "
+        f"({_WEIGHTS_ALONE})",
+        "dtype": f"{entry.dtype} on a GPU",
+        "licence": entry.licence or _CARD,
+        "gated": {True: "yes: it needs a login and consent to its licence", False: "no", None: _CARD}[entry.gated],
+        "here": _state(presence),
+        "card": entry.page,
+        "note": entry.note,
+    }
+    return "\n".join([entry.name, _rows(rows), "", *_to_run(entry, presence)])
+
+
+def _number(billions: float) -> str:
+    return f"{billions:.3g} billion" if billions >= 1 else f"{1000 * billions:.3g} million"
+
+
+def _size(entry: Entry, dtype: str) -> str:
+    size = entry.weights.gigabytes(dtype)
+    return f"{size:.1f} GB" if size >= 1 else f"{1000 * size:.0f} MB"
+
+
+def _state(presence: Presence) -> str:
+    if presence.state == "no":
+        return "no"
+    if presence.state == "partly":
+        return f"partly: {', '.join(presence.missing)} missing"
+    return f"{presence.folder}" + ("" if presence.size is None else f" ({presence.size / 1e9:.2g} GB)")
+
+
+def _rows(rows: Mapping[str, str | None]) -> str:
+    """Lay out the facts that there are, each with its name."""
+    told = {name: value for name, value in rows.items() if value}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(min_width=max(map(len, told)))
+    table.add_column()
+    for name, value in told.items():
+        table.add_row(name, value)
+    return _plain(table)
+
+
+def _to_run(entry: Entry, presence: Presence) -> list[str]:
+    """Return the lines to run; none is broken, because they are to be copied."""
+    needed = [name for name in (entry.base, entry.name) if name is not None and not entry.bundled]
+    lines = []
+    if any(other.gated for name in needed if (other := catalogue.find(name)) is not None):
+        lines += [f"# first accept the licence on {entry.page}, then:", "hf auth login"]
+    if needed and presence.state != "here":
+        lines += ["# the first run downloads what it needs; or beforehand, for use without a network:"]
+        lines += [f"hf download {name}{_files(name)}" for name in needed]
+    if entry.holds == "network":
+        return [*lines, *_in_python(entry)]
+    model = entry.name if entry.base is None or entry.bundled else f"{entry.base} --lora {entry.name}"
+    options = [f"--model {model}"]
+    options += [] if entry.sampler is None else [f"--sampler {entry.sampler}"]
+    options += [] if entry.steps is None else [f"--steps {entry.steps}"]
+    options += ["--dtype bfloat16"] if entry.dtype == "bfloat16" else []
+    return [*lines, f'renoise edit in.jpg {" ".join(options)} --prompt "a cat" --to "a dog" -o out.png']
+
+
+def _files(name: str) -> str:
+    entry = catalogue.find(name)
+    return "" if entry is not None and entry.holds != "pipeline" else f" {_WANTED}"
+
+
+def _in_python(entry: Entry) -> list[str]:
+    return [
+        "# in Python:",
+        "import diffusers, renoise, torch",
+        f'unet = diffusers.UNet2DConditionModel.from_pretrained("{entry.name}", dtype=torch.{entry.dtype})',
+        f'editor = renoise.Editor.from_pretrained("{entry.base}", unet=unet, sampler="{entry.sampler}")',
+    ]
