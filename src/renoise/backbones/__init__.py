@@ -44,7 +44,10 @@ def families_by_name() -> dict[str, type[PipelineBackbone]]:
         >>> families_by_name()["sdxl"].title
         'Stable Diffusion XL'
     """
-    return {family.name: family for family in FAMILIES.values()}
+    families: dict[str, type[PipelineBackbone]] = {}
+    for family in FAMILIES.values():
+        families.setdefault(family.name, family)  # a class that is made from a family may leave its name as it is
+    return families
 
 
 def family_of(pipe: Any) -> type[PipelineBackbone] | None:

@@ -92,7 +92,7 @@ def _unabridged(vae: Any) -> Iterator[None]:
             yield
             return
         dtypes = {name: t.dtype for name, t in _tensors(vae)}
-        # Not the model's own `to`, which warns of modules that it would rather keep.
+        # The model's own `to` would warn of modules that it keeps in their precision.
         torch.nn.Module.to(vae, dtype=torch.float32)
         try:
             yield
@@ -102,6 +102,6 @@ def _unabridged(vae: Any) -> Iterator[None]:
 
 
 def _tensors(vae: Any) -> Iterator[tuple[str, Tensor]]:
-    # By name: `to` keeps the parameters but puts other tensors in the place of the buffers.
+    # The names are needed because `to` keeps the parameters but replaces the buffers by other tensors.
     yield from vae.named_parameters()
     yield from vae.named_buffers()

@@ -120,15 +120,15 @@ class FluxBackbone(flow.FlowBackbone):
         import numpy as np
         import torch
 
-        # The pipeline takes a black image for none.
+        # The pipeline takes a black image in place of no image.
         black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
         unshown, shown = (
             self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
         )
-        # As often as there are images: equal tokens share an attention that one of them would have alone.
+        # The black image is repeated for each image: equal tokens share the attention that one of them would have alone.
         return [
-            torch.cat([none.expand(-1, own.shape[1], *none.shape[2:]), own])
-            for none, own in zip(unshown, shown, strict=True)
+            torch.cat([none.expand(-1, image.shape[1], *none.shape[2:]), image])
+            for none, image in zip(unshown, shown, strict=True)
         ]
 
     def _encode(self, prompts: Any) -> dict[str, Tensor]:

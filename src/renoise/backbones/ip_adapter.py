@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 _PREFIX = "image_"
 
 
-def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+def embed(pipe: Any, images: Any, method: Callable[[Any], Sequence[Tensor]]) -> tuple[Tensor, ...]:
     """Embed images by a pipeline's own method.
 
     Args:
         pipe: the pipeline.
         images: what the pipeline's call takes for `ip_adapter_image`.
-        own: the method that embeds them.
+        method: the method that embeds them.
 
     Raises:
         ConfigError: if the pipeline has no image encoder, or the images do not fit the adapters.
@@ -39,7 +39,7 @@ def embed(pipe: Any, images: Any, own: Callable[[Any], Sequence[Tensor]]) -> tup
             remedy=("load the IP-Adapter with its image encoder, or give ", Argument("ip_adapter_image_embeds")),
         )
     try:
-        return tuple(own(images))
+        return tuple(method(images))
     except RenoiseError:
         raise
     except Exception as error:  # diffusers hands whatever it was given to the image processor

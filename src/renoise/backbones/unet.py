@@ -138,8 +138,8 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
         )
 
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
-        own = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
-        return {**super()._added(embeddings), **own}
+        sizes = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
+        return {**super()._added(embeddings), **sizes}
 
 
 def _embedding_width(unet: Any) -> int | None:

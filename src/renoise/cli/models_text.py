@@ -161,11 +161,11 @@ def _state(presence: Presence) -> str:
 
 def _rows(rows: Mapping[str, str | None]) -> str:
     """Lay out the facts that there are, each with its name."""
-    told = {name: value for name, value in rows.items() if value}
+    present = {name: value for name, value in rows.items() if value}
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(min_width=max(map(len, told)))
+    table.add_column(min_width=max(map(len, present)))
     table.add_column()
-    for name, value in told.items():
+    for name, value in present.items():
         table.add_row(name, value)
     return _plain(table)
 

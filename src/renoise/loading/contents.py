@@ -1,4 +1,4 @@
-"""What a single file of weights holds, told by the names and shapes of its tensors; no weights are read."""
+"""What a single file of weights holds, by the names and shapes of its tensors; no weights are read."""
 
 from __future__ import annotations
 

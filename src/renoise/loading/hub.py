@@ -1,6 +1,6 @@
-"""Fetching from the model hub: it is asked whether it answers before anything waits for it, and its answer is told.
+"""Fetching from the model hub, which is asked first, so that nothing waits for a hub that does not answer.
 
-The hub's client has no time limit: where a firewall swallows its questions, it would wait for ever.
+The hub's client has no time limit: if a firewall drops its requests, it waits for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layouts of single files of weights, as data: what the names and shapes of their tensors tell.
+"""The layouts of single files of weights, as data: the names of their tensors tell what they hold.
 
 The names are those of the original code of each family, which single files keep: CompVis' and Stability's for Stable
 Diffusion and SDXL, Stability's for SD3, Black Forest Labs' for Flux, with ComfyUI's prefixes where files hold several
