@@ -125,7 +125,7 @@ class FluxBackbone(flow.FlowBackbone):
         unshown, shown = (
             self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
         )
-        # The black image is repeated for each image: equal tokens share the attention that one of them would have alone.
+        # The black image is repeated for each image: equal tokens share the attention that one would have alone.
         return [
             torch.cat([none.expand(-1, image.shape[1], *none.shape[2:]), image])
             for none, image in zip(unshown, shown, strict=True)

@@ -138,8 +138,8 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
         )
 
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
-        sizes = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
-        return {**super()._added(embeddings), **sizes}
+        added = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
+        return {**super()._added(embeddings), **added}
 
 
 def _embedding_width(unet: Any) -> int | None:
