@@ -45,8 +45,9 @@ def load(path: Path, contents: Contents, dtype: torch.dtype, options: Mapping[st
     for part in contents.lacks:
         if part not in given:
             given[part] = _part(path, part, contents, folder, dtype)
-    if layout.note and "config" not in options:
-        warnings.warn(RenoiseWarning(f"{path.name}: {layout.note}", argument="config"), stacklevel=2)
+    if layout.guess and "config" not in options:
+        remedy = ("if it is another, give the folder of its pipeline as ", Argument("config"))
+        warnings.warn(RenoiseWarning(f"{path.name}: {layout.guess}", argument="config", remedy=remedy), stacklevel=2)
     given["config"] = str(folder)
     return pipeline.from_single_file(str(path), dtype=dtype, **given)
 

