@@ -9,6 +9,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
 from renoise.ranges import number, store, whole
 from renoise.solvers import Renoising, Solver, solver_from, solver_record
@@ -328,10 +329,6 @@ class InversionConfig:
         Examples:
             >>> config = InversionConfig.for_pipeline(pipe, "reverse")  # doctest: +SKIP
         """
-        # With torch, which a pipeline has loaded by now; the settings themselves do without it.
-        from renoise.backbones import family_of
-        from renoise.backbones.pipeline import PipelineBackbone
-
         if variant not in VARIANTS:
             raise ConfigError(f"preset {variant!r} is unknown", remedy=f"use one of {', '.join(VARIANTS)}")
         family = family_of(pipe) or PipelineBackbone
