@@ -15,12 +15,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from renoise import images
-from renoise.evaluation.keeping import RESULTS, Kind, picture_path
-from renoise.evaluation.measurement import Measurement, Results
+from renoise.evaluation.folder import Role, image_path
+from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.results import RESULTS, Results
 from renoise.evaluation.summary import by_method
 
 WORST, SIDE, GAP, STRIP, LABEL = 3, 96, 4, 16, 150
-KINDS: tuple[Kind, ...] = ("picture", "round-trip", "drawn")
+ROLES: tuple[Role, ...] = ("picture", "round-trip", "drawn")
 
 
 def main() -> None:
@@ -41,22 +42,22 @@ def main() -> None:
 
 
 def page(folder: Path, rows: dict[str, list[Measurement]]) -> Image.Image:
-    """A row for each method: its worst reconstructions, each with the image and the round trip before it."""
+    """Draw a row for each method: its worst reconstructions, each with the image and the round trip before it."""
     font = ImageFont.load_default(11)
-    block = len(KINDS) * (SIDE + GAP) + 2 * GAP
+    block = len(ROLES) * (SIDE + GAP) + 2 * GAP
     sheet = Image.new("RGB", (LABEL + WORST * block, STRIP + len(rows) * (SIDE + STRIP + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
     for column in range(WORST):
-        for place, title in enumerate(("picture", "round trip", "reconstruction")):
+        for place, title in enumerate(("image", "round trip", "reconstruction")):
             pen.text((LABEL + column * block + place * (SIDE + GAP), 2), title, fill="#333333", font=font)
     for line, (name, own) in enumerate(rows.items()):
         top = STRIP + line * (SIDE + STRIP + GAP)
         pen.multiline_text((4, top + 30), textwrap.fill(name, 22), fill="#333333", font=font)
         for column, m in enumerate(own):
-            for place, kind in enumerate(KINDS):
+            for place, role in enumerate(ROLES):
                 x = LABEL + column * block + place * (SIDE + GAP)
-                with Image.open(picture_path(folder, m, kind)) as picture:
-                    sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, top))
+                with Image.open(image_path(folder, m, role)) as image:
+                    sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, top))
             numbers = ((1, m.psnr_bound), (2, m.psnr))
             for place, value in numbers:
                 x = LABEL + column * block + place * (SIDE + GAP)

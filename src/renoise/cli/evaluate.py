@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renoise.cli import report
 from renoise.cli.destinations import slug
 from renoise.cli.failures import UsageError
-from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting, RunName
+from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import working
 
 if TYPE_CHECKING:
-    from renoise.evaluation.edit_summary import EditSummary
     from renoise.evaluation.judges import Judges
     from renoise.evaluation.summary import Summary
 
@@ -35,13 +34,13 @@ def evaluate(
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
-    """Measure what is missing in the folder, write its tables, and give the summary."""
-    edits = run == RunName.editing
-    if not edits and not (clip is None and dino is None):
+    """Measure what is missing in the folder, write its tables, and return the summary."""
+    if not (clip is None and dino is None) and not _draws_edits(run):
         raise UsageError(f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
     _require_extra()
     from renoise.evaluation import data as data_sets
 
+    edits = _draws_edits(run)
     folder = Path("evaluation") / f"{run}-{slug(model.name or DEFAULT_MODEL)}" if out is None else out
     # Read before the model is, so that a wrong name costs no loading.
     examples = data_sets.load(data, limit=limit)
@@ -58,7 +57,7 @@ def evaluate(
                     task, lambda p: stage.tell(p.done, p.total, f"{p.label} ({p.done}/{p.total})"), examples
                 )
             with work.stage("writing"):
-                summary = outputs.write(folder, run, measurements)
+                summary = outputs.write(folder, run, measurements, task.plan)
     if reporting.json:
         from renoise import __version__
 
@@ -71,7 +70,7 @@ def evaluate(
                 "run": run,
                 "seed": seed,
                 "folder": str(folder),
-                "summary": [asdict(line) for line in summary.lines],
+                "summary": [dict(line) for line in summary.lines],
                 **_more(summary, skipped),
             }
         )
@@ -80,9 +79,9 @@ def evaluate(
 
 @contextmanager
 def _usable(folder: Path) -> Iterator[None]:
-    """The folder for results, made and tried out before a model is loaded for nothing."""
-    from renoise.evaluation.keeping import RESULTS, usable
-    from renoise.evaluation.measurement import Results
+    """Make the folder for results and try it out, before a model is loaded for nothing."""
+    from renoise.evaluation.folder import usable
+    from renoise.evaluation.results import RESULTS, Results
 
     with usable(folder):
         Results(folder / RESULTS)
@@ -90,7 +89,7 @@ def _usable(folder: Path) -> Iterator[None]:
 
 
 def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting: Reporting) -> Judges | None:
-    """CLIP and DINO, loaded before the model is, so that a wrong folder costs no loading either."""
+    """Load CLIP and DINO before the model, so that a wrong folder costs no loading either."""
     if clip is None and dino is None:
         return None
     with (
@@ -103,31 +102,35 @@ def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting:
         return Judges.load(clip, dino, model.device)
 
 
-def _more(summary: Summary | EditSummary, skipped: int) -> dict[str, object]:
-    """What the document says besides: of reconstructions their bound, of edits their kinds."""
-    from renoise.evaluation.edit_summary import EditSummary
+def _draws_edits(run: str) -> bool:
+    """Return whether a run draws edits. Asking this imports torch."""
+    from renoise.evaluation import runs
 
-    if not isinstance(summary, EditSummary):
+    return runs.named(run).edits
+
+
+def _more(summary: Summary, skipped: int) -> dict[str, object]:
+    """Return what else the document says: the bound of reconstructions, or the types of edits."""
+    if not summary.edits:
         return {"psnr_bound_mean": summary.psnr_bound_mean}
-    kinds = {kind: [asdict(line) for line in lines] for kind, lines in summary.kinds.items()}
-    return {"kinds": kinds, "skipped": skipped}
+    types = {name: [dict(line) for line in lines] for name, lines in summary.edit_types.items()}
+    return {"kinds": types, "skipped": skipped}
 
 
-def _text(folder: Path, summary: Summary | EditSummary, skipped: int) -> str:
-    from renoise.evaluation import edit_summary
-    from renoise.evaluation import summary as reconstructions
+def _text(folder: Path, summary: Summary, skipped: int) -> str:
+    from renoise.evaluation.summary import as_markdown
 
-    if isinstance(summary, reconstructions.Summary):
-        table = reconstructions.as_markdown(summary)
-    else:
+    table = as_markdown(summary)
+    if summary.edits:
         without = f"; {skipped} without edits left out" if skipped else ""
-        table = f"{summary.edits} edits of {summary.pictures} images{without}\n\n{edit_summary.as_markdown(summary)}"
+        table = f"{summary.asked} edits of {summary.images} images{without}\n\n{table}"
     return f"{table}\nwrote {folder}"
 
 
 def _require_extra() -> None:
     try:
-        import matplotlib as _matplotlib  # noqa: F401 - asked for before a model is loaded for nothing
+        import jinja2 as _jinja2  # noqa: F401 - asked for before a model is loaded for nothing
+        import matplotlib as _matplotlib  # noqa: F401
         import torchmetrics as _torchmetrics  # noqa: F401
     except ImportError as error:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Images as the model sees them, and as what they are to be drawn."""
+"""Images as the model sees them, and the prompts with which each of them is to be drawn."""
 
 from __future__ import annotations
 
@@ -10,108 +10,103 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from renoise import images
-from renoise.editor import Editor
+from renoise import Editor, images
 from renoise.evaluation import data
 from renoise.evaluation.edit_metrics import fit_mask
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement
 
-# What is asked of one image: a measurement without its numbers for each target, or one for its reconstruction.
+# What is asked of one image: a measurement without numbers for each target, or one for its reconstruction.
 Asked = tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An image as the model sees it, not encoded yet.
+    """An image as the model sees it, before it is encoded.
 
     Attributes:
-        image: cropped and resampled.
-        mask: where an edit may change it, boolean (H, W); None where the data does not say, or nothing is edited.
-        digest: hash of the image's pixels, and of the mask's.
+        image: the cropped and resampled image.
+        mask: where an edit may change it, boolean (H, W); None if the data does not say so, or nothing is edited.
+        digest: hash of the pixels of the image and of the mask.
     """
 
-    picture: Image.Image
+    image: Image.Image
     mask: Tensor | None
     digest: str
 
     @classmethod
     def of(cls, editor: Editor, example: data.Example, *, masked: bool) -> Fitted:
-        """Fitted to a model, with the mask or without.
+        """Fit an example to a model, with its mask or without it.
 
         Raises:
             ImageError: if the image cannot be read.
             ConfigError: if the mask does not fit its image.
         """
-        loaded = images.load(example.picture)
-        picture: Image.Image = editor.fit(loaded)
+        loaded = images.load(example.image)
+        image: Image.Image = editor.fit(loaded)
         mask = None
         if masked and example.mask is not None:
             mask = fit_mask(example.mask, (loaded.height, loaded.width), editor.size)
-        digest = hashlib.sha256(f"{picture.width} x {picture.height}".encode())
-        digest.update(np.asarray(picture.convert("RGB")).tobytes())
+        digest = hashlib.sha256(f"{image.width} x {image.height}".encode())
+        digest.update(np.asarray(image.convert("RGB")).tobytes())
         if mask is not None:
             digest.update(mask.numpy().tobytes())
-        return cls(picture, mask, digest.hexdigest())
+        return cls(image, mask, digest.hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Images that are worked on at a time.
+class Encoded:
+    """An image that is encoded and waits to be drawn.
 
     Attributes:
-        asked: what each of them is drawn as, equally often.
-        truth: the fitted images, (B, 3, H, W) in [0, 1].
-        z_0: encoded, (B, C, h, w).
-        round_trip: encoded and decoded, which bounds a reconstruction, (B, 3, H, W).
-        masks: where an edit may change them, boolean (H, W); None where the data does not say.
-        structure: their self-similarities (B, T, T); None without a judge of edits that needs them.
+        asked: what it is drawn as.
+        truth: the fitted image, (1, 3, H, W) in [0, 1].
+        z_0: the encoded image, (1, C, h, w).
+        round_trip: the image encoded and decoded, which bounds a reconstruction, (1, 3, H, W).
+        mask: where an edit may change it, boolean (H, W); None where the data does not say so.
+        structure: its self-similarity (1, T, T); None without the judge that needs it.
     """
 
-    asked: Sequence[Asked]
+    asked: Asked
     truth: Tensor
     z_0: Tensor
     round_trip: Tensor
-    masks: Sequence[Tensor | None]
+    mask: Tensor | None
     structure: Tensor | None
 
-    @classmethod
-    def of(cls, editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> Batch:
-        """Encoded, with nothing asked of them yet.
 
-        Raises:
-            NumericalError: if the autoencoder overflows.
-        """
-        pictures = [f.picture for f in fitted]
-        truth = images.to_tensor(pictures)
-        structure = None if judges.dino is None else judges.dino.self_similarity(truth)
-        z_0 = editor.encode(pictures)
-        round_trip = editor.decode(z_0, "pt").cpu()
-        return cls([()] * len(fitted), truth, z_0, round_trip, [f.mask for f in fitted], structure)
+# Images that are worked on at a time, of each of which equally much is asked.
+Batch = Sequence[Encoded]
 
-    def asking(self, asked: Sequence[Asked]) -> list[Batch]:
-        """The images of which anything is asked, in batches of which equally much is asked of each image."""
-        counts = sorted({len(own) for own in asked} - {0})
-        wholes = ([i for i, own in enumerate(asked) if len(own) == count] for count in counts)
-        return [self._part(wanted, [asked[i] for i in wanted]) for wanted in wholes]
 
-    @property
-    def drawings(self) -> int:
-        """How many images are drawn, of all images and targets."""
-        return sum(map(len, self.asked))
+def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Encoded]:
+    """Encode fitted images, of which nothing is asked yet.
 
-    def divided(self) -> list[Batch]:
-        """Every image alone, or, of a single image, every target alone."""
-        if len(self.asked) > 1:
-            return [self._part([i], [own]) for i, own in enumerate(self.asked)]
-        return [replace(self, asked=[(one,)]) for one in self.asked[0]]
+    Raises:
+        NumericalError: if the autoencoder overflows.
+    """
+    shown = [f.image for f in fitted]
+    truth = images.to_tensor(shown)
+    structure = None if judges.dino is None else judges.dino.self_similarity(truth)
+    z_0 = editor.encode(shown)
+    round_trip = editor.decode(z_0, "pt").cpu()
+    found: list[Encoded] = []
+    for i, f in enumerate(fitted):
+        own = slice(i, i + 1)
+        similarity = None if structure is None else structure[own]
+        found.append(Encoded((), truth[own], z_0[own], round_trip[own], f.mask, similarity))
+    return found
 
-    def _part(self, wanted: list[int], asked: Sequence[Asked]) -> Batch:
-        return Batch(
-            asked,
-            self.truth[wanted],
-            self.z_0[wanted],
-            self.round_trip[wanted],
-            [self.masks[i] for i in wanted],
-            None if self.structure is None else self.structure[wanted],
-        )
+
+def batches(encoded: Sequence[Encoded], asked: Sequence[Asked]) -> list[Batch]:
+    """Return the images of which anything is asked, in batches that ask equally much of each of their images."""
+    counts = sorted({len(own) for own in asked} - {0})
+    every = [replace(one, asked=own) for one, own in zip(encoded, asked, strict=True)]
+    return [[one for one in every if len(one.asked) == count] for count in counts]
+
+
+def divided(batch: Batch) -> list[Batch]:
+    """Return a batch for each image, or, if there is one image, a batch for each target."""
+    if len(batch) > 1:
+        return [[one] for one in batch]
+    return [[replace(batch[0], asked=(target,))] for target in batch[0].asked]

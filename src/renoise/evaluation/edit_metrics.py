@@ -1,4 +1,4 @@
-"""How well an image was edited: what became of the part that was to stay, and how well the rest fits its prompt.
+"""How well an image was edited: what happened to the part that should stay, and how well the rest fits its prompt.
 
 A mask says where an edit may change the image; the rest is the background. Its numbers are means over the pixels of
 the background alone:
@@ -8,8 +8,8 @@ the background alone:
 
 The measures are those of PnP Inversion (Ju et al., 2024, arXiv 2310.01506). Its published code sets what is masked to 0
 in both images and takes the mean over all pixels, which makes its MSE ours times the background's share of the
-image, and its PSNR higher by -10 log10 of that share. LPIPS, which has no pixels, is that of images blackened so
-here too, by AlexNet (there SqueezeNet).
+image, and its PSNR higher by -10 log10 of that share. LPIPS has no pixels, so that here too it compares images whose
+mask is black, by AlexNet (the published code takes SqueezeNet).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from renoise.errors import ConfigError
+from renoise import ConfigError
 from renoise.evaluation import metrics
 from renoise.evaluation.judges import Judges, structure_distance
 from renoise.evaluation.measurement import finite
 
 
 def fit_mask(mask: npt.NDArray[np.bool_], image: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A mask cropped and resampled as `Editor.fit` does with its image, to the nearest pixel.
+    """Crop and resample a mask as `Editor.fit` does with its image, to the nearest pixel.
 
     Args:
         mask: boolean (h, w), of the image's size or its proportions.
-        image: (height, width) of the image before.
-        size: (height, width) after.
+        image: (height, width) of the image before it was fitted.
+        size: (height, width) of the fitted image.
 
     Returns:
         boolean, of shape `size`.
@@ -46,16 +46,17 @@ def fit_mask(mask: npt.NDArray[np.bool_], image: tuple[int, int], size: tuple[in
             f"a mask of {width} x {height} pixels does not fit its image of {image[1]} x {image[0]}; give both "
             "the same size"
         )
-    fitted = ImageOps.fit(
-        Image.fromarray(mask.astype(np.uint8) * 255), (size[1], size[0]), method=Image.Resampling.NEAREST
-    )
+    whole = Image.fromarray(mask.astype(np.uint8) * 255)
+    fitted = ImageOps.fit(whole, (size[1], size[0]), method=Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(fitted) > 0)
 
 
 def mse_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of images (B, 3, H, W) in [0, 1] outside masks (B, H, W), shape (B,); NaN where all is mask.
+    """Return the mean squared error of images (B, 3, H, W) in [0, 1] outside masks (B, H, W), shape (B,).
 
-    Example:
+    It is NaN where the mask covers everything.
+
+    Examples:
         >>> mask = torch.tensor([[[True, False]]])
         >>> mse_background(torch.tensor([1.0, 0.5]).expand(1, 3, 1, 2), torch.zeros(1, 3, 1, 2), mask)
         tensor([0.2500])
@@ -64,12 +65,12 @@ def mse_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
 
 
 def psnr_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """PSNR in dB of the same, shape (B,); infinite for equal backgrounds, NaN where all is mask."""
+    """Return the PSNR in dB of `mse_background`, shape (B,); it is infinite for equal backgrounds."""
     return -10.0 * torch.log10(mse_background(edit, image, mask))
 
 
 def ssim_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """Structural similarity of the same, shape (B,); NaN where all is mask."""
+    """Return the structural similarity of the backgrounds, shape (B,); it is NaN where the mask covers everything."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, values = structural_similarity_index_measure(
@@ -80,20 +81,20 @@ def ssim_background(edit: Tensor, image: Tensor, mask: Tensor) -> Tensor:
 
 def _mean_outside(values: Tensor, mask: Tensor) -> Tensor:
     kept = (~mask)[:, None].expand_as(values)
-    # 0 / 0 is NaN, as it should be. `where` and not a product: a NaN beneath the mask must stay there.
+    # 0 / 0 is NaN, as it should be. A product in place of `where` would let a NaN out of the mask.
     return torch.where(kept, values, 0.0).flatten(1).sum(dim=1) / kept.flatten(1).sum(dim=1)
 
 
 def edit_numbers(
     edit: Tensor, image: Tensor, target: str, *, mask: Tensor | None, structure: Tensor | None, judges: Judges
 ) -> dict[str, float | None]:
-    """Everything that is measured of one edit alone, by the names of a `Measurement`'s fields.
+    """Return everything that is measured of edits alone, by the names of a `Measurement`'s fields.
 
     Args:
-        edit: (1, 3, H, W) in [0, 1].
-        image: the image before, likewise.
-        target: what the edit was to show.
-        mask: boolean (H, W), True where it might change; None if that is not known.
+        edit: the edited image, (1, 3, H, W) in [0, 1].
+        image: the image before, in the same form.
+        target: what the edit should show.
+        mask: boolean (H, W), True where the edit may change the image; None if that is not known.
         structure: self-similarity (1, T, T) of the image (`Dino.self_similarity`); None without that judge.
         judges: CLIP and DINO, where they are.
     """
@@ -107,17 +108,12 @@ def edit_numbers(
     numbers["background"] = int((~mask).sum()) / mask.numel()
     if judges.clip is not None and mask.any():
         numbers["clip_edited"] = float(judges.clip.similarity(edit * mask, [target]))
-    if not mask.all():
-        numbers |= _background_numbers(edit, image, mask)
-    return numbers
-
-
-def _background_numbers(edit: Tensor, image: Tensor, mask: Tensor) -> dict[str, float | None]:
-    decibels = float(psnr_background(edit, image, mask[None]))
+    if mask.all():
+        return numbers
     perceptual = metrics.lpips(edit * ~mask, image * ~mask)
-    return {
+    return numbers | {
         "mse_background": float(mse_background(edit, image, mask[None])),
-        "psnr_background": min(decibels, metrics.HIGHEST_PSNR),
+        "psnr_background": min(float(psnr_background(edit, image, mask[None])), metrics.HIGHEST_PSNR),
         "ssim_background": finite(float(ssim_background(edit, image, mask[None]))),
         "lpips_background": None if perceptual is None else finite(float(perceptual)),
     }

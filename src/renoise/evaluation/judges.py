@@ -1,17 +1,17 @@
 """The networks that judge edits, CLIP and DINO, each from a folder on this machine.
 
-None of them is bundled, and nothing is downloaded: without its folder a number is not available.
+Neither is bundled, and nothing is downloaded: without its folder a judge's numbers are not available.
 
 CLIP (Radford et al., 2021, arXiv 2103.00020) says how well an image fits a text: 100 times the cosine of the angle
 between their embeddings (Hessel et al., 2021, arXiv 2104.08718, whose score clips it at 0).
 
-DINO (Caron et al., 2021, arXiv 2104.14294) is a vision transformer, the keys of whose last layer tell of an image's
-structure, whatever its colours and textures (Tumanyan et al., 2022, arXiv 2201.00424, sec. 3.1):
+DINO (Caron et al., 2021, arXiv 2104.14294) is a vision transformer. The keys of its last layer tell an image's
+structure, whatever its colours and textures are (Tumanyan et al., 2022, arXiv 2201.00424, sec. 3.1):
 
     S(x)_ij  = cos(k_i(x), k_j(x))                   k_i: the key of token i, of all heads together, class token first
     distance = mean over i, j of (S(x)_ij - S(y)_ij)^2
 
-PnP Inversion (Ju et al., 2024, arXiv 2310.01506) measures edits with both, by `openai/clip-vit-large-patch14` and
+PnP Inversion (Ju et al., 2024, arXiv 2310.01506) measures edits with both, with `openai/clip-vit-large-patch14` and
 DINO's ViT-B/8, and prints 1000 times the distance.
 """
 
@@ -36,25 +36,39 @@ from renoise.loading.pipelines import resolve_device
 
 CLIP_NAME = "openai/clip-vit-large-patch14"
 DINO_NAME = "facebook/dino-vitb8"
-# Of CLIP's training images, and of ImageNet's.
+# The mean and the deviation of the colours of CLIP's training images, and of ImageNet's.
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Clip:
-    """How well images fit texts, in the eyes of a CLIP model.
+class _Judge:
+    """A network from a folder, in float32, with the standard of the colours that it was trained on."""
+
+    def __init__(self, folder: _Folder, model: Any, config: Any, device: Any, mean: Any, std: Any) -> None:
+        self._device = resolve_device(device)
+        self._model = model.to(self._device)
+        self._standard = folder.standard(mean, std)
+        self.identity = _identity(model, config)
+
+    def _standardised(self, pixels: Tensor) -> Tensor:
+        standard = self._standard.to(pixels.device)
+        return (pixels - standard[0]) / standard[1]
+
+
+class Clip(_Judge):
+    """A CLIP model, which says how well images fit texts.
 
     Args:
         path: a folder with a CLIP model as transformers saves it, and its tokenizer.
-        device: where it runs; None is the best one here.
+        device: where it runs; None is the best device here.
 
     Attributes:
-        identity: differs for models with other weights.
+        identity: a text that differs for models with other weights.
 
     Raises:
         ModelError: if the folder holds no such model.
 
-    Example:
+    Examples:
         >>> Clip("clip-vit-large-patch14").similarity(pixels, ["a cat"])  # doctest: +SKIP
         tensor([26.1])
     """
@@ -66,17 +80,15 @@ class Clip:
         # Without these files transformers makes a tokenizer that knows no words.
         if not any((folder.path / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise folder.refusal("has no tokenizer")
-        self._device = resolve_device(device)
-        self._model = folder.load(CLIPModel).to(self._device)
+        model = folder.load(CLIPModel)
         self._tokenizer = folder.read(lambda: AutoTokenizer.from_pretrained(folder.path, local_files_only=True))
-        self._side = int(self._model.config.vision_config.image_size)
-        self._tokens = int(self._model.config.text_config.max_position_embeddings)
-        self._standard = folder.standard(_CLIP_MEAN, _CLIP_STD)
-        self.identity = _identity(self._model, self._model.config.vision_config)
+        self._side = int(model.config.vision_config.image_size)
+        self._tokens = int(model.config.text_config.max_position_embeddings)
+        super().__init__(folder, model, model.config.vision_config, device, _CLIP_MEAN, _CLIP_STD)
 
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        """100 times the cosine of images (B, 3, H, W) in [0, 1] with a text each, shape (B,)."""
+        """Return 100 times the cosine of images (B, 3, H, W) in [0, 1] with one text each, shape (B,)."""
         words = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self._tokens, return_tensors="pt"
         ).to(self._device)
@@ -84,22 +96,21 @@ class Clip:
         return 100.0 * functional.cosine_similarity(found.image_embeds, found.text_embeds).cpu()
 
     def _prepared(self, pixels: Tensor) -> Tensor:
-        """As CLIP was trained on: 8 bits, shorter side resampled by bicubic interpolation, the centre, standardised."""
-        cut = [_centre(_shorter_side(picture, self._side), self._side) for picture in to_pictures(pixels)]
-        values = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) for picture in cut]))
-        return _standardised(values.permute(0, 3, 1, 2) / 255.0, self._standard)
+        """Prepare images as for CLIP's training: 8 bits, the shorter side resampled (bicubic), the centre cut out."""
+        cut = [_centred(image, self._side) for image in to_pictures(pixels)]
+        values = torch.from_numpy(np.stack([np.asarray(image, dtype=np.float32) for image in cut]))
+        return self._standardised(values.permute(0, 3, 1, 2) / 255.0)
 
 
-class Dino:
-    """The structure of images, in the eyes of a vision transformer trained by DINO.
+class Dino(_Judge):
+    """A vision transformer trained by DINO, which sees the structure of images.
 
     Args:
-        path: a folder with a ViT model as transformers saves it. That DINO trained it, and not labels, cannot be told
-            from the files.
-        device: where it runs; None is the best one here.
+        path: a folder with a ViT model as transformers saves it. The files do not tell whether DINO trained it.
+        device: where it runs; None is the best device here.
 
     Attributes:
-        identity: differs for models with other weights.
+        identity: a text that differs for models with other weights.
 
     Raises:
         ModelError: if the folder holds no such model.
@@ -109,15 +120,13 @@ class Dino:
         folder = _Folder(Path(path), "DINO model", "vit", DINO_NAME)
         from transformers import ViTModel
 
-        self._device = resolve_device(device)
-        self._model = folder.load(ViTModel, add_pooling_layer=False).to(self._device)
-        self._side, self._patch = int(self._model.config.image_size), int(self._model.config.patch_size)
-        self._standard = folder.standard(_IMAGENET_MEAN, _IMAGENET_STD)
-        self.identity = _identity(self._model, self._model.config)
+        model = folder.load(ViTModel, add_pooling_layer=False)
+        self._side, self._patch = int(model.config.image_size), int(model.config.patch_size)
+        super().__init__(folder, model, model.config, device, _IMAGENET_MEAN, _IMAGENET_STD)
 
     @torch.no_grad()
     def self_similarity(self, pixels: Tensor) -> Tensor:
-        """S of images (B, 3, H, W) in [0, 1], shape (B, T, T) for T tokens."""
+        """Return S of images (B, 3, H, W) in [0, 1], shape (B, T, T) for T tokens."""
         keys: list[Tensor] = []
         layer = [m for name, m in self._model.named_modules() if name.endswith((".k_proj", ".key"))][-1]
         hook = layer.register_forward_hook(lambda module, inputs, output: keys.append(output))
@@ -129,29 +138,28 @@ class Dino:
         return (unit @ unit.mT).cpu()
 
     def _prepared(self, pixels: Tensor) -> Tensor:
-        """Shorter side resampled to what the network was trained on, the longer in proportion, in whole patches."""
+        """Resample the shorter side to the size of the training, and the longer in proportion, in whole patches."""
         height, width = pixels.shape[-2:]
         scale = self._side / min(height, width)
         size = [max(1, round(side * scale / self._patch)) * self._patch for side in (height, width)]
-        resized = functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
-        return _standardised(resized, self._standard)
+        return self._standardised(functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True))
 
 
 def structure_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference of self-similarities (B, T, T), shape (B,)."""
+    """Return the mean squared difference of self-similarities (B, T, T), shape (B,)."""
     return (a - b).square().flatten(1).mean(dim=1)
 
 
 @dataclass(frozen=True)
 class Judges:
-    """The networks that judge edits; what is missing gives no numbers."""
+    """The networks that judge edits; one that is missing gives no numbers."""
 
     clip: Clip | None = None
     dino: Dino | None = None
 
     @classmethod
     def load(cls, clip: Path | None, dino: Path | None, device: str | torch.device | None = None) -> Judges:
-        """Those whose folders are given.
+        """Load the judges whose folders are given.
 
         Raises:
             ModelError: if a folder does not hold its model.
@@ -160,23 +168,23 @@ class Judges:
 
     @property
     def identities(self) -> dict[str, str]:
-        """Of those that are there, by name."""
+        """The identities of the judges that are there, by name."""
         judges: Mapping[str, Clip | Dino | None] = {"clip": self.clip, "dino": self.dino}
         return {name: judge.identity for name, judge in judges.items() if judge is not None}
 
 
 class _Folder:
-    """A model's folder: what is in it, and what to say where that is not what was expected."""
+    """A model's folder: what is in it, and what to say if that is not what was expected."""
 
-    def __init__(self, path: Path, what: str, kind: str, name: str) -> None:
+    def __init__(self, path: Path, what: str, model_type: str, name: str) -> None:
         self.path, self._what, self._name = path.expanduser(), what, name
         try:
             config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self.refusal(f"has no readable config.json ({reason(error)})") from error
         found = config.get("model_type") if isinstance(config, dict) else None
-        if found != kind:
-            raise self.refusal(f"holds a model of type {found!r}, not {kind!r}")
+        if found != model_type:
+            raise self.refusal(f"holds a model of type {found!r}, not {model_type!r}")
 
     def refusal(self, why: str) -> ModelError:
         return ModelError(
@@ -190,18 +198,18 @@ class _Folder:
         except Exception as error:  # transformers raises whatever its readers do: all of it means "not loaded"
             raise self.refusal(f"cannot be loaded ({' '.join(str(error).split())[:300]})") from error
 
-    def load(self, kind: Any, **options: Any) -> Any:
-        """The model in float32, every one of whose weights came from the folder."""
+    def load(self, model_class: Any, **options: Any) -> Any:
+        """Load the model in float32, with all of its weights from the folder."""
         options = {"dtype": torch.float32, "local_files_only": True, "output_loading_info": True, **options}
-        model, found = self.read(lambda: kind.from_pretrained(self.path, **options))
-        # transformers draws at random what it does not find.
+        model, found = self.read(lambda: model_class.from_pretrained(self.path, **options))
+        # transformers fills weights that it does not find with random numbers.
         missing = sorted(found["missing_keys"])
         if missing:
             raise self.refusal(f"lacks weights, first {missing[0]}")
         return model.eval()
 
     def standard(self, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-        """Mean and deviation of the colours that the model was trained on, (2, 3, 1, 1); the folder's own if it has."""
+        """Return mean and deviation of colours, (2, 3, 1, 1): those in the folder, or else the given ones."""
         path = self.path / "preprocessor_config.json"
         own = self.read(lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
         values = (own.get("image_mean", mean), own.get("image_std", std))
@@ -210,23 +218,15 @@ class _Folder:
 
 
 def _identity(model: Any, config: Any) -> str:
-    """The vision transformer's shape, and a hash of some of the weights, whatever transformers calls them."""
+    """Return the vision transformer's shape, and a hash of some weights, whatever transformers calls them."""
     samples = sorted(float(p.detach().flatten()[p.numel() // 2]) for p in model.parameters())
     shape = f"ViT {config.num_hidden_layers}x{config.hidden_size}/{config.patch_size}"
     return f"{shape} {key_of({'weights': samples})[:12]}"
 
 
-def _shorter_side(picture: Image.Image, side: int) -> Image.Image:
-    width, height = picture.size
-    scale = side / min(width, height)
-    return picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
-
-
-def _centre(picture: Image.Image, side: int) -> Image.Image:
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
-
-
-def _standardised(pixels: Tensor, standard: Tensor) -> Tensor:
-    standard = standard.to(pixels.device)
-    return (pixels - standard[0]) / standard[1]
+def _centred(image: Image.Image, side: int) -> Image.Image:
+    """Resample the shorter side to `side`, and cut out the centre."""
+    scale = side / min(image.size)
+    resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (resized.width - side) // 2, (resized.height - side) // 2
+    return resized.crop((left, top, left + side, top + side))

@@ -1,9 +1,9 @@
 """What decides a measurement, and so whether it has to be made again.
 
-The key of a measurement is a hash of the model (its networks, their type, its own sampler), the image as the model
-sees it, the prompt, the method's settings, and the run and the label under which they stand. It holds no names of
-files, data sets or models: a folder may move, and an image that was changed is another one. It holds no versions
-either: an upgrade must not throw results away unasked.
+The key of a measurement is a hash of the model (its networks, their type, its sampler), the image as the model sees it,
+the prompt, the method's settings, the run's name and the row's label. It holds no names of files, data sets or models:
+a folder may move, and a changed image is another image. It holds no versions either, so that an upgrade never throws
+results away unasked.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from renoise.editor import Editor
+from renoise import Editor
 from renoise.evaluation.measurement import Measurement, key_of
 from renoise.fingerprint import fingerprint
 from renoise.schedulers import describe
 
-# The names of judges in a record's versions (`Judges.identities`).
+# The judges' names in a record's versions (`Judges.identities`).
 _JUDGES = ("clip", "dino")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What of a model decides a measurement, as records keep it.
+    """What decides a measurement about a model, as records keep it.
 
     Attributes:
-        name: as it was named; it decides nothing.
-        fingerprint: hash of its networks' fingerprint.
-        dtype: of its networks.
+        name: the model's name, which decides nothing.
+        fingerprint: hash of the fingerprint of its networks.
+        dtype: the type of its networks.
         scheduler: its own sampler.
     """
 
@@ -40,7 +40,7 @@ class Identity:
 
     @classmethod
     def of(cls, editor: Editor) -> Identity:
-        """That of an editor's model."""
+        """Return the identity of an editor's model."""
         return cls(
             editor.name or type(editor.pipe).__name__,
             key_of(fingerprint(editor.pipe)),
@@ -50,33 +50,33 @@ class Identity:
 
 
 def keyed(m: Measurement) -> Measurement:
-    """A record with the key that follows from what it says was asked."""
+    """Return a measurement with the key that follows from what it says was asked."""
     return replace(m, key=key_of(decided(m)))
 
 
 def decided(m: Measurement) -> dict[str, Any]:
-    """Everything on which a measurement depends."""
+    """Return everything on which a measurement depends, under the names that keys have always used."""
     judges = {name: m.versions[name] for name in _JUDGES if name in m.versions}
     edit = {"target": m.target, "guidance": m.guidance, "judges": judges}
     return ({} if m.target is None else edit) | {
         "model": m.model_hash,
         "dtype": m.dtype,
         "scheduler": m.scheduler,
-        # One that could not be read has nothing but its name.
-        "picture": m.picture_hash or {"data": m.data, "name": m.picture},
+        # An image that could not be read has nothing but its name.
+        "picture": m.image_hash or {"data": m.data, "name": m.image},
         "prompt": m.prompt,
         "settings": m.settings,
         "run": m.run,
-        "label": m.method,
+        "label": m.label,
     }
 
 
 def differences(before: Measurement, now: Measurement) -> list[str]:
-    """In what two records differ, in words."""
+    """Return in words what decides two measurements differently."""
     a, b = decided(before), decided(now)
     names = [name for name in _IN_WORDS if key_of({"": a.get(name)}) != key_of({"": b.get(name)})]
     if "dtype" in names and "model" in names:
-        # Of rounded weights nothing else can be told.
+        # Rounded weights have another hash, which says nothing about the weights before.
         names.remove("model")
     return [_IN_WORDS[name].format(before=before, now=now) for name in names]
 
@@ -86,7 +86,7 @@ _IN_WORDS: Mapping[str, str] = MappingProxyType(
         "model": "the model, whose weights are others",
         "dtype": "the networks' type ({now.dtype}; it was {before.dtype})",
         "scheduler": "the model's sampler ({now.scheduler[class]}; it was {before.scheduler[class]}) or its settings",
-        "picture": "the image {now.picture!r} or its mask",
+        "picture": "the image {now.image!r} or its mask",
         "prompt": "the prompt",
         "settings": "the method's settings",
         "target": "the edit's prompt",

@@ -1,21 +1,18 @@
 """Ways to invert, behind one interface, so that they can be compared.
 
-A method turns encoded images into noise and draws from that noise again. What it draws from is all that it may use:
+A method turns encoded images into noise and draws from that noise again. It may use nothing but what it draws from:
 a reconstruction measured from a stored trajectory would be exact and prove nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from renoise.config import InversionConfig
-from renoise.editor import Editor
-from renoise.progress import Progress
+from renoise import Editor, Inversion, InversionConfig
 
 
 @dataclass(frozen=True)
@@ -23,12 +20,17 @@ class Drawn:
     """Images drawn from noise.
 
     Attributes:
-        pixels: (B, 3, H, W) in [0, 1], on the CPU.
+        pixels: the images, (B, 3, H, W) in [0, 1], on the CPU.
         passes: network passes for each image.
     """
 
     pixels: Tensor
     passes: int
+
+
+# Draws images from noise: with the source prompts for None, or with another prompt for each image, and with a guidance
+# scale, where None is the method's own.
+Draw = Callable[[Sequence[str] | None, float | None], Drawn]
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,24 @@ class Noised:
     Attributes:
         latents: z_T, (B, C, h, w).
         passes: network passes for each image.
-        draw: draws them again: with the source prompts for None, or with another prompt for each image, and with a
-            guidance scale (None is the method's own).
-        residuals: of every pass, (num_steps, K + 1, B) in sampling order, padded with NaN; None where there are none.
-        timesteps: of the steps, in sampling order; empty where there are no residuals.
+        draw: draws the images again, or edits them.
+        residuals: the residual of every pass, (num_steps, K + 1, B) in sampling order, padded with NaN; or None.
+        timesteps: the timesteps of the steps in sampling order; empty where there are no residuals.
     """
 
     latents: Tensor
     passes: int
-    draw: Callable[[Sequence[str] | None, float | None], Drawn]
+    draw: Draw
     residuals: Tensor | None = None
     timesteps: tuple[float, ...] = ()
 
 
-class Method(Protocol):
-    """One way to invert, with its settings; a frozen value.
+@dataclass(frozen=True)
+class Method:
+    """One way to invert: a frozen dataclass of its settings, with its `invert`.
 
     Attributes:
-        kind: its name in records (`registry.METHODS`).
+        kind: the method's name in records (`registry.METHODS`).
     """
 
     kind: ClassVar[str]
@@ -63,103 +65,135 @@ class Method(Protocol):
     @property
     def num_inversion_steps(self) -> int:
         """Length of the schedule of the inversion."""
+        raise NotImplementedError
 
     @property
     def num_denoising_steps(self) -> int:
         """Length of the schedule of the reconstruction."""
+        return self.num_inversion_steps
 
     @property
     def iterations(self) -> int:
         """Renoising iterations of each step; 0 where there are none."""
+        return 0
+
+    def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
+        """Turn encoded images (B, C, h, w), each with its prompt, into noise."""
+        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides its results, JSON-able; `from_settings` makes an equal method of it."""
+        """Return everything that decides the results, JSON-able; `from_settings` makes an equal method of it."""
+        parts = {name: part.to_record() for name, part in vars(self).items() if isinstance(part, InversionConfig)}
+        return asdict(self) | {"kind": self.kind} | parts
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """The method that `settings` recorded."""
+        """Return the method that `settings` recorded.
 
-    def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
-        """Encoded images (B, C, h, w) and their prompts, as noise."""
+        Raises:
+            LookupError: if a setting is missing.
+        """
+        values = {field.name: settings[field.name] for field in fields(cls)}
+        if "config" in values:
+            values["config"] = InversionConfig.from_record(values["config"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
-class ReNoise:
-    """Inversion by `Editor.invert`, plain sampler reversing (K = 0) included.
+class ByEditor(Method):
+    """A method that inverts with `Editor.invert`.
+
+    Attributes:
+        config: the settings of the inversion.
+    """
+
+    config: InversionConfig
+
+    @property
+    def num_inversion_steps(self) -> int:
+        """Length of the schedule of the inversion."""
+        return self.config.num_steps
+
+    @property
+    def iterations(self) -> int:
+        """Renoising iterations of each step."""
+        return self.config.renoising.iterations
+
+
+@dataclass(frozen=True)
+class ReNoise(ByEditor):
+    """Inversion with any settings; plain sampler reversing is the special case K = 0.
 
     Attributes:
         config: the settings of the inversion.
         num_steps: length of the schedule of the reconstruction; None is the inversion's.
         scheduler: the sampler's class in diffusers; None is the model's own.
-        changes: settings of that sampler that differ from the model's own, as pairs.
-        keep_residuals: keep the residual of every pass.
+        changes: the sampler's settings that differ from the model's own, as pairs.
+        keep_residuals: whether to keep the residual of every pass.
     """
 
     kind: ClassVar[str] = "renoise"
 
-    config: InversionConfig
     num_steps: int | None = None
     scheduler: str | None = None
     changes: tuple[tuple[str, Any], ...] = ()
     keep_residuals: bool = False
 
     @property
-    def num_inversion_steps(self) -> int:
-        """See `Method`."""
-        return self.config.num_steps
-
-    @property
     def num_denoising_steps(self) -> int:
-        """See `Method`."""
+        """Length of the schedule of the reconstruction."""
         return self.config.num_steps if self.num_steps is None else self.num_steps
 
-    @property
-    def iterations(self) -> int:
-        """See `Method`."""
-        return self.config.renoising.iterations
-
     def settings(self) -> dict[str, Any]:
-        """See `Method`."""
-        return asdict(self) | {"kind": self.kind, "config": self.config.to_record(), "changes": dict(self.changes)}
+        """Return everything that decides the results; see `Method`."""
+        return super().settings() | {"changes": dict(self.changes)}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """See `Method`."""
-        values = {key: value for key, value in settings.items() if key != "kind"}
-        return cls(
-            **{
-                **values,
-                "config": InversionConfig.from_record(values["config"]),
-                "changes": tuple(values["changes"].items()),
-            }
-        )
+        """Return the method that `settings` recorded; see `Method`."""
+        return super().from_settings({**settings, "changes": tuple(settings["changes"].items())})
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
-        """See `Method`."""
+        """Turn images into noise; see `Method`."""
         if self.scheduler is not None:
             editor = editor.with_scheduler(self.scheduler, **dict(self.changes))
-        inversion = editor.invert(
-            latents=z_0, prompt=list(prompts), config=self.config, keep_residual_history=self.keep_residuals
-        )
-        timesteps = editor.timesteps(self.config) if self.keep_residuals else ()
-
-        def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
-            return counted(
-                partial(
-                    editor.edit,
-                    inversion,
-                    list(prompts if targets is None else targets),
-                    guidance_scale=self.config.guidance_scale if guidance_scale is None else guidance_scale,
-                    num_steps=self.num_steps,
-                    output_type="pt",
-                )
-            )
-
+        source, scale, keep = list(prompts), self.config.guidance_scale, self.keep_residuals
+        inversion = editor.invert(latents=z_0, prompt=source, config=self.config, keep_residual_history=keep)
+        draw = drawing(editor, inversion, source, scale, scale, num_steps=self.num_steps)
+        timesteps = editor.timesteps(self.config) if keep else ()
         return Noised(inversion.latents, inversion.network_passes, draw, inversion.residual_history, timesteps)
 
 
-def counted(edit: Callable[..., Tensor]) -> Drawn:
-    """What `Editor.edit` draws, with its network passes counted."""
-    seen: list[Progress] = []
-    pixels = edit(progress=seen.append)
-    return Drawn(pixels.cpu(), seen[-1].done)
+def drawing(
+    editor: Editor,
+    inversion: Inversion,
+    source: Sequence[str],
+    guidance_scale: float,
+    edit_guidance_scale: float,
+    **options: Any,
+) -> Draw:
+    """Return what draws with `Editor.edit`, and counts the network passes.
+
+    Args:
+        editor: the model.
+        inversion: the inverted images.
+        source: the prompts of a reconstruction, one for each image.
+        guidance_scale: the method's guidance scale of a reconstruction.
+        edit_guidance_scale: the method's guidance scale of an edit.
+        options: further arguments of `Editor.edit`.
+    """
+
+    def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:
+        own = guidance_scale if targets is None else edit_guidance_scale
+        passes: list[int] = []
+        pixels: Tensor = editor.edit(
+            inversion,
+            list(source if targets is None else targets),
+            guidance_scale=own if scale is None else scale,
+            output_type="pt",
+            progress=lambda advance: passes.append(advance.done),
+            **options,
+        )
+        return Drawn(pixels.cpu(), max(passes))
+
+    return draw

@@ -1,4 +1,4 @@
-"""How near an image comes to another, each number as its field computes it.
+"""How near an image is to another, each number as its field computes it.
 
 L2 is the mean squared error of values in [0, 1] (what the paper's tables call L2), PSNR = -10 log10 L2. SSIM and
 MS-SSIM (Wang et al., 2004 and 2003) and LPIPS (Zhang et al., 2018, arXiv 1801.03924, AlexNet) are torchmetrics'.
@@ -14,23 +14,49 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from renoise.evaluation.measurement import finite
 from renoise.quality import psnr
 
-__all__ = ["l2", "lpips", "ms_ssim", "psnr", "ssim"]
+__all__ = ["decibels", "l2", "lpips", "ms_ssim", "numbers", "psnr", "ssim"]
 
 # Equal images have an infinite PSNR, of which no mean can be taken.
 HIGHEST_PSNR = 150.0
-# MS-SSIM halves the image four times and needs more than its window of 11 left.
+# MS-SSIM halves the image four times, and what is left must be larger than its window of 11.
 _SMALLEST_MS_SSIM_SIDE = 161
 
 
+def numbers(drawn: Tensor, image: Tensor, round_trip: Tensor) -> dict[str, float | None]:
+    """Return everything that is measured of one drawn image, by the names of a `Measurement`'s fields.
+
+    Args:
+        drawn: the drawn image, (1, 3, H, W) in [0, 1].
+        image: the image that was inverted, in the same form.
+        round_trip: that image encoded and decoded, in the same form.
+    """
+    multiscale, perceptual = ms_ssim(drawn, image), lpips(drawn, image)
+    return {
+        "l2": finite(float(l2(drawn, image))),
+        "psnr": decibels(drawn, image),
+        "ssim": finite(float(ssim(drawn, image))),
+        "ms_ssim": None if multiscale is None else finite(float(multiscale)),
+        "lpips": None if perceptual is None else finite(float(perceptual)),
+        "psnr_roundtrip": decibels(drawn, round_trip),
+        "psnr_bound": decibels(round_trip, image),
+    }
+
+
+def decibels(a: Tensor, b: Tensor) -> float:
+    """Return the PSNR in dB of two images (1, 3, H, W) in [0, 1], at most `HIGHEST_PSNR`."""
+    return min(float(psnr(a, b)), HIGHEST_PSNR)
+
+
 def l2(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error of images (B, 3, H, W) in [0, 1], shape (B,)."""
+    """Return the mean squared error of images (B, 3, H, W) in [0, 1], shape (B,)."""
     return (a.float() - b.float()).square().flatten(1).mean(dim=1)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of images (B, 3, H, W) in [0, 1], shape (B,); 1 for equal images."""
+    """Return the structural similarity of images (B, 3, H, W) in [0, 1], shape (B,); it is 1 for equal images."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     values = structural_similarity_index_measure(a.float(), b.float(), data_range=1.0, reduction="none")
@@ -39,7 +65,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor | None:
-    """Multi-scale structural similarity, shape (B,); None for images that are too small for its five scales."""
+    """Return the multi-scale structural similarity, shape (B,); None for images too small for its five scales."""
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     if min(a.shape[-2:]) < _SMALLEST_MS_SSIM_SIDE:
@@ -49,7 +75,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor | None:
 
 
 def lpips(a: Tensor, b: Tensor) -> Tensor | None:
-    """Learned perceptual distance (AlexNet) of images (B, 3, H, W) in [0, 1], shape (B,), or None.
+    """Return the learned perceptual distance (AlexNet) of images (B, 3, H, W) in [0, 1], shape (B,), or None.
 
     None means that torchvision or the network's weights are not on this machine. Nothing is downloaded for it, and
     nothing else is given under its name. To have it, install torchvision and call
@@ -64,7 +90,7 @@ def lpips(a: Tensor, b: Tensor) -> Tensor | None:
 
 @cache
 def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """LPIPS of one pair of images in [-1, 1], if torchvision and the very weights that it would ask for are here."""
+    """Return LPIPS of one pair of images in [-1, 1], if torchvision and the weights that it asks for are here."""
     if find_spec("torchvision") is None:
         return None
     from torchvision.models import AlexNet_Weights

@@ -1,6 +1,6 @@
-"""Plots of a run, readable without colour: every line has a marker and a style of its own.
+"""Plots of a run, readable without colour: every line has another marker and another style.
 
-The colours are those of Okabe and Ito (2008), which people tell apart whatever their colour vision; their yellow is
+The colours are those of Okabe and Ito (2008), which people tell apart whatever their colour vision is; their yellow is
 left out, because it is too pale on white.
 """
 
@@ -21,14 +21,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runs import SAMPLERS
-from renoise.evaluation.summary import FAILURE_MARGIN, by_method, failed
+from renoise.evaluation.runs import SAMPLERS, Plots
+from renoise.evaluation.summary import FAILURE_MARGIN, METRICS, Score, by_method, failed, mean
 
-# More timesteps than this are more lines than an eye can follow.
+# An eye cannot follow the lines of more timesteps than this.
 _MOST_LINES = 6
-# Between fewer points than this their middle half says nothing.
+# The middle half of fewer points than this says nothing.
 _FEWEST_FOR_QUARTILES = 5
-# With more points than this an SVG is slow to show; they are then one image inside it.
+# An SVG of more points than this is slow to show, so that they are one image inside it.
 _MOST_SHAPES = 3000
 
 _INK, _PALE, _BLUE, _VERMILION = "#222222", "#D9D9D9", "#0072B2", "#D55E00"
@@ -56,7 +56,7 @@ _LOOK: dict[str, Any] = {
     # Equal plots are equal files.
     "svg.hashsalt": "renoise",
 }
-# Beneath a user's own settings of matplotlib the plots would look, and fail, differently on every machine.
+# With the user's settings of matplotlib the plots would look, and fail, differently on every machine.
 _STYLE_SHEETS: list[Any] = ["default", _LOOK]
 
 
@@ -68,7 +68,7 @@ class Plot:
     caption: str
 
     def render(self, form: Literal["png", "svg"], *, transparent: bool = False) -> bytes:
-        """The figure as a file; the same for the same measurements and the same matplotlib."""
+        """Return the figure as a file, which is the same for the same measurements and the same matplotlib."""
         buffer = io.BytesIO()
         metadata: dict[str, Any] = {"Date": None} if form == "svg" else {}
         with matplotlib.style.context(_STYLE_SHEETS):
@@ -76,58 +76,38 @@ class Plot:
         return buffer.getvalue()
 
 
+_LINES = ("reversing", "renoising", "edit losses", "noise correction")
+
+
 @dataclass(frozen=True)
 class Curve:
-    """Where a row of figure8 belongs: the sampler's panel, and the line in it."""
+    """The place of a row among the curves: the sampler's panel, and the line in it (one of `_LINES`)."""
 
     sampler: str
-    line: Literal["reversing", "renoising", "edit losses", "noise correction"]
+    line: str
 
 
-@dataclass(frozen=True)
-class _Score:
-    """What a reconstruction is held against.
-
-    Attributes:
-        name: of the plot's file.
-        target: in words.
-        bounded: whether the autoencoder's round trip bounds it.
-        of: a measurement's number.
-    """
-
-    name: str
-    target: str
-    bounded: bool
-    of: Callable[[Measurement], float | None]
-
-
-_SCORES = (
-    _Score("psnr", "the image", True, lambda m: m.psnr),
-    _Score("psnr-roundtrip", "the autoencoder's round trip", False, lambda m: m.psnr_roundtrip),
-)
-
-
-def draw(run: str, measurements: Sequence[Measurement]) -> dict[str, Plot]:
-    """The plots of a run by the names of their files.
+def draw(chosen: Plots, measurements: Sequence[Measurement]) -> dict[str, Plot]:
+    """Draw the plots of a run, by the names of their files.
 
     Args:
-        run: its name; runs without plots of their own get the distributions of PSNR.
-        measurements: of its rows, at least one.
+        chosen: how its reconstructions are drawn.
+        measurements: the measurements of its rows, at least one.
     """
     with matplotlib.style.context(_STYLE_SHEETS):
-        if run == "figure7":
+        if chosen is Plots.residuals:
             return {"residuals": _residuals(measurements)}
-        plot = _curves if has_curves(run, measurements) else _strips
-        return {score.name: plot(measurements, score) for score in _SCORES}
+        plot = _curves if has_curves(chosen, measurements) else _strips
+        return {metric.score.name: plot(measurements, metric.score) for metric in METRICS if metric.score is not None}
 
 
-def has_curves(run: str, measurements: Sequence[Measurement]) -> bool:
-    """Whether a run is drawn by samplers; rows of one's own under its name may have none."""
-    return run == "figure8" and all({"scheduler", "config"} <= m.settings.keys() for m in measurements)
+def has_curves(chosen: Plots, measurements: Sequence[Measurement]) -> bool:
+    """Return whether a run is drawn by samplers; rows of its user may have none."""
+    return chosen is Plots.curves and all({"scheduler", "config"} <= m.settings.keys() for m in measurements)
 
 
 def curve_of(measurement: Measurement) -> Curve:
-    """Where a row of figure8 belongs, by its settings."""
+    """Return the place of a row among the curves, by its settings."""
     scheduler, config = measurement.settings["scheduler"], measurement.settings["config"]
     names = {theirs: ours for ours, (theirs, _) in SAMPLERS.items()}
     sampler = names.get(scheduler, str(scheduler))
@@ -138,12 +118,12 @@ def curve_of(measurement: Measurement) -> Curve:
     return Curve(sampler, "renoising" if config["renoising"]["iterations"] else "reversing")
 
 
-# Distributions: one strip of points a method, and columns of numbers right of them, so many points away.
+# Distributions: one strip of points for each method. Columns of numbers stand this many points right of the plot.
 
 _MEDIANS, _FAILED = 26.0, 78.0
 
 
-def _strips(measurements: Sequence[Measurement], score: _Score) -> Plot:
+def _strips(measurements: Sequence[Measurement], score: Score) -> Plot:
     rows = by_method(measurements)
     figure = Figure(figsize=(7.5, 1.5 + 0.5 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -157,8 +137,14 @@ def _strips(measurements: Sequence[Measurement], score: _Score) -> Plot:
     axes.set_xlabel(f"PSNR against {score.target} (dB), higher is better")
     _note(axes, _MEDIANS, -0.55, "median\n(dB)", va="bottom")
     _note(axes, _FAILED, -0.55, "failed", va="bottom")
-    bound = _draw_bound(axes.axvline, measurements, np.median, "median") if score.bounded else None
-    handles = [*_strip_legend(), *([] if bound is None else [bound])]
+    bound = _draw_bound(axes.axvline, measurements, score, np.median, "median")
+    handles = [
+        Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
+        Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
+        Patch(color=_PALE, label="the middle half of the images"),
+        Line2D([], [], color=_INK, marker="|", linestyle="", ms=11, mew=2.5, label="the median"),
+        *([] if bound is None else [bound]),
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return Plot(
         figure,
@@ -168,10 +154,10 @@ def _strips(measurements: Sequence[Measurement], score: _Score) -> Plot:
     )
 
 
-def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: _Score, many: bool) -> None:
-    """One method's points, its quartiles and median, and how many of its images failed."""
-    without = {m.picture for m in failed(own)}
-    points = sorted((value, m.picture in without) for m in own if (value := score.of(m)) is not None)
+def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: Score, many: bool) -> None:
+    """Draw one method's points, their quartiles and median, and how many of its images failed."""
+    without = {m.image for m in failed(own)}
+    points = sorted((value, m.image in without) for m in own if (value := score.of(m)) is not None)
     _note(axes, _FAILED, y, f"{len(without)} of {len(own)}", color=_VERMILION if without else _INK)
     if not points:
         _note(axes, _MEDIANS, y, "n/a")
@@ -192,41 +178,36 @@ def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: _Score, many: 
 
 
 def _note(axes: Axes, points: float, y: float, text: str, *, va: str = "center", color: str = _INK) -> None:
-    """A cell of a column that lies so many points right of the plot."""
-    axes.annotate(
-        text,
-        (1.0, y),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(points, 0.0),
-        textcoords="offset points",
-        ha="center",
-        va=va,
-        fontsize=9,
-        color=color,
-    )
-
-
-def _strip_legend() -> list[Any]:
-    return [
-        Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
-        Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
-        Patch(color=_PALE, label="the middle half of the images"),
-        Line2D([], [], color=_INK, marker="|", linestyle="", ms=11, mew=2.5, label="the median"),
-    ]
+    """Write a cell of a column that stands this many points right of the plot."""
+    place: dict[str, Any] = {
+        "xycoords": axes.get_yaxis_transform(),
+        "xytext": (points, 0.0),
+        "textcoords": "offset points",
+    }
+    axes.annotate(text, (1.0, y), ha="center", va=va, fontsize=9, color=color, **place)
 
 
 def _draw_bound(
-    line: Callable[..., Line2D], measurements: Sequence[Measurement], average: Callable[[Any], Any], word: str
+    line: Callable[..., Line2D],
+    measurements: Sequence[Measurement],
+    score: Score,
+    average: Callable[[Any], Any],
+    word: str,
 ) -> Line2D | None:
-    """The autoencoder's bound by `Axes.axvline` or `Axes.axhline`; nothing where no image has one."""
-    bounds = {m.picture: m.psnr_bound for m in measurements if m.psnr_bound is not None}
+    """Draw the autoencoder's bound by `Axes.axvline` or `Axes.axhline`, if there is one."""
+    values = [] if score.bound is None else [(m.image, getattr(m, score.bound)) for m in measurements]
+    bounds = {image: value for image, value in values if value is not None}
     if not bounds:
         return None
     value = float(average(list(bounds.values())))
     return line(value, label=f"the autoencoder's bound, {word} {value:.2f} dB", **_BOUND)
 
 
-# Residuals: one line a timestep.
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
+
+
+# Residuals: one line for each timestep.
 
 
 def _residuals(measurements: Sequence[Measurement]) -> Plot:
@@ -247,35 +228,32 @@ def _residuals(measurements: Sequence[Measurement]) -> Plot:
 
 def _residual_lines(axes: Axes, own: Sequence[Measurement]) -> None:
     if not own:
-        axes.text(0.5, 0.5, "no residuals were measured", transform=axes.transAxes, ha="center", va="center")
+        _say(axes, "no residuals were measured")
         return
     steps = len(own[0].timesteps)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for style, step in zip(_STYLES, _spread(steps), strict=False):
-        low, mean, high = _quartiles([m.residual_history[step] for m in own if m.residual_history])
-        passes = np.arange(1, len(mean) + 1)
+    # At most six of the steps, evenly spread and with both ends among them.
+    shown = [round(place) for place in np.linspace(0, steps - 1, min(steps, _MOST_LINES))]
+    for style, step in zip(_STYLES, shown, strict=False):
+        low, middle, high = _quartiles([m.residual_history[step] for m in own if m.residual_history])
+        passes = np.arange(1, len(middle) + 1)
         axes.fill_between(passes, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        axes.plot(passes, mean, label=f"t = {own[0].timesteps[step]:.0f}", **style)
+        axes.plot(passes, middle, label=f"t = {own[0].timesteps[step]:.0f}", **style)
     axes.legend(title="timestep", loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.5)
 
 
-def _spread(count: int) -> list[int]:
-    """Places of at most six of `count` steps, evenly, both ends among them."""
-    return [round(place) for place in np.linspace(0, count - 1, min(count, _MOST_LINES))]
-
-
 def _quartiles(histories: Sequence[Sequence[float]]) -> tuple[Any, Any, Any]:
-    """Lower quartile, mean and upper quartile at every pass, over the images that got so far."""
+    """Return lower quartile, mean and upper quartile at every pass, over the images that got so far."""
     passes = [[h[k] for h in histories if k < len(h)] for k in range(max(map(len, histories)))]
     low, high = (np.array([np.percentile(values, q) for values in passes]) for q in (25, 75))
     return low, np.array([np.mean(values) for values in passes]), high
 
 
-# PSNR against network passes: one panel a sampler.
+# PSNR against network passes: one panel for each sampler.
 
 
-def _curves(measurements: Sequence[Measurement], score: _Score) -> Plot:
+def _curves(measurements: Sequence[Measurement], score: Score) -> Plot:
     panels = _points(measurements, score)
     height = -(-len(panels) // 2)
     figure = Figure(figsize=(7.5, 0.9 + 2.3 * height), layout="constrained")
@@ -285,11 +263,11 @@ def _curves(measurements: Sequence[Measurement], score: _Score) -> Plot:
         axes.set_title(sampler)
         axes.tick_params(labelbottom=True)
         if not lines:
-            axes.text(0.5, 0.5, "no reconstruction", transform=axes.transAxes, ha="center", va="center")
+            _say(axes, "no reconstruction")
         for line, points in lines.items():
             style = _STYLES[_LINES.index(line)]
             handles[line] = axes.plot(*zip(*sorted(points), strict=True), label=line, **style)[0]
-        bound = _draw_bound(axes.axhline, measurements, np.mean, "mean") if score.bounded else None
+        bound = _draw_bound(axes.axhline, measurements, score, np.mean, "mean")
         if bound is not None:
             handles["bound"] = bound
     figure.supxlabel("network passes for an image, inversion and denoising", fontsize=10)
@@ -307,19 +285,15 @@ def _curves(measurements: Sequence[Measurement], score: _Score) -> Plot:
     )
 
 
-_LINES = ("reversing", "renoising", "edit losses", "noise correction")
-
-
-def _points(
-    measurements: Sequence[Measurement], score: _Score
-) -> Mapping[str, Mapping[str, list[tuple[float, float]]]]:
-    """(passes, mean PSNR) of every row that has images, by sampler and line."""
+def _points(measurements: Sequence[Measurement], score: Score) -> Mapping[str, Mapping[str, list[tuple[float, float]]]]:
+    """Return (passes, mean PSNR) of every row that has images, by sampler and line."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for own in by_method(measurements).values():
         curve = curve_of(own[0])
         lines = panels.setdefault(curve.sampler, {})
-        values = [value for m in own if (value := score.of(m)) is not None]
-        passes = [(m.passes_inversion or 0) + (m.passes_denoising or 0) for m in own if score.of(m) is not None]
-        if values:
-            lines.setdefault(curve.line, []).append((float(np.mean(passes)), float(np.mean(values))))
+        drawn = [m for m in own if score.of(m) is not None]
+        passes = mean((m.passes_inversion or 0) + (m.passes_denoising or 0) for m in drawn)
+        value = mean(score.of(m) for m in drawn)
+        if passes is not None and value is not None:
+            lines.setdefault(curve.line, []).append((passes, value))
     return panels

@@ -6,14 +6,13 @@ model alone, so that one name means one configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from types import MappingProxyType
 
-from renoise.config import FEW_STEPS, EditLosses, InversionConfig, NoiseCorrection, Renoising
+from renoise import ConfigError, EditLosses, InversionConfig, NoiseCorrection, Renoising
 from renoise.defaults import EDIT_GUIDANCE, edit_guidance
-from renoise.editor import Editor
-from renoise.errors import ConfigError
 from renoise.evaluation.methods import Method, ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
 
@@ -23,10 +22,10 @@ class Row:
     """One row of a run.
 
     Attributes:
-        label: what the tables call it.
+        label: the row's name in tables.
         method: how it inverts.
-        prompt: in place of every image's caption; None is the captions.
-        guidance: guidance scale of edits; None is the method's own.
+        prompt: a prompt that replaces every image's caption; None keeps the captions.
+        guidance: guidance scale of drawing; None is the method's own.
     """
 
     label: str
@@ -35,28 +34,41 @@ class Row:
     guidance: float | None = None
 
 
+class Plots(Enum):
+    """How the reconstructions of a run are drawn (`renoise.evaluation.plots`)."""
+
+    distributions = "the distribution of each row's PSNR"
+    residuals = "residuals against network passes"
+    curves = "PSNR against network passes, by sampler"
+
+
 @dataclass(frozen=True)
 class Run:
-    """A named comparison.
+    """A comparison.
 
     Attributes:
         about: what it shows, in a sentence.
-        rows: the rows for a model whose preset is given.
-        edits: draw the images with their targets, and not again as they were.
+        rows: returns the rows for a model with the given preset.
+        edits: whether the images are drawn with their targets, and not again as they were.
+        plots: how its reconstructions are drawn.
     """
 
     about: str
     rows: Callable[[InversionConfig], tuple[Row, ...]]
     edits: bool = False
+    plots: Plots = Plots.distributions
 
 
-# Of the paper's ablation: the window of the presets for SDXL Turbo. Passes without a weight are left out.
+# What a run shows that has rows of its user.
+ABOUT_OWN = "a comparison of methods"
+
+# The paper's ablation averages over the window of the presets for SDXL Turbo. Passes without a weight are left out.
 _AVERAGED = Renoising(9, average=(7, 10))
 _AVERAGED_LOW_NOISE = Renoising(3, average=(0, 4))
 
 
 def _table1(preset: InversionConfig) -> tuple[Row, ...]:
-    """By DDIM on every model: noises belong to timesteps, so that unequal schedules need a sampler without any."""
+    """Return rows by DDIM for every model, because schedules of unequal lengths share no timesteps with noises."""
     settings = ((50, 50, 0), (75, 25, 0), (80, 20, 0), (90, 10, 0), (25, 25, 2), (20, 20, 3), (10, 10, 8))
     plain = preset.reversing()
     return tuple(
@@ -73,7 +85,7 @@ def _table1(preset: InversionConfig) -> tuple[Row, ...]:
 
 
 def ablation(preset: InversionConfig) -> tuple[tuple[str, InversionConfig], ...]:
-    """The paper's seven settings of Table 2 in its order, each adding one thing to the last."""
+    """Return the paper's seven settings of Table 2 in its order, each of which adds one thing to the last."""
     plain = preset.reversing()
     averaged = replace(plain, renoising=_AVERAGED, renoising_low_noise=_AVERAGED_LOW_NOISE)
     with_losses = replace(averaged, edit_losses=preset.edit_losses or EditLosses())
@@ -89,7 +101,7 @@ def ablation(preset: InversionConfig) -> tuple[tuple[str, InversionConfig], ...]
 
 
 def _table2(preset: InversionConfig) -> tuple[Row, ...]:
-    """The paper's rows, and then what its table leaves out."""
+    """Return the paper's rows, and then what its table leaves out."""
     paper = ablation(preset)
     without_losses = replace(dict(paper)["+ noise correction"], edit_losses=None)
     ours = (
@@ -97,7 +109,7 @@ def _table2(preset: InversionConfig) -> tuple[Row, ...]:
         ("this model's preset", preset),
     )
     steps = preset.num_steps
-    # A stochastic sampler's noises belong to timesteps, and those between the preset's are of no use in drawing: the
+    # A stochastic sampler's noises belong to timesteps, and drawing cannot use those between the preset's steps: the
     # row shows what that costs.
     twice = ReNoise(replace(preset.reversing(), num_steps=2 * steps), steps)
     others = (
@@ -125,7 +137,7 @@ def _empty_prompt(preset: InversionConfig) -> tuple[Row, ...]:
 
 
 def _editing(preset: InversionConfig) -> tuple[Row, ...]:
-    """Edits with the guidance that suits the model, and methods that are about guidance with their own."""
+    """Return rows that edit with the guidance that suits the model, or, for methods about guidance, with their own."""
     guidance = edit_guidance(preset)
     ours = (
         ("sampler reversing", preset.reversing()),
@@ -133,8 +145,8 @@ def _editing(preset: InversionConfig) -> tuple[Row, ...]:
         ("ReNoise without edit losses", replace(preset, edit_losses=None)),
     )
     friendly = EditFriendly(preset.num_steps, scheduler=None, seed=preset.seed)
-    # Theirs is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
-    own = EDIT_GUIDANCE if preset.num_steps <= FEW_STEPS else 7.5
+    # Their default is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
+    own = EDIT_GUIDANCE if preset.few_steps else 7.5
     return (
         *(Row(label, ReNoise(config), guidance=guidance) for label, config in ours),
         Row("edit-friendly DDPM inversion", friendly, guidance=guidance),
@@ -144,32 +156,25 @@ def _editing(preset: InversionConfig) -> tuple[Row, ...]:
 
 
 def _figure8(preset: InversionConfig) -> tuple[Row, ...]:
-    """Four denoising steps with every sampler; the inversion gets its passes as steps or as renoising iterations."""
-    steps = 4
-    rows: list[Row] = []
-    for sampler, (scheduler, changes) in SAMPLERS.items():
-        plain = replace(preset.reversing(), num_steps=steps)
-        for factor in (1, 2, 3, 5, 7, 10):
-            more = replace(plain, num_steps=factor * steps)
-            rows.append(_sampled(f"{sampler}, reversing, {factor * steps} steps", more, steps, scheduler, changes))
-        for iterations in (1, 2, 4, 6, 9):
-            again = replace(plain, renoising=Renoising(iterations))
-            rows.append(_sampled(f"{sampler}, renoising, K = {iterations}", again, steps, scheduler, changes))
-        for iterations in (1, 4, 9):
-            again = replace(plain, renoising=Renoising(iterations), edit_losses=preset.edit_losses or EditLosses())
-            rows.append(_sampled(f"{sampler}, edit losses, K = {iterations}", again, steps, scheduler, changes))
-            if sampler in STOCHASTIC:
-                mended = replace(again, edit_losses=None, noise_correction=NoiseCorrection())
-                rows.append(
-                    _sampled(f"{sampler}, noise correction, K = {iterations}", mended, steps, scheduler, changes)
-                )
-    return tuple(rows)
+    """Return rows of four denoising steps with every sampler, whose inversions spend passes on steps or iterations."""
+    return tuple(
+        Row(f"{sampler}, {spent}", ReNoise(config, 4, scheduler, changes))
+        for sampler, (scheduler, changes) in SAMPLERS.items()
+        for spent, config in _spendings(preset, 4, stochastic=sampler in STOCHASTIC)
+    )
 
 
-def _sampled(
-    label: str, config: InversionConfig, steps: int, scheduler: str, changes: Iterable[tuple[str, object]]
-) -> Row:
-    return Row(label, ReNoise(config, steps, scheduler, tuple(changes)))
+def _spendings(preset: InversionConfig, steps: int, *, stochastic: bool) -> Iterator[tuple[str, InversionConfig]]:
+    plain = replace(preset.reversing(), num_steps=steps)
+    for factor in (1, 2, 3, 5, 7, 10):
+        yield f"reversing, {factor * steps} steps", replace(plain, num_steps=factor * steps)
+    for iterations in (1, 2, 4, 6, 9):
+        yield f"renoising, K = {iterations}", replace(plain, renoising=Renoising(iterations))
+    for iterations in (1, 4, 9):
+        again = replace(plain, renoising=Renoising(iterations))
+        yield f"edit losses, K = {iterations}", replace(again, edit_losses=preset.edit_losses or EditLosses())
+        if stochastic:
+            yield f"noise correction, K = {iterations}", replace(again, noise_correction=NoiseCorrection())
 
 
 _TRAILING = (("timestep_spacing", "trailing"),)
@@ -192,36 +197,22 @@ RUNS: Mapping[str, Run] = MappingProxyType(
             _table1,
         ),
         "table2": Run("what each part of the method adds to the reconstruction", _table2),
-        "figure7": Run("how the residual of each step falls from iteration to iteration", _figure7),
-        "figure8": Run("reconstruction against network passes for each sampler", _figure8),
+        "figure7": Run(
+            "how the residual of each step falls from iteration to iteration", _figure7, plots=Plots.residuals
+        ),
+        "figure8": Run("reconstruction against network passes for each sampler", _figure8, plots=Plots.curves),
         "empty-prompt": Run("reconstruction with the captions and with an empty prompt", _empty_prompt),
         "editing": Run("what edits keep of an image, and how well they fit their prompts", _editing, edits=True),
     }
 )
 
 
-def rows_of(run: str, editor: Editor, seed: int) -> tuple[Row, ...]:
-    """The rows of a run for a model.
+def named(run: str) -> Run:
+    """Return the run of this name.
 
-    Args:
-        run: a name out of `RUNS`.
-        editor: the model.
-        seed: of the sampler's noises.
+    Raises:
+        ConfigError: if `RUNS` has none.
     """
-    return RUNS[run].rows(replace(InversionConfig.for_pipeline(editor.pipe), seed=seed))
-
-
-def require_known(run: str) -> None:
-    """Raise a `ConfigError` unless `run` is a name out of `RUNS`."""
     if run not in RUNS:
         raise ConfigError(f"the run {run!r} is unknown; use one of {', '.join(RUNS)}, or give rows of your own")
-
-
-def about(run: str) -> str:
-    """What a run shows, in a sentence; also of one that has rows of its user's own."""
-    return RUNS[run].about if run in RUNS else "a comparison of methods"
-
-
-def draws_edits(run: str) -> bool:
-    """Whether a run draws the images with their targets."""
-    return run in RUNS and RUNS[run].edits
+    return RUNS[run]

@@ -1,165 +1,293 @@
-"""Tables of a run: one row a method, in the order measured."""
+"""The numbers of a run: one line for each method, and every metric in one table.
+
+`METRICS` says for each number what it is called, how it is taken from a method's measurements, whether more or less of
+it is better, and how it is shown. The files, the tables and the plots of a run all follow from it.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from renoise.evaluation import tables
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.tables import mean
 
 # A reconstruction this much under its method's median has failed, in dB.
 FAILURE_MARGIN = 6.0
 
+# One method's numbers by the names of `METRICS`; None is "not available".
+Line = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
-class Line:
-    """One method over all images; a number that is not available is None.
+class Measured:
+    """The measurements of one method.
 
     Attributes:
-        method: the row's label.
-        num_inversion_steps, num_steps, iterations: its schedules and renoising iterations.
-        l2_mean: mean squared error against the images, in [0, 1].
-        psnr_mean, psnr_median, psnr_p5: against the images, in dB: mean, median, 5th percentile. In the latter two a
-            image without a reconstruction ranks lowest, and where they fall on one they are not available; means are
-            over the images that have one.
-        psnr_roundtrip_mean: against the autoencoder's own round trip.
-        ssim_mean: against the images.
-        passes_inversion, passes_denoising: network passes for an image, means.
-        seconds: for an image, mean.
-        failures: share of images without a reconstruction, or with one more than 6 dB under the median of all
-            reconstructions.
-        ms_ssim_mean, lpips_mean: against the images.
-        psnr_bound_mean: of the autoencoder's round trip against the images, in dB.
-        images: how many the method was asked for.
-        measured: how many of them have a reconstruction.
-        error: why the others have none, each reason with its count.
+        asked: all of them.
+        bounds: the autoencoder's bound for each image of the run, in dB.
     """
 
-    method: str
-    num_inversion_steps: int
-    num_steps: int
-    iterations: int
-    l2_mean: float | None
-    psnr_mean: float | None
-    psnr_median: float | None
-    psnr_p5: float | None
-    psnr_roundtrip_mean: float | None
-    ssim_mean: float | None
-    passes_inversion: float | None
-    passes_denoising: float | None
-    seconds: float | None
-    failures: float
-    ms_ssim_mean: float | None
-    lpips_mean: float | None
-    psnr_bound_mean: float | None
-    pictures: int
-    measured: int
-    error: str | None = None
+    asked: Sequence[Measurement]
+    bounds: Mapping[str, float]
+
+    @property
+    def drawn(self) -> list[Measurement]:
+        """The measurements that have an image."""
+        return [m for m in self.asked if m.error is None]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The lines of a run, and the bound that the autoencoder sets."""
+class Score:
+    """A metric of single reconstructions that plots show.
 
-    lines: tuple[Line, ...]
-    psnr_bound_mean: float | None
-    pictures: int
+    Attributes:
+        name: the name of the plot's file.
+        field: the measurement's field.
+        target: what the reconstruction is compared with.
+        bound: the field of what the metric cannot be expected to exceed; None if there is nothing.
+    """
+
+    name: str
+    field: str
+    target: str
+    bound: str | None = None
+
+    def of(self, m: Measurement) -> float | None:
+        """Return a measurement's number."""
+        value: float | None = getattr(m, self.field)
+        return value
 
 
-def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
-    """The measurements of each method, in the order of the run's rows."""
-    rows: dict[str, list[Measurement]] = {}
-    for m in sorted(measurements, key=lambda m: m.row):
-        rows.setdefault(m.method, []).append(m)
-    return rows
+@dataclass(frozen=True)
+class Metric:
+    """A number of a method.
+
+    Attributes:
+        name: its name in `summary.csv`, `summary.md` and JSON.
+        of: takes it from a method's measurements; a measurement's field stands for the mean over the drawn images.
+        form: the format of its value for people; None leaves it to programs.
+        heading: the lines of its heading in the report; without any it is not in the report.
+        better: whether more or less of it is better; None for what is no quality.
+        place: where the report shows it: what tells most comes first.
+        edits: whether it is measured of edits alone (True) or of reconstructions alone (False); None is both.
+        score: how plots show it; None if they do not.
+    """
+
+    name: str
+    of: Callable[[Measured], Any] | str
+    form: str | None = None
+    heading: tuple[str, ...] = ()
+    better: Literal["higher", "lower"] | None = None
+    place: int = 0
+    edits: bool | None = None
+    score: Score | None = None
+
+    def taken(self, own: Measured) -> Any:
+        """Return the number of one method."""
+        of = self.of
+        return mean(getattr(m, of) for m in own.drawn) if isinstance(of, str) else of(own)
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are available; None where none is."""
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _same(field: str) -> Callable[[Measured], Any]:
+    """Return a field that is the same for all measurements of a method."""
+    return lambda own: getattr(own.asked[0], field)
+
+
+def _percentile(q: int) -> Callable[[Measured], float | None]:
+    """Return a percentile of PSNR by linear interpolation, in which an image without a reconstruction ranks lowest.
+
+    It is None where it falls on such an image, or between it and a number.
+    """
+
+    def of(own: Measured) -> float | None:
+        known = sorted(m.psnr for m in own.drawn if m.psnr is not None)
+        missing = len(own.asked) - len(known)
+        place = q * (len(own.asked) - 1) / 100
+        if math.floor(place) < missing:
+            return None
+        return float(np.interp(place - missing, range(len(known)), known))
+
+    return of
 
 
 def failed(own: Sequence[Measurement]) -> list[Measurement]:
-    """Those of one method's measurements that have no image, or one far under the method's median."""
+    """Return those of one method's measurements that have no reconstruction, or one far under the method's median."""
     psnr = [m.psnr for m in own if m.psnr is not None]
     least = float(np.median(psnr)) - FAILURE_MARGIN if psnr else 0.0
     return [m for m in own if m.psnr is None or m.psnr < least]
 
 
-def summarise(measurements: Iterable[Measurement]) -> Summary:
-    """One line for each method."""
-    rows = by_method(measurements)
-    bounds = {m.picture: m.psnr_bound for own in rows.values() for m in own if m.psnr_bound is not None}
-    pictures = {m.picture for own in rows.values() for m in own}
-    return Summary(tuple(_line(own, bounds) for own in rows.values()), mean(list(bounds.values())), len(pictures))
+def _share_failed(own: Measured) -> float:
+    return len(failed(own.asked)) / len(own.asked)
 
 
-def as_csv(summary: Summary) -> str:
-    """The summary as comma-separated values with a header; what is not available is left empty."""
-    return tables.as_csv(Line, summary.lines)
+def _share_without(own: Measured) -> float:
+    return (len(own.asked) - len(own.drawn)) / len(own.asked)
 
 
-def as_markdown(summary: Summary) -> str:
-    """The summary as Markdown: how many images and their bound, the table, and why some have no reconstruction."""
-    bound = summary.psnr_bound_mean
-    round_trip = "" if bound is None else f"; the autoencoder's round trip: {bound:.2f} dB"
-    head = f"{summary.pictures} images{round_trip}\n\n"
-    return head + tables.as_markdown(_COLUMNS, summary.lines) + tables.errors(summary.lines)
+def _without_background(own: Measured) -> int | None:
+    shares = [m.background for m in own.drawn if m.background is not None]
+    return shares.count(0.0) if shares else None
 
 
-_COLUMNS = (
-    ("method", "s"),
-    ("num_inversion_steps", "d"),
-    ("num_steps", "d"),
-    ("iterations", "d"),
-    ("l2_mean", ".5f"),
-    ("psnr_mean", ".2f"),
-    ("psnr_median", ".2f"),
-    ("psnr_p5", ".2f"),
-    ("psnr_roundtrip_mean", ".2f"),
-    ("ssim_mean", ".4f"),
-    ("passes_inversion", ".0f"),
-    ("passes_denoising", ".0f"),
-    ("seconds", ".2f"),
-    ("failures", ".1%"),
-    ("ms_ssim_mean", ".4f"),
-    ("lpips_mean", ".4f"),
-    ("measured", "d"),
+def _reasons(own: Measured) -> str | None:
+    """Return why measurements have no image, each reason with its count; None where all have one."""
+    counts = Counter(m.error for m in own.asked if m.error is not None)
+    return "; ".join(f"{error} ({count} of {len(own.asked)})" for error, count in counts.items()) or None
+
+
+_ROUND_TRIP = ("PSNR against the", "round trip, mean (dB)")
+_AGAINST_IMAGE = Score("psnr", "psnr", "the image", "psnr_bound")
+_AGAINST_ROUND_TRIP = Score("psnr-roundtrip", "psnr_roundtrip", "the autoencoder's round trip")
+
+# In the order of the files. Of the places in the report, 0 is the quality that the run is about, 1 what failed, 2 other
+# qualities, 3 the schedules and 4 the cost. The median and the percentile count images without a reconstruction as the
+# lowest; means leave them out.
+METRICS: tuple[Metric, ...] = (
+    Metric("method", _same("label"), "s"),
+    Metric("num_inversion_steps", _same("num_inversion_steps"), "d", ("inversion", "steps"), place=3),
+    Metric("num_steps", _same("num_steps"), "d", ("denoising", "steps"), place=3),
+    Metric("iterations", _same("iterations"), "d", ("renoising", "iterations"), place=3),
+    # Of reconstructions, against the image, or against the autoencoder's round trip of it.
+    Metric("l2_mean", "l2", ".5f", ("L2,", "mean"), "lower", 2, False),
+    Metric("psnr_mean", "psnr", ".2f", ("PSNR,", "mean (dB)"), "higher", 0, False, _AGAINST_IMAGE),
+    Metric("psnr_median", _percentile(50), ".2f", ("PSNR,", "median (dB)"), "higher", 0, False),
+    Metric("psnr_p5", _percentile(5), ".2f", ("PSNR,", "P5 (dB)"), "higher", 0, False),
+    Metric("psnr_roundtrip_mean", "psnr_roundtrip", ".2f", _ROUND_TRIP, "higher", 0, False, _AGAINST_ROUND_TRIP),
+    Metric("ssim_mean", "ssim", ".4f", ("SSIM,", "mean"), "higher", 2, False),
+    # Of edits: how many there are, what they keep, how well they fit their prompts, and how much they change at all.
+    Metric("pictures", lambda own: len({m.image for m in own.asked}), edits=True),
+    Metric("edits", lambda own: len(own.asked), edits=True),
+    Metric("structure_distance_mean", "structure_distance", ".5f", ("structure", "distance"), "lower", 0, True),
+    Metric("psnr_background_mean", "psnr_background", ".2f", ("background", "PSNR (dB)"), "higher", 0, True),
+    Metric("ssim_background_mean", "ssim_background", ".4f", ("background", "SSIM"), "higher", 0, True),
+    Metric("mse_background_mean", "mse_background", ".5f", ("background", "MSE"), "lower", 0, True),
+    Metric("lpips_background_mean", "lpips_background", ".4f", ("background", "LPIPS"), "lower", 0, True),
+    Metric("no_background", _without_background, "d", ("edits without", "background"), None, 0, True),
+    Metric("clip_whole_mean", "clip_whole", ".2f", ("CLIP similarity,", "whole"), "higher", 0, True),
+    Metric("clip_edited_mean", "clip_edited", ".2f", ("CLIP similarity,", "edited part"), "higher", 0, True),
+    Metric("l2_to_source_mean", "l2", edits=True),
+    Metric("psnr_to_source_mean", "psnr", ".2f", ("PSNR against", "the image (dB)"), None, 0, True),
+    Metric("ssim_to_source_mean", "ssim", ".4f", ("SSIM against", "the image"), None, 0, True),
+    Metric("passes_inversion", "passes_inversion", ".0f", ("passes of", "inversion"), "lower", 4),
+    Metric("passes_denoising", "passes_denoising", ".0f", ("passes of", "denoising"), "lower", 4),
+    Metric("seconds", "seconds", ".2f", ("seconds", "an image"), "lower", 4),
+    Metric("failures", _share_failed, ".1%", ("failed",), "lower", 1, False),
+    Metric("failures", _share_without, ".1%", ("failed",), "lower", 1, True),
+    Metric("ms_ssim_mean", "ms_ssim", ".4f", ("MS-SSIM,", "mean"), "higher", 2, False),
+    Metric("lpips_mean", "lpips", ".4f", ("LPIPS,", "mean"), "lower", 2, False),
+    Metric("psnr_bound_mean", lambda own: mean(own.bounds.get(m.image) for m in own.asked), edits=False),
+    Metric("pictures", lambda own: len(own.asked), edits=False),
+    Metric("measured", lambda own: len(own.drawn), "d", edits=False),
+    Metric("error", _reasons),
 )
 
 
-def _percentile(values: Sequence[float | None], q: int) -> float | None:
-    """By linear interpolation, None ranking lowest; None where it falls on one of these, or between it and a number."""
-    known = sorted(value for value in values if value is not None)
-    missing = len(values) - len(known)
-    place = q * (len(values) - 1) / 100
-    if math.floor(place) < missing:
-        return None
-    return float(np.interp(place - missing, range(len(known)), known))
+@dataclass(frozen=True)
+class Summary:
+    """The numbers of a run.
+
+    Attributes:
+        edits: whether the run edits; otherwise it reconstructs.
+        lines: a line for each method, in the order of the rows.
+        images: how many images were measured.
+        asked: how many measurements there are of each method: images, or edits.
+        psnr_bound_mean: the bound that the autoencoder sets to reconstructions, the mean over the images, in dB.
+        edit_types: the lines over the edits of each type, where the data tells types.
+    """
+
+    edits: bool
+    lines: tuple[Line, ...]
+    images: int
+    asked: int
+    psnr_bound_mean: float | None
+    edit_types: Mapping[str, tuple[Line, ...]]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of such a run, in the order of the files."""
+        return tuple(metric for metric in METRICS if metric.edits in (None, self.edits))
 
 
-def _line(own: Sequence[Measurement], bounds: Mapping[str, float]) -> Line:
-    first, drawn = own[0], [m for m in own if m.error is None]
-    psnr = [m.psnr if m.error is None else None for m in own]
-    return Line(
-        method=first.method,
-        num_inversion_steps=first.num_inversion_steps,
-        num_steps=first.num_steps,
-        iterations=first.iterations,
-        l2_mean=mean([m.l2 for m in drawn]),
-        psnr_mean=mean(psnr),
-        psnr_median=_percentile(psnr, 50),
-        psnr_p5=_percentile(psnr, 5),
-        psnr_roundtrip_mean=mean([m.psnr_roundtrip for m in drawn]),
-        ssim_mean=mean([m.ssim for m in drawn]),
-        ms_ssim_mean=mean([m.ms_ssim for m in drawn]),
-        lpips_mean=mean([m.lpips for m in drawn]),
-        passes_inversion=mean([m.passes_inversion for m in drawn]),
-        passes_denoising=mean([m.passes_denoising for m in drawn]),
-        seconds=mean([m.seconds for m in drawn]),
-        failures=len(failed(own)) / len(own),
-        psnr_bound_mean=mean([bounds.get(m.picture) for m in own]),
-        pictures=len(own),
-        measured=len(drawn),
-        error=tables.reasons([m.error for m in own]),
+def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Return the measurements of each method, in the order of the run's rows."""
+    rows: dict[str, list[Measurement]] = {}
+    for m in sorted(measurements, key=lambda m: m.row):
+        rows.setdefault(m.label, []).append(m)
+    return rows
+
+
+def summarise(measurements: Iterable[Measurement]) -> Summary:
+    """Return one line for each method, and for edits one for each type of edit and method."""
+    measured = list(measurements)
+    edits = any(m.target is not None for m in measured)
+    bounds = {m.image: m.psnr_bound for m in measured if m.psnr_bound is not None}
+
+    def lines(some: Iterable[Measurement]) -> tuple[Line, ...]:
+        rows = (Measured(own, bounds) for own in by_method(some).values())
+        return tuple({m.name: m.taken(own) for m in METRICS if m.edits in (None, edits)} for own in rows)
+
+    types = dict.fromkeys(m.edit_type for m in measured if m.edit_type is not None)
+    return Summary(
+        edits=edits,
+        lines=lines(measured),
+        images=len({m.image for m in measured}),
+        asked=len({(m.image, m.target) for m in measured}),
+        psnr_bound_mean=mean(bounds.values()),
+        edit_types={name: lines(m for m in measured if m.edit_type == name) for name in types},
     )
+
+
+def as_csv(summary: Summary) -> str:
+    """Return the lines as comma-separated values with a header; what is not available is left empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [metric.name for metric in summary.metrics], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(summary.lines)
+    return buffer.getvalue()
+
+
+def as_markdown(summary: Summary) -> str:
+    """Return the tables as Markdown, and why some measurements have no image."""
+    table = _table(summary, summary.lines)
+    notes = "".join(f"\n{line['method']}: {line['error']}\n" for line in summary.lines if line["error"])
+    if not summary.edits:
+        bound = with_unit(summary.psnr_bound_mean, ".2f", " dB")
+        round_trip = "" if summary.psnr_bound_mean is None else f"; the autoencoder's round trip: {bound}"
+        return f"{summary.images} images{round_trip}\n\n{table}{notes}"
+    types = (
+        f"\n{name}, {lines[0]['edits']} edits\n\n{_table(summary, lines)}" for name, lines in summary.edit_types.items()
+    )
+    return table + notes + "".join(types)
+
+
+def _table(summary: Summary, lines: Sequence[Line]) -> str:
+    columns = {metric.name: metric.form for metric in summary.metrics if metric.form is not None}
+    rows = [list(columns), *([cell(line[name], form) for name, form in columns.items()] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [" | ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)) for row in rows]
+    texts.insert(1, " | ".join("-" * w for w in widths))
+    return "".join(f"| {text} |\n" for text in texts)
+
+
+def cell(value: Any, form: str) -> str:
+    """Return a value as people read it."""
+    return "n/a" if value is None else format(value, form)
+
+
+def with_unit(value: float | None, form: str, unit: str) -> str:
+    """Return a number with its unit, or that it is not available."""
+    return cell(value, form) + ("" if value is None else unit)

@@ -1,8 +1,4 @@
-"""Data sets to measure on: bundled, a folder with captions, COCO, PIE-Bench, or of the library `datasets`.
-
->>> from renoise.evaluation import data
->>> examples = data.load("mini-heldout", limit=8)  # doctest: +SKIP
-"""
+"""Data sets to measure on: bundled, a folder with captions, COCO, PIE-Bench, or of the library `datasets`."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renoise.errors import ConfigError, reason
-from renoise.evaluation.data import captions, coco, hub, pie_bench
+from renoise.evaluation.data import captions, coco, hugging_face, pie_bench
 from renoise.evaluation.data.example import Example
 from renoise.evaluation.data.reading import is_file
 
@@ -21,7 +17,7 @@ HELDOUT = "mini-heldout"
 
 
 def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Example]:
-    """The examples of a data set, in its own order; images in files are not opened, only known to be there.
+    """Load the examples of a data set in its order. Files of images are not opened, but they must exist.
 
     Args:
         source: what to load:
@@ -31,15 +27,15 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
             - COCO's `captions_val2017.json`, with the images beside it, in `val2017/` or in `../val2017/`; those
               with both sides above 420 pixels, each with its first caption;
             - a folder with PIE-Bench's `mapping_file.json` and `annotation_images/`;
-            - "owner/name" or "owner/name:split", with "hf:" before it or not: a Hugging Face data set that is in the
-              cache already, since nothing is downloaded; or a folder written by `save_to_disk`. Its images are
+            - "owner/name" or "owner/name:split", with or without "hf:" before it: a Hugging Face data set that is in
+              the cache already, since nothing is downloaded; or a folder written by `save_to_disk`. Its images are
               held in memory.
-        limit: take the first so many; the files of others need not exist.
+        limit: how many examples to load, the first ones; the files of others need not exist.
 
     Raises:
         ConfigError: if there is no such data set here, or it cannot be used as it is.
 
-    Example:
+    Examples:
         >>> load("pictures/", limit=2)  # doctest: +SKIP
         [Example(name='lion.jpg', image=PosixPath('pictures/lion.jpg'), prompt='a lion in the field', ...), ...]
     """
@@ -54,17 +50,13 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
         return coco.load(path, limit)
     if is_file(path / pie_bench.MAPPING):
         return pie_bench.load(path, limit)
-    if hub.is_saved(path):
-        return hub.load_saved(path, limit)
+    if hugging_face.is_saved(path):
+        return hugging_face.load_saved(path, limit)
     return captions.load(path, limit)
 
 
 def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> list[Example]:
-    """Those examples that have prompts to edit them with.
-
-    Args:
-        examples: of a data set.
-        source: what it was loaded from.
+    """Return the examples that have prompts to edit them with; `source` is what they were loaded from.
 
     Raises:
         ConfigError: if there are none.
@@ -87,7 +79,7 @@ def _heldout() -> Path:
 
 
 def _existing(source: object) -> Path | None:
-    """The folder or file that `source` names, if there is one."""
+    """Return the folder or file that `source` names, if there is one."""
     if not isinstance(source, (str, os.PathLike)) or not str(source):
         raise ConfigError(f"a data set must be {HELDOUT!r}, a folder, a COCO file or owner/name, not {source!r}")
     try:
@@ -98,11 +90,11 @@ def _existing(source: object) -> Path | None:
 
 
 def _load_cached(source: str | os.PathLike[str], limit: int | None) -> list[Example]:
-    name = hub.split_name(source) if isinstance(source, str) else None
+    name = hugging_face.split_name(source) if isinstance(source, str) else None
     if name is None:
         raise ConfigError(
             f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file that "
             f"exists, or owner/name; check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from "
             f"{pie_bench.DOWNLOAD}"
         )
-    return hub.load_cached(*name, limit)
+    return hugging_face.load_cached(*name, limit)

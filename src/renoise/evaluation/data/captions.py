@@ -1,6 +1,6 @@
 """A folder of images with captions: `captions.jsonl`, `captions.csv`, or a text file beside each image.
 
-A line of the first:
+A line of captions.jsonl looks like this, where "file", "caption" and "edits" have other names too (see below):
 
     {"file": "lion.jpg", "caption": "a lion in the field", "edits": ["a tiger in the field"]}
 """
@@ -15,29 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import ConfigError, reason
-from renoise.evaluation.data.example import Example
-from renoise.evaluation.data.reading import checked, first_of, is_file, parse_json, prompt_of, read_text, short
+from renoise.evaluation.data.example import Example, checked
+from renoise.evaluation.data.reading import first_of, is_file, parse_json, prompt_of, read_text, short
 from renoise.images import FORMATS
 
 FILE_KEYS = ("file", "file_name", "image")
 CAPTION_KEYS = ("caption", "prompt", "text")
 TARGET_KEYS = ("edits", "targets")
-# A cell of a table holds one text, so that several targets in it need a mark between them.
+# A cell of a table holds one text, so that several targets in it need a separator.
 CSV_SEPARATOR = "|"
 PICTURES = {*FORMATS, ".gif"}
 
 
 def load(folder: Path, limit: int | None = None) -> list[Example]:
-    """The images of a folder in the order of its captions file, or by name where every image has its own.
+    """Load the images of a folder in the order of its captions file, or by name where each has its own text file.
 
-    Args:
-        folder: holds the images and `captions.jsonl` (an object a line), `captions.csv` (columns with a header) or a
-            .txt file of the same stem beside each image. The keys are file, file_name or image; caption, prompt or
-            text; and, if there are any, edits or targets: a list in JSON, separated by | in CSV.
-        limit: take the first so many.
+    Several edits are a list in JSON, and separated by | in CSV.
 
     Raises:
-        ConfigError: if there are no captions, or they cannot be used, or name an image that is not there.
+        ConfigError: if there are no captions, or they cannot be used, or name an image that does not exist.
     """
     readers: dict[str, Callable[[str, str], Iterator[tuple[str, dict[str, Any]]]]] = {
         "captions.jsonl": _json_lines,
@@ -53,7 +49,7 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
 
 
 def _json_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Not splitlines: it also splits at characters that a caption may hold, such as U+2028.
+    # splitlines would also split at characters that a caption may hold, such as U+2028.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -77,7 +73,7 @@ def _csv_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
                     record[key] = [t for t in (record[key] or "").split(CSV_SEPARATOR) if t.strip()]
             yield where, record
     except csv.Error as error:
-        # The row that begins there: one with an unclosed quote ends only with the file.
+        # The row begins there; one with an unclosed quote ends only with the file.
         line = reader.line_num + 1
         raise ConfigError(f"{source}, line {line}, is not valid CSV: {error}; correct it") from error
 

@@ -1,7 +1,6 @@
 """COCO's captions: images whose sides are both above 420 pixels, each with its first caption.
 
-That is the selection of Garibi et al., "ReNoise: Real Image Inversion Through Iterative Noising" (2024,
-arXiv 2403.14602), for its measurements of reconstruction.
+This is the selection on which Garibi et al. (2024, arXiv 2403.14602) measured reconstruction.
 """
 
 from __future__ import annotations
@@ -10,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example
-from renoise.evaluation.data.reading import checked, is_file, parse_json, prompt_of, read_text, short
+from renoise.evaluation.data.example import Example, checked
+from renoise.evaluation.data.reading import is_file, parse_json, prompt_of, read_text, short
 
 MIN_SIDE = 420
 DOWNLOAD = "https://cocodataset.org/#download"
 
 
 def load(path: Path, limit: int | None = None) -> list[Example]:
-    """The images of a COCO captions file in the order of their ids.
+    """Load the images of `captions_val2017.json`, or a file of its form, in the order of their ids.
 
-    They are looked for beside the file, in `val2017/` beside it and in `../val2017/`, where COCO's own archives put
-    them; for `captions_train2017.json` in `train2017/` likewise, and so on.
-
-    Args:
-        path: `captions_val2017.json` or a file of that form.
-        limit: take the first so many.
+    The images lie beside the file, in `val2017/` beside it or in `../val2017/`, where COCO's archives put them; those
+    of `captions_train2017.json` lie in `train2017/`, and so on.
 
     Raises:
         ConfigError: if the file is not of that form, or images are missing.
@@ -48,7 +43,7 @@ def load(path: Path, limit: int | None = None) -> list[Example]:
 
 
 def _entries(content: Any, key: str, fields: dict[str, type], path: Path) -> list[dict[str, Any]]:
-    """The list under `key`, each of whose entries has `fields`."""
+    """Return the list under `key`, whose entries must have `fields`."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise ConfigError(
@@ -56,12 +51,12 @@ def _entries(content: Any, key: str, fields: dict[str, type], path: Path) -> lis
             f"take captions_val2017.json from {DOWNLOAD}, or give a folder for data of another form"
         )
     for number, entry in enumerate(entries):
-        for name, kind in fields.items():
+        for name, wanted in fields.items():
             value = entry.get(name) if isinstance(entry, dict) else None
-            # Exactly: True is an int as well.
-            if type(value) is not kind:
+            # The exact type is compared, because True is an int as well.
+            if type(value) is not wanted:
                 raise ConfigError(
-                    f"{path}, {key}[{number}]: expected {name!r} of type {kind.__name__}, not {short(value)}; "
+                    f"{path}, {key}[{number}]: expected {name!r} of type {wanted.__name__}, not {short(value)}; "
                     f"take captions_val2017.json from {DOWNLOAD}"
                 )
     return entries
@@ -77,7 +72,7 @@ def _by_id(images: list[dict[str, Any]], path: Path) -> dict[int, dict[str, Any]
 
 
 def _first_captions(annotations: list[dict[str, Any]]) -> dict[int, str]:
-    """The caption of the lowest annotation id, for each image."""
+    """Return for each image the caption with the lowest annotation id."""
     captions: dict[int, str] = {}
     for annotation in sorted(annotations, key=lambda a: a["id"]):
         captions.setdefault(annotation["image_id"], annotation["caption"])

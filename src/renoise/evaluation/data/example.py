@@ -1,13 +1,17 @@
-"""One image of a data set, with what is known of it."""
+"""One image of a data set, with what is known of it, and the checks of a finished set."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from renoise import ConfigError
+from renoise.evaluation.data.reading import is_file
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,36 @@ class Example:
         prompt: the caption.
         targets: prompts to edit the image with.
         mask: boolean (H, W), True where an edit may change the image.
-        kind: the type of the edit, such as "add object".
+        edit_type: what sort of edit it is, such as "add object".
     """
 
     name: str
-    picture: Path | Image.Image
+    image: Path | Image.Image
     prompt: str
     targets: tuple[str, ...] = ()
-    # An array has no single truth value, so that two examples could not be compared with it.
+    # Examples are compared without their masks, because an array has no single truth value.
     mask: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
-    kind: str | None = None
+    edit_type: str | None = None
+
+
+def checked(examples: list[Example], source: str, *, remedy: str) -> list[Example]:
+    """Check that there are examples, that each has another name, and that their images exist.
+
+    Args:
+        examples: a finished set.
+        source: its name in errors.
+        remedy: what to do about missing images.
+
+    Raises:
+        ConfigError: if one of these does not hold.
+    """
+    if not examples:
+        raise ConfigError(f"{source} holds no images; expected at least one with its caption")
+    name, times = Counter(example.name for example in examples).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"{source} names {name!r} {times} times; every name must occur once, so remove the others")
+    missing = [e.image for e in examples if isinstance(e.image, Path) and not is_file(e.image)]
+    if missing:
+        some = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
+        raise ConfigError(f"{some} missing of the {len(examples)} of {source}, first {missing[0]}; {remedy}")
+    return examples

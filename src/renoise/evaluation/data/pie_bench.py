@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example
-from renoise.evaluation.data.reading import checked, parse_json, prompt_of, read_text, short
+from renoise.evaluation.data.example import Example, checked
+from renoise.evaluation.data.reading import parse_json, prompt_of, read_text, short
 
 MAPPING = "mapping_file.json"
-PICTURES = "annotation_images"
+IMAGES = "annotation_images"
 DOWNLOAD = "https://github.com/cure-lab/PnPInversion"
 SIDE = 512
-# By their number, `editing_type_id`.
-KINDS = (
+# The types of edits by their number, `editing_type_id`.
+EDIT_TYPES = (
     "random",
     "change object",
     "add object",
@@ -36,11 +36,7 @@ KINDS = (
 
 
 def load(folder: Path, limit: int | None = None) -> list[Example]:
-    """The images of PIE-Bench in the order of its mapping file, with prompts freed of their [brackets].
-
-    Args:
-        folder: holds `mapping_file.json` and `annotation_images/`.
-        limit: take the first so many.
+    """Load PIE-Bench from the folder with `mapping_file.json` and `annotation_images/`, without its [brackets].
 
     Raises:
         ConfigError: if the mapping is not of the benchmark's form, or images are missing.
@@ -50,23 +46,23 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path} must hold an object of entries by id, not {short(mapping)}; get it from {DOWNLOAD}")
     examples = [_example(folder, name, entry) for name, entry in islice(mapping.items(), limit)]
-    return checked(examples, str(path), remedy=f"get them from {DOWNLOAD} and unpack them into {folder / PICTURES}")
+    return checked(examples, str(path), remedy=f"get them from {DOWNLOAD} and unpack them into {folder / IMAGES}")
 
 
 def decode_mask(runs: Any, where: str) -> npt.NDArray[np.bool_]:
-    """The mask that a list of runs describes, boolean (512, 512).
+    """Return the mask that a list of runs describes, boolean (512, 512).
 
-    The outermost pixels are always True: the benchmark's own evaluation holds its annotations for unreliable there and
-    leaves them out of what must be preserved, and only so are numbers comparable with published ones.
+    The outermost pixels are always True. The benchmark's own evaluation holds its annotations for unreliable there and
+    does not ask that they be preserved; numbers are comparable with published ones only if that is done here too.
 
     Args:
         runs: start, length, start, length, ... of the runs of True, in an image read row by row.
-        where: what an error calls it.
+        where: the mask's name in errors.
 
     Raises:
         ConfigError: if they are no such runs, or reach beyond the image.
 
-    Example:
+    Examples:
         >>> mask = decode_mask([512 + 10, 3], "the mask")
         >>> mask[1, 8:15].tolist()
         [False, False, True, True, True, False, False]
@@ -81,7 +77,7 @@ def decode_mask(runs: Any, where: str) -> npt.NDArray[np.bool_]:
         )
     mask = np.zeros(SIDE * SIDE, dtype=np.bool_)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
-        # The benchmark's own decoder cuts off a run that goes past the end; one that begins there is damage.
+        # The benchmark's decoder cuts off a run that goes past the end; a run that begins there is damage.
         if start >= mask.size:
             raise ConfigError(
                 f"{where} has a run from {start} of length {length}, beyond the {SIDE} x {SIDE} pixels of the image; "
@@ -103,23 +99,23 @@ def _example(folder: Path, name: str, entry: Any) -> Example:
         raise ConfigError(f"{where} must name its file in 'image_path', not {short(file)}; get it from {DOWNLOAD}")
     return Example(
         name=name,
-        picture=folder / PICTURES / file,
+        image=folder / IMAGES / file,
         prompt=_prompt(entry, "original_prompt", where),
         targets=(_prompt(entry, "editing_prompt", where),),
         mask=decode_mask(entry.get("mask"), f"{where}, the mask"),
-        kind=_kind(entry.get("editing_type_id"), where),
+        edit_type=_edit_type(entry.get("editing_type_id"), where),
     )
 
 
 def _prompt(entry: dict[str, Any], key: str, where: str) -> str:
-    """A prompt without the brackets that mark for a reader where the two of an entry differ."""
+    """Return a prompt without the brackets, which mark where the two prompts of an entry differ."""
     value = entry.get(key)
     bare = value.replace("[", "").replace("]", "") if isinstance(value, str) else value
     return prompt_of(bare, f"{where}, {key!r}")
 
 
-def _kind(number: Any, where: str) -> str:
-    numbers = [str(n) for n in range(len(KINDS))]
+def _edit_type(number: Any, where: str) -> str:
+    numbers = [str(n) for n in range(len(EDIT_TYPES))]
     if str(number) not in numbers:
         raise ConfigError(f"{where}: 'editing_type_id' must be 0 to 9, not {short(number)}; get it from {DOWNLOAD}")
-    return KINDS[numbers.index(str(number))]
+    return EDIT_TYPES[numbers.index(str(number))]

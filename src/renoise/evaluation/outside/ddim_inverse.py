@@ -1,4 +1,4 @@
-"""DDIM inversion as diffusers does it: the reference from outside, in which this library takes no step of its own.
+"""DDIM inversion as diffusers does it: the reference from outside, in which this library takes no step itself.
 
 DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12) run backwards (Dhariwal and Nichol, 2021, arXiv 2105.05233), with the
 prediction at z_{t-1} in the place of that at z_t. In the letters of `renoise.steps`, `DDIMInverseScheduler` (diffusers
@@ -21,19 +21,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from renoise.editor import Editor
+from renoise import Editor
 from renoise.evaluation.methods import Drawn, Noised
-from renoise.evaluation.outside.shared import (
-    OneSchedule,
-    clean_latents,
-    network,
-    require_finite_latents,
-    settle,
-)
+from renoise.evaluation.outside.shared import OneSchedule, network, settle
 from renoise.schedulers import exchanged, steps_for
 from renoise.steps import Step
 
-# The spacings of DDIMInverseScheduler, and what stands in for another: DDIM's default.
+# The spacings that DDIMInverseScheduler knows, and DDIM's default, which replaces every other.
 SPACINGS = ("leading", "trailing")
 DEFAULT_SPACING = "leading"
 
@@ -43,41 +37,39 @@ class DDIMInverse(OneSchedule):
     """DDIM inversion with diffusers' `DDIMInverseScheduler`, and sampling with its `DDIMScheduler`.
 
     Both are made from the configuration of the model's scheduler, whatever its class, with clipping off. Its timestep
-    spacing is kept but for "linspace" (Euler's default), which `DDIMInverseScheduler` does not know: that becomes
-    "leading", as does the missing one of LCM, whose own timesteps DDIM has no notion of.
+    spacing is kept if `DDIMInverseScheduler` knows it. "linspace" (Euler's default) becomes "leading", and so does the
+    missing spacing of LCM, whose timesteps DDIM does not have.
 
     Attributes:
         num_steps: length of both schedules.
 
     Raises:
-        ConfigError: for a number of steps below 1; when it inverts, for one above the model's timesteps.
+        ConfigError: for a number of steps below 1, and when it inverts for more steps than the model has timesteps.
 
-    Example:
+    Examples:
         >>> DDIMInverse(50).settings()
         {'num_steps': 50, 'kind': 'ddim-inverse'}
     """
 
     kind: ClassVar[str] = "ddim-inverse"
 
-    num_steps: int = 50
-
     def __post_init__(self) -> None:
         settle(self, "num_steps")
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
-        """See `Method`; the inversion is not guided, and neither is `draw` unless it is told to be.
+        """Turn images into noise without guidance; see `Method`. `draw` is guided only if it is told to be.
 
         Raises:
             SchedulerError: if the model is no diffusion model on `alphas_cumprod`, or has no such schedule.
             NumericalError: if the inversion ends in NaN or infinity.
         """
-        z = start = clean_latents(editor, z_0)
+        z = start = editor.model.prepare(None, z_0).latents
         ddim, inverse = self._schedulers(editor)
         with network(editor, prompts, 1.0, start) as net:
             # A surplus timestep of trailing spacing comes first here (see `renoise.schedulers`).
             for t in inverse.timesteps[-self.num_steps :]:
                 z = inverse.step(net(z, _at(t)), t, z, return_dict=False)[0]
-        require_finite_latents(editor, z, "the inverted latent")
+        editor.model.require_finite(z, "the inverted latent")
         z_T = z
 
         def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
@@ -91,14 +83,14 @@ class DDIMInverse(OneSchedule):
         return Noised(z_T, net.passes, draw)
 
     def _schedulers(self, editor: Editor) -> tuple[Any, Any]:
-        """The sampler of diffusers and its inverse, with their schedules set."""
+        """Return diffusers' sampler and its inverse, with their schedules set."""
         from diffusers import DDIMInverseScheduler
 
         own = editor.pipe.scheduler
         spacing = own.config.get("timestep_spacing")
         spacing = spacing if spacing in SPACINGS else DEFAULT_SPACING
         ddim = exchanged(own, "DDIMScheduler", timestep_spacing=spacing)
-        # They check little themselves: our own table refuses a schedule with timesteps that the model does not have.
+        # They check little themselves: this refuses a schedule with timesteps that the model does not have.
         steps_for(ddim, self.num_steps)
         inverse = DDIMInverseScheduler.from_config(ddim.config, clip_sample=False)
         ddim.set_timesteps(self.num_steps)
@@ -107,5 +99,5 @@ class DDIMInverse(OneSchedule):
 
 
 def _at(timestep: Tensor) -> Step:
-    """What the network has to know of a step: its timestep. The coefficients are diffusers' business."""
+    """Return all that the network has to know about a step, its timestep; diffusers keeps the coefficients."""
     return Step(phi=1.0, psi=0.0, rho=0.0, timestep=float(timestep))

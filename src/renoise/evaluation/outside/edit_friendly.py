@@ -1,17 +1,17 @@
 """Edit-friendly DDPM inversion (Huberman-Spiegelglas, Kulikov and Michaeli, 2024, arXiv 2304.06140, alg. 1).
 
-Every z_t is drawn from z_0 with a noise of its own, so that neighbours are further apart than along a sampler's path,
-and then the noise of each step of a stochastic sampler is solved for, from the noisiest step to the cleanest:
+Every z_t is drawn from z_0 with an independent noise, so that neighbours are further apart than along a sampler's path.
+Then the noise of each step of a stochastic sampler is solved for, from the noisiest step to the cleanest:
 
     z_t     = alpha_t z_0 + sigma_t eps_t,    eps_t independent for each t                 (draw)
     n_t     = (z_{t-1} - phi_t z_t - psi_t m(z_t, t, c)) / rho_t                           (solve)
     z_{t-1} <- phi_t z_t + psi_t m(z_t, t, c) + rho_t n_t                                  (no error builds up)
 
 The solved noises carry the image and are larger than a sampler's; z_T and all n_t are the inversion. It costs one
-prediction for each step, and none for a last step without noise. Every step with noise is exact. Where the last one has
-none (Euler ancestral, LCM, DDPM, TCD, and DDIM with set_alpha_to_one), there is nothing to solve for in it, and the
-image comes back only as well as the network sees it in z_1, the least noisy of the drawn latents: with a few steps
-z_1 is very noisy, and the reconstruction far off.
+prediction for each step, and none for a last step without noise. Every step with noise is exact. Where the last step
+has none (Euler ancestral, LCM, DDPM, TCD, and DDIM with set_alpha_to_one), there is nothing to solve for, and the image
+comes back only as well as the network sees it in z_1, the least noisy of the drawn latents. With a few steps z_1 is
+very noisy, and the reconstruction is far off.
 """
 
 from __future__ import annotations
@@ -23,17 +23,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from renoise.config import InversionConfig
-from renoise.editor import Editor
-from renoise.errors import ConfigError, SchedulerError
+from renoise import ConfigError, Editor, InversionConfig, SchedulerError
 from renoise.evaluation.methods import Drawn, Noised
-from renoise.evaluation.outside.shared import (
-    OneSchedule,
-    clean_latents,
-    network,
-    require_finite_latents,
-    settle,
-)
+from renoise.evaluation.outside.shared import OneSchedule, network, settle
 from renoise.network import PredictAt
 from renoise.noise import draw_noise, generators_for
 from renoise.schedulers import SUPPORTED, exchanged, steps_for
@@ -52,25 +44,23 @@ class EditFriendly(OneSchedule):
 
     Attributes:
         num_steps: length of the whole schedule.
-        eta: DDIM's, above 0 and at most 1; 1 is the paper's DDPM. Other samplers add noise of their own amount.
+        eta: the eta of DDIM, above 0 and at most 1; 1 is the paper's DDPM. Other samplers take no eta.
         strength: the share of the schedule that is used, in (0, 1]; the paper's T_skip is what is left out.
-        guidance_scale: of the inversion and of the reconstruction, which must agree; 1 (or less) is none.
-        edit_guidance_scale: of drawing with another prompt.
-        scheduler: the sampler's class in diffusers; None is the model's own where that adds noise, and DDIM where it
-            does not.
-        seed: of the drawn noises; every image draws from a generator of its own with this seed.
+        guidance_scale: guidance scale of the inversion and of the reconstruction, which must agree; 1 or less is none.
+        edit_guidance_scale: guidance scale of drawing with another prompt.
+        scheduler: the sampler's class in diffusers; None is the model's own if it adds noise, and else DDIM.
+        seed: seed of the drawn noises; every image draws from a separate generator with this seed.
 
     Raises:
         ConfigError: for a setting out of its range; eta = 0 leaves no noise to solve for.
 
-    Example:
+    Examples:
         >>> EditFriendly(num_steps=100, strength=0.64, guidance_scale=3.5, edit_guidance_scale=15.0).eta
         1.0
     """
 
     kind: ClassVar[str] = "edit-friendly"
 
-    num_steps: int = 50
     eta: float = 1.0
     strength: float = 1.0
     guidance_scale: float = 1.0
@@ -89,18 +79,18 @@ class EditFriendly(OneSchedule):
             )
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
-        """See `Method`.
+        """Turn images into noise; see `Method`.
 
         Raises:
-            SchedulerError: if the sampler is unknown, adds no noise, or is of another kind than the model.
+            SchedulerError: if the sampler is unknown, adds no noise, or is made for another sort of model.
             NumericalError: if a prediction or a solved noise is NaN or infinite.
         """
-        clean = clean_latents(editor, z_0)
+        clean = editor.model.prepare(None, z_0).latents
         steps = self.steps(editor)
         drawn = draw_noise(len(steps), clean.shape, generators_for(None, self.seed, len(clean)), clean.device)
         with network(editor, prompts, self.guidance_scale, clean) as net:
             solved = solve(steps, net, clean, drawn)
-        require_finite_latents(editor, solved.noise, "the solved noises")
+        editor.model.require_finite(solved.noise, "the solved noises")
 
         def draw(targets: Sequence[str] | None, guidance_scale: float | None) -> Drawn:
             own = self.guidance_scale if targets is None else self.edit_guidance_scale
@@ -113,10 +103,10 @@ class EditFriendly(OneSchedule):
         return Noised(solved.latents, net.passes, draw)
 
     def steps(self, editor: Editor) -> tuple[Step, ...]:
-        """The sampler's steps that are used, in sampling order.
+        """Return the sampler's steps that are used, in sampling order.
 
         Raises:
-            SchedulerError: if the sampler is unknown or of another kind than the model, or none of the steps adds
+            SchedulerError: if the sampler is unknown or made for another sort of model, or none of the steps adds
                 noise.
         """
         own = editor.pipe.scheduler
@@ -145,17 +135,17 @@ class Solved:
 
 
 def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor) -> Solved:
-    """The noises with which the sampler goes from one independently drawn latent to the next, and last to z_0.
+    """Solve for the noises that take the sampler from one independently drawn latent to the next, and last to z_0.
 
-    A step that adds no noise goes where it goes; the next one starts from there.
+    A step that adds no noise leads wherever its prediction leads, and the next step starts from there.
 
     Args:
         steps: the sampler's steps in sampling order.
         predict: the network, from a latent and a step to its raw output.
         z_0: the clean latents, float32 (B, C, h, w).
-        drawn: eps_t of each step, (len(steps), B, C, h, w) in sampling order.
+        drawn: the noise eps_t of each step, (len(steps), B, C, h, w) in sampling order.
 
-    Example:
+    Examples:
         >>> step = Step(phi=1.0, psi=-1.0, rho=0.5, timestep=500.0, alpha=1.0, sigma=2.0)
         >>> solve([step], lambda z, step: z, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1)).noise.item()
         0.0
@@ -174,7 +164,7 @@ def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor)
 
 
 def _own_or_ddim(scheduler: Any, num_steps: int) -> str:
-    """The class of the model's own sampler if that adds noise, else DDIM's."""
+    """Return the class of the model's own sampler if it adds noise, and else DDIM's."""
     name = type(scheduler).__name__
     if name == DDIM or name not in SUPPORTED:
         return DDIM

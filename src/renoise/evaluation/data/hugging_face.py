@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face library `datasets`: from its cache, or as `save_to_disk` writes them.
 
-Nothing is ever downloaded here. A data set may be hundreds of gigabytes, and whether to get it is not ours to decide.
+Nothing is ever downloaded: a data set may be hundreds of gigabytes, and its user decides whether to get it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from PIL import Image
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example
-from renoise.evaluation.data.reading import checked, first_of, is_file, one_line, prompt_of
+from renoise.evaluation.data.example import Example, checked
+from renoise.evaluation.data.reading import first_of, is_file, one_line, prompt_of
 
 PREFIX = "hf:"
-PICTURE_KEYS = ("image", "jpg", "png")
+IMAGE_KEYS = ("image", "jpg", "png")
 CAPTION_KEYS = ("caption", "text", "prompt")
 _NAME = re.compile(rf"(?:{PREFIX})?(?P<name>\w[\w.-]*/\w[\w.-]*)(?::(?P<split>\w[\w.-]*))?")
 
 
 def split_name(source: str) -> tuple[str, str | None] | None:
-    """The name and the split of `[hf:]owner/name[:split]`, or None if `source` has another form.
+    """Return the name and the split of `[hf:]owner/name[:split]`, or None if `source` has another form.
 
-    Example:
+    Examples:
         >>> split_name("hf:owner/pictures:test")
         ('owner/pictures', 'test')
     """
@@ -36,17 +36,12 @@ def split_name(source: str) -> tuple[str, str | None] | None:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` of `datasets` has written `folder`."""
+    """Return whether `save_to_disk` of `datasets` has written `folder`."""
     return any(is_file(folder / name) for name in ("state.json", "dataset_dict.json"))
 
 
 def load_cached(name: str, split: str | None = None, limit: int | None = None) -> list[Example]:
-    """The rows of a data set that `datasets.load_dataset(name)` has brought into its cache before.
-
-    Args:
-        name: owner/name.
-        split: which of its splits; not needed if it has one.
-        limit: take the first so many.
+    """Load a data set that `datasets.load_dataset(name)` has brought into its cache before.
 
     Raises:
         ConfigError: if `datasets` is not installed, the data set is not in its cache, or its rows cannot be used.
@@ -66,11 +61,7 @@ def load_cached(name: str, split: str | None = None, limit: int | None = None) -
 
 
 def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
-    """The rows of a data set that `save_to_disk` has written; of one with several splits, give the folder of a split.
-
-    Args:
-        folder: what `save_to_disk` was given.
-        limit: take the first so many.
+    """Load a data set that `save_to_disk` has written; if it has several splits, give the folder of one of them.
 
     Raises:
         ConfigError: if `datasets` is not installed, or the data set or its rows cannot be used.
@@ -98,10 +89,10 @@ def _library(name: str) -> Any:
 
 @contextmanager
 def _offline(datasets: Any) -> Iterator[None]:
-    """Both libraries switched to offline mode, and back.
+    """Switch both libraries to offline mode, and back.
 
-    There is no argument for it: even with `DownloadConfig(local_files_only=True)` the hub is asked first. With its
-    own switch `datasets` goes to its cache at once; with the other, `huggingface_hub` refuses any request after all.
+    No argument does this: even with `DownloadConfig(local_files_only=True)` the hub is asked first. The switch of
+    `datasets` sends it to its cache at once, and with its own switch `huggingface_hub` refuses any request.
     """
     switches: tuple[Any, ...] = (datasets.config, importlib.import_module("huggingface_hub.constants"))
     before = [switch.HF_HUB_OFFLINE for switch in switches]
@@ -115,7 +106,7 @@ def _offline(datasets: Any) -> Iterator[None]:
 
 
 def _one_split(loaded: Any, split: str | None, prefix: str) -> Any:
-    """The rows of one split; `prefix` and a split's name are what a user would give for it."""
+    """Return the rows of one split, for which a user would give `prefix` and its name."""
     if not isinstance(loaded, dict):
         return loaded
     if split is None and len(loaded) == 1:
@@ -137,13 +128,13 @@ def _example(rows: Any, number: int, source: str) -> Example:
         row = rows[number]
     except Exception as error:  # an image that cannot be decoded, or is not in the cache
         raise ConfigError(f"{where} cannot be read: {one_line(error)}; get the data set again") from error
-    picture = first_of(row, PICTURE_KEYS, where)
-    if not isinstance(picture, Image.Image):
+    image = first_of(row, IMAGE_KEYS, where)
+    if not isinstance(image, Image.Image):
         raise ConfigError(
-            f"{where} holds a {type(picture).__name__} for an image; cast the column to datasets.Image() and save it "
+            f"{where} holds a {type(image).__name__} for an image; cast the column to datasets.Image() and save it "
             "with save_to_disk"
         )
     caption = first_of(row, CAPTION_KEYS, where)
     if isinstance(caption, list):
         caption = next(iter(caption), None)
-    return Example(f"{number:06d}", picture, prompt_of(caption, f"{where} the caption"))
+    return Example(f"{number:06d}", image, prompt_of(caption, f"{where} the caption"))

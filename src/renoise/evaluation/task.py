@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from renoise.editor import Editor
-from renoise.errors import ConfigError
-from renoise.evaluation import data
+from renoise import ConfigError, Editor
+from renoise.evaluation import data, runs
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.keys import Identity, keyed
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runs import Row, draws_edits, require_known
+from renoise.evaluation.runs import Row, Run
 
 # An example with its place in its data set.
 Numbered = tuple[int, data.Example]
@@ -31,20 +31,21 @@ class Task:
     """What to measure and where to keep it.
 
     Attributes:
-        run: a name out of `runs.RUNS`, or with `rows` any name. What is called `editing` draws edits.
+        run: a name out of `runs.RUNS`, or any name if `rows` are given.
         editor: the model.
         source: the data set (`data.load`).
-        folder: where results go; made if it is not there.
-        limit: how many images; None is all.
-        seed: of the sampler's noises, in the run's own rows.
+        folder: where results go; it is made if it does not exist.
+        limit: how many images are measured; None is all.
+        seed: seed of the sampler's noises in the rows of a named run.
         batch: how many images are worked on at a time.
-        judges: of edits; without them some numbers are not available.
-        rows: rows of one's own in place of the run's, each with a label of its own.
+        judges: the networks that judge edits; without them some numbers are not available.
+        rows: rows to measure instead of the named run's, each with another label.
+        edits: whether the images are drawn with their targets; None is what the named run does, and False with `rows`.
 
     Raises:
         ConfigError: if there is no such run, or it cannot be measured so.
 
-    Example:
+    Examples:
         >>> config = InversionConfig(num_steps=4, renoising=Renoising(0))  # doctest: +SKIP
         >>> rows = [
         ...     Row("reversing", ReNoise(config)),
@@ -63,71 +64,68 @@ class Task:
     batch: int = 8
     judges: Judges = field(default_factory=Judges)
     rows: Sequence[Row] | None = None
+    edits: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.run, str) or not self.run:
             raise ConfigError(f"a run must have a name, not {self.run!r}")
-        if self.rows is None:
-            require_known(self.run)
         if self.batch < 1:
             raise ConfigError(f"batch must be at least 1, not {self.batch}")
         object.__setattr__(self, "source", os.fspath(self.source))
         object.__setattr__(self, "folder", Path(self.folder))
+        edits = runs.named(self.run).edits if self.rows is None else bool(self.edits)
+        if self.edits not in (None, edits):
+            raise ConfigError(f"the run {self.run!r} has edits={edits}, not {self.edits}; give rows for another run")
+        object.__setattr__(self, "edits", edits)
         if self.rows is not None:
             object.__setattr__(self, "rows", tuple(self.rows))
             labels = [row.label for row in self.rows]
             if not labels or len(set(labels)) < len(labels):
-                raise ConfigError(f"rows must be some, each with a label of its own, not {labels}")
+                raise ConfigError(f"give at least one row, and every row another label, not {labels}")
+
+    @property
+    def plan(self) -> Run:
+        """The run as a value: the named one, or one that has the given rows."""
+        own = self.rows
+        return runs.named(self.run) if own is None else Run(runs.ABOUT_OWN, lambda preset: tuple(own), bool(self.edits))
 
 
 def numbered_examples(task: Task, examples: Sequence[data.Example] | None) -> list[Numbered]:
-    """The examples with their places in the data set; of a run that edits, those that have targets."""
+    """Return the examples with their places in the data set; for a run that edits, only those that have targets."""
     source = str(task.source)
     if examples is None:
         examples = data.load(source, limit=task.limit)
     numbered = list(enumerate(examples[: task.limit]))
-    if not draws_edits(task.run):
+    if not task.edits:
         return numbered
     data.editable([example for _, example in numbered], source)
     return [(index, example) for index, example in numbered if example.targets]
 
 
 def example_of(measurement: Measurement) -> Numbered:
-    """A record's example, without looking at those behind it if that can be."""
+    """Return a record's example, and load as few of the others as possible."""
     if measurement.index is not None:
         some = data.load(measurement.data, limit=measurement.index + 1)
-        if len(some) == measurement.index + 1 and some[-1].name == measurement.picture:
+        if len(some) == measurement.index + 1 and some[-1].name == measurement.image:
             return measurement.index, some[-1]
     for index, example in enumerate(data.load(measurement.data)):
-        if example.name == measurement.picture:
+        if example.name == measurement.image:
             return index, example
-    raise ConfigError(f"{measurement.data} has no image {measurement.picture!r} any more; look for the old data")
+    raise ConfigError(f"{measurement.data} has no image {measurement.image!r} any more; look for the old data")
 
 
 def targets_of(task: Task, example: data.Example) -> tuple[str | None, ...]:
-    """What an image is drawn as: with each of its targets once, or with its own prompt for None."""
-    return tuple(dict.fromkeys(example.targets)) if draws_edits(task.run) else (None,)
+    """Return the targets that an image is drawn with, each once; None stands for its reconstruction."""
+    return tuple(dict.fromkeys(example.targets)) if task.edits else (None,)
 
 
 def ask(
-    task: Task,
-    model: Identity,
-    row: Row,
-    place: int,
-    numbered: Numbered,
-    target: str | None,
-    picture_hash: str,
+    task: Task, model: Identity, row: Row, place: int, numbered: Numbered, target: str | None, image_hash: str
 ) -> Measurement:
-    """A measurement with its key and without its numbers.
+    """Return a measurement of an image under the row at a place, with its key and without numbers.
 
-    Args:
-        task: what it is for.
-        model: the task's.
-        row: how the image is inverted.
-        place: the row's in its run.
-        numbered: the image.
-        target: what it is drawn as.
-        picture_hash: `Fitted.digest`; empty where the image cannot be read.
+    `target` is the prompt that the image is drawn with, and None for its reconstruction; `image_hash` is the digest of
+    the `Fitted` image, and empty if the image cannot be read.
     """
     index, example = numbered
     method, settings = row.method, row.method.settings()
@@ -135,61 +133,57 @@ def ask(
         Measurement(
             key="",
             run=task.run,
-            method=row.label,
+            label=row.label,
             row=place,
             model=model.name,
             dtype=model.dtype,
             device=str(task.editor.device),
             data=_named(str(task.source)),
-            picture=example.name,
+            image=example.name,
             prompt=example.prompt if row.prompt is None else row.prompt,
             settings=settings,
             num_inversion_steps=method.num_inversion_steps,
             num_steps=method.num_denoising_steps,
             iterations=method.iterations,
             seed=_seed(settings, task.seed),
-            versions=versions() | task.judges.identities,
+            versions={**versions(), **task.judges.identities},
             target=target,
-            kind=None if target is None else example.kind,
+            edit_type=None if target is None else example.edit_type,
             guidance=None if target is None else row.guidance,
             index=index,
             model_hash=model.fingerprint,
             scheduler=model.scheduler,
-            picture_hash=picture_hash,
+            image_hash=image_hash,
         )
     )
 
 
 def _named(source: str) -> str:
-    """A data set as records call it: where it is a path, an absolute one, so that it is found from anywhere."""
+    """Return a data set's name for records; a path is made absolute, so that it is found from anywhere."""
     path = os.path.expanduser(source)
     return str(Path(path).absolute()) if source != data.HELDOUT and os.path.exists(path) else source
 
 
 def _seed(settings: Mapping[str, Any], otherwise: int) -> int:
-    """The seed of a method that has one."""
+    """Return a method's seed, if it has one."""
     config = settings.get("config")
     own = settings.get("seed", config.get("seed") if isinstance(config, Mapping) else None)
     return own if isinstance(own, int) else otherwise
 
 
 def renamed(found: Measurement, asked: Measurement) -> Measurement:
-    """What was measured, perhaps long ago, under the names and in the place that it has now."""
-    names = ("row", "data", "picture", "index", "kind")
+    """Return an earlier measurement under the names and in the place that it has now."""
+    names = ("row", "data", "image", "index", "edit_type")
     return replace(found, **{name: getattr(asked, name) for name in names})
 
 
-def versions() -> dict[str, str]:
-    """Of everything whose change may change a number."""
-    return dict(_versions())
-
-
 @cache
-def _versions() -> Mapping[str, str]:
+def versions() -> Mapping[str, str]:
+    """Return the versions of everything whose change may change a number."""
     found = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return MappingProxyType(found)

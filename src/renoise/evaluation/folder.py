@@ -1,0 +1,107 @@
+"""The folder of a run: made before any work is done for it, and where in it each image lies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from renoise.errors import StorageError, reason
+from renoise.evaluation.measurement import Measurement, key_of
+
+# What an image file shows: the drawn image, the image of the data set, or its round trip through the autoencoder. The
+# words stand in file names.
+Role = Literal["drawn", "picture", "round-trip"]
+
+# How many characters a file name has of the hash, and before it of the image's name and the edit's prompt.
+_HASH, _NAME, _PROMPT = 10, 60, 40
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        StorageError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot make the folder {folder}: {reason(error)}; name another") from error
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Make sure that a folder can be written to, and remove it again if it was made for work that left nothing in it.
+
+    Raises:
+        StorageError: if the folder cannot be made or written to.
+    """
+    missing = [path for path in (folder, *folder.parents) if not _exists(path)]
+    try:
+        make_folder(folder)
+        # Permissions do not tell of everything: the disk may be full, or the folder one of the kernel's.
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise StorageError(f"the folder {folder} cannot be written to: {reason(error)}; name another") from error
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError, ValueError):
+                path.rmdir()
+        raise
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no folder can have this name
+        return True
+
+
+def image_path(folder: Path, m: Measurement, role: Role = "drawn") -> Path:
+    """Return the path of an image of a run.
+
+    The hash in the file's name tells it from every other image, model, run, row and edit.
+
+    Args:
+        folder: the run's folder.
+        m: a measurement of the run, or what is still to be measured.
+        role: what the file shows.
+    """
+    stem = Path(_safe(m.image, "-_.")).stem[:_NAME]
+    if role != "drawn":
+        stem += f"-{role}"
+    elif m.target is not None:
+        stem += f"--{_safe(m.target, '-')[:_PROMPT]}"
+    return folder / "pictures" / f"{stem}-{_hash(m, role)}.jpg"
+
+
+def _hash(m: Measurement, role: Role) -> str:
+    if role == "drawn":
+        return m.key[:_HASH]
+    return key_of({"kind": role, "model": m.model_hash, "dtype": m.dtype, "picture": m.image_hash})[:_HASH]
+
+
+def _safe(name: str, punctuation: str) -> str:
+    return "".join(c if (c.isascii() and c.isalnum()) or c in punctuation else "_" for c in name)
+
+
+class Finder:
+    """Finds the images in a run's folder, even if their names in the data set have changed since."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._by_hash = cache(self._listed)
+
+    def find(self, m: Measurement, role: Role = "drawn") -> Path | None:
+        """Return the file of an image, or None if there is none."""
+        path = image_path(self._folder, m, role)
+        return path if path.is_file() else self._by_hash().get(_hash(m, role))
+
+    def _listed(self) -> dict[str, Path]:
+        return {path.stem[-_HASH:]: path for path in sorted((self._folder / "pictures").glob("*.jpg"))}

@@ -1,0 +1,106 @@
+"""The file `results.jsonl`, to which a run appends its measurements line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from renoise.errors import StorageError, reason
+from renoise.evaluation.measurement import Measurement
+from renoise.files import write_atomically
+
+RESULTS = "results.jsonl"
+
+
+class Results:
+    """The measurements in a results file.
+
+    Lines are only ever appended, and the last line with a key counts. A last line that was cut short, by a full disk or
+    a machine that went down, is ignored, and removed before the next line is written.
+
+    Args:
+        path: the file, which need not exist yet.
+
+    Raises:
+        StorageError: if the file cannot be read as results.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: dict[str, Measurement] = {}
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path}: {reason(error)}; name another folder") from error
+        for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
+            try:
+                measurement = Measurement.from_line(line)
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                raise StorageError(
+                    f"line {number} of {self.path} is no result of renoise evaluate; remove the line, or name another "
+                    "folder"
+                ) from error
+            self._lines[measurement.key] = measurement
+
+    def done(self, key: str) -> bool:
+        """Return whether this was measured and did not fail."""
+        return key in self._lines and self._lines[key].error is None
+
+    def get(self, keys: Iterable[str]) -> list[Measurement]:
+        """Return the measurements with these keys, in this order, without those that are missing."""
+        return [self._lines[key] for key in keys if key in self._lines]
+
+    def all(self) -> list[Measurement]:
+        """Return all measurements in the order in which they were made."""
+        return list(self._lines.values())
+
+    def add(self, measurements: Iterable[Measurement]) -> None:
+        """Keep measurements, and write those that the file does not hold as they are.
+
+        Raises:
+            StorageError: if they cannot be written.
+        """
+        lines = {m.key: m.as_line() for m in measurements}
+        lines = {key: line for key, line in lines.items() if all(line != m.as_line() for m in self.get([key]))}
+        if not lines:
+            return
+        try:
+            self._mend()
+            with self.path.open("ab") as file:
+                file.write("".join(f"{line}\n" for line in lines.values()).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self.path}: {reason(error)}; free space or name another folder"
+            ) from error
+        # They are kept as the file gives them back, so that a resumed run says what an uninterrupted one says.
+        self._lines |= {key: Measurement.from_line(line) for key, line in lines.items()}
+
+    def _mend(self) -> None:
+        """Remove a last line that was cut short."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            ended = file.read() == b"\n"
+        if not ended:
+            write_atomically(self.path, _whole(self.path.read_bytes()))
+
+
+def _whole(data: bytes) -> bytes:
+    """Return a file's lines, each of them ended, without a last one that was cut short."""
+    lines, last = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+    if not last:
+        return data
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        return lines
+    return data + b"\n"
