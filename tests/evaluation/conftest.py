@@ -32,7 +32,7 @@ def make_row() -> Callable[..., list[Measurement]]:
     """One method on as many images as there are numbers of PSNR."""
 
     def make(*psnr: float, **changes: Any) -> list[Measurement]:
-        return [_measurement(picture=f"{i:02d}.png", psnr=value, **changes) for i, value in enumerate(psnr)]
+        return [_measurement(image=f"{i:02d}.png", psnr=value, **changes) for i, value in enumerate(psnr)]
 
     return make
 
@@ -47,13 +47,13 @@ def _measurement(**changes: Any) -> Measurement:
     values: dict[str, Any] = {
         "key": "",
         "run": "table2",
-        "method": "sampler reversing",
+        "label": "sampler reversing",
         "row": 0,
         "model": "mini",
         "dtype": "float32",
         "device": "cpu",
         "data": "mini-heldout",
-        "picture": "00-lion.png",
+        "image": "00-lion.png",
         "prompt": "a lion",
         "settings": {},
         "num_inversion_steps": 4,
@@ -72,7 +72,7 @@ def _measurement(**changes: Any) -> Measurement:
         "deviation": 1.0,
     }
     m = Measurement(**{**values, **changes})
-    m = replace(m, picture_hash=m.picture_hash or key_of({"pixels of": m.picture}))
+    m = replace(m, image_hash=m.image_hash or key_of({"pixels of": m.image}))
     return m if m.key else keyed(m)
 
 
@@ -83,20 +83,20 @@ def _failure(**changes: Any) -> Measurement:
     return _measurement(**{**nothing, "deviation": None, "error": "NaN in the latent", **changes})
 
 
-def _run(run: str, pictures: int = 3, steps: int = 4) -> list[Measurement]:
+def _run(run: str, images: int = 3, steps: int = 4) -> list[Measurement]:
     measured = []
     for place, row in enumerate(RUNS[run].rows(InversionConfig(num_steps=steps))):
         passes = row.method.num_inversion_steps * (row.method.iterations + 1)
         history = tuple(
             tuple(0.3 * math.exp(-(0.2 + 0.1 * step / steps) * k) for k in range(13)) for step in range(steps)
         )
-        for i in range(pictures):
+        for i in range(images):
             measured.append(
                 _measurement(
                     run=run,
-                    method=row.label,
+                    label=row.label,
                     row=place,
-                    picture=f"{i:02d}.png",
+                    image=f"{i:02d}.png",
                     settings=row.method.settings(),
                     num_inversion_steps=row.method.num_inversion_steps,
                     num_steps=row.method.num_denoising_steps,

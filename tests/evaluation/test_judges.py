@@ -51,7 +51,7 @@ def test_similarity_is_a_hundred_times_the_cosine(clip: Clip, clip_folder: Path,
     assert similarity.tolist() == pytest.approx([100.0 * cosine], abs=1e-3)
 
 
-def test_similarity_is_each_pictures_with_its_own_text(clip: Clip, pixels: torch.Tensor) -> None:
+def test_similarity_is_each_images_with_its_own_text(clip: Clip, pixels: torch.Tensor) -> None:
     texts = ["a cat", "a dog in the field", "a lion"]
     together = clip.similarity(pixels, texts)
     alone = torch.cat([clip.similarity(pixels[i : i + 1], [text]) for i, text in enumerate(texts)])
@@ -96,7 +96,7 @@ def test_structure_distance_by_hand() -> None:
     torch.testing.assert_close(structure_distance(a, b), torch.tensor([2 * 0.4**2 / 4, 0.0]))
 
 
-def test_pictures_of_any_proportions_keep_theirs(dino: Dino, pixels: torch.Tensor) -> None:
+def test_images_of_any_proportions_keep_theirs(dino: Dino, pixels: torch.Tensor) -> None:
     # 48 x 40 becomes 40 x 32 (38.4 x 32 in whole patches of 8), and a class token comes first.
     found = dino.self_similarity(pixels)
     assert found.shape == (3, 1 + 5 * 4, 1 + 5 * 4)

@@ -27,14 +27,14 @@ def test_l2_and_psnr_are_each_others(pictures: torch.Tensor) -> None:
     assert math.isinf(float(metrics.psnr(pictures, pictures)[0]))
 
 
-def test_ssim_is_one_for_equal_pictures_and_falls_with_noise(pictures: torch.Tensor) -> None:
+def test_ssim_is_one_for_equal_images_and_falls_with_noise(pictures: torch.Tensor) -> None:
     torch.testing.assert_close(metrics.ssim(pictures, pictures), torch.ones(3))
     noisy = pictures + 0.2 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1))
     assert float(metrics.ssim(pictures, noisy).max()) < 0.95
     assert metrics.ssim(pictures[:1], noisy[:1]).shape == (1,)
 
 
-def test_ms_ssim_is_not_available_for_small_pictures(pictures: torch.Tensor) -> None:
+def test_ms_ssim_is_not_available_for_small_images(pictures: torch.Tensor) -> None:
     assert metrics.ms_ssim(pictures, pictures) is None
     large = torch.rand(2, 3, 176, 180, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(metrics.ms_ssim(large, large), torch.ones(2))
@@ -68,7 +68,7 @@ def test_lpips_is_not_available_without_torchvision(pictures: torch.Tensor, monk
     metrics._lpips_network.cache_clear()
 
 
-def test_lpips_is_fed_pictures_from_minus_one_to_one(pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_is_fed_images_from_minus_one_to_one(pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
     def network(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

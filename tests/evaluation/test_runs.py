@@ -1,13 +1,17 @@
-"""The named runs: their rows are the paper's."""
+"""The named runs: their rows are the paper's, and each run carries its flags."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from renoise import InversionConfig, presets
+from renoise import ConfigError, InversionConfig, presets
 from renoise.cli.options import RunName
+from renoise.evaluation import runs
 from renoise.evaluation.methods import ReNoise
-from renoise.evaluation.runs import RUNS, about, draws_edits
+from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
+from renoise.evaluation.runs import RUNS, Plots, named
 
 
 def configs(run: str, preset: InversionConfig) -> list[InversionConfig]:
@@ -74,8 +78,53 @@ def test_table2_goes_on_behind_the_papers_rows(name: str) -> None:
     assert twice.iterations == 0
 
 
-def test_runs_that_edit_and_names_that_are_none() -> None:
-    assert [run for run in RUNS if draws_edits(run)] == ["editing"]
-    assert not draws_edits("mine")
-    assert about("table2") == RUNS["table2"].about
-    assert about("mine") == "a comparison of methods"
+def test_runs_carry_their_flags() -> None:
+    assert [name for name, run in RUNS.items() if run.edits] == ["editing"]
+    assert {name: run.plots for name, run in RUNS.items() if run.plots is not Plots.distributions} == {
+        "figure7": Plots.residuals,
+        "figure8": Plots.curves,
+    }
+    assert named("table2") is RUNS["table2"]
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(
+        ConfigError, match=r"the run 'mine' is unknown; use one of table1, .*, or give rows of your own"
+    ):
+        named("mine")
+
+
+def test_the_papers_rows_stay_first() -> None:
+    preset = replace(presets["sdxl-turbo"], seed=3)
+    rows = runs.RUNS["table2"].rows(preset)
+    assert [(r.label, r.method) for r in rows[:7]] == [(name, ReNoise(c)) for name, c in runs.ablation(preset)]
+    assert [(row.label, row.method) for row in rows[-4:]] == [
+        ("DDIM inversion of diffusers", DDIMInverse(4)),
+        ("edit-friendly DDPM inversion", EditFriendly(4, scheduler=None, seed=3)),
+        ("negative-prompt inversion", NegativePrompt(preset.reversing())),
+        ("null-prompt inversion", NullPrompt(preset.reversing())),
+    ]
+    assert {row.method.num_denoising_steps for row in rows} == {4}
+    longer = [row.label for row in rows if row.method.num_inversion_steps != 4]
+    assert longer == ["sampler reversing, twice the inversion steps"]
+    assert len({row.label for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", presets)
+def test_the_rows_that_edit_for_every_preset(name: str) -> None:
+    preset = presets[name]
+    rows = runs._editing(preset)
+    assert [row.label for row in rows] == [
+        "sampler reversing",
+        "ReNoise (this model's preset)",
+        "ReNoise without edit losses",
+        "edit-friendly DDPM inversion",
+        "negative-prompt inversion",
+        "null-prompt inversion",
+    ]
+    few = preset.num_steps == 4
+    assert [row.guidance for row in rows] == [1.0 if few else 1.5] * 4 + [None] * 2
+    assert {row.method.num_denoising_steps for row in rows} == {preset.num_steps}
+    own = [row.method.settings()["guidance_scale"] for row in rows[4:]]
+    assert own == [1.5 if few else 7.5] * 2
+    assert [row.prompt for row in rows] == [None] * 6

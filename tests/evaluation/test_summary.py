@@ -1,16 +1,15 @@
-"""A run's table: numbers worked out by hand, and what is not available said as such."""
+"""A run's tables: numbers worked out by hand, and what is not available said as such."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import fields
 
 import pytest
 
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.summary import FAILURE_MARGIN, Line, Summary, as_csv, as_markdown, summarise
+from renoise.evaluation.summary import FAILURE_MARGIN, METRICS, Line, Summary, as_csv, as_markdown, summarise
 
 Make = Callable[..., Measurement]
 MakeRow = Callable[..., list[Measurement]]
@@ -24,33 +23,38 @@ def only(summary: Summary) -> Line:
 def test_the_numbers_of_a_method(make_measurement: Make) -> None:
     measured = [
         make_measurement(
-            picture="a", psnr=20.0, l2=0.01, psnr_roundtrip=30.0, ssim=0.5, passes_inversion=40, seconds=1.0
+            image="a", psnr=20.0, l2=0.01, psnr_roundtrip=30.0, ssim=0.5, passes_inversion=40, seconds=1.0
         ),
         make_measurement(
-            picture="b", psnr=26.0, l2=0.03, psnr_roundtrip=50.0, ssim=0.7, passes_inversion=60, seconds=2.0
+            image="b", psnr=26.0, l2=0.03, psnr_roundtrip=50.0, ssim=0.7, passes_inversion=60, seconds=2.0
         ),
         make_measurement(
-            picture="c", psnr=23.0, l2=0.02, psnr_roundtrip=43.0, ssim=0.9, passes_inversion=80, seconds=6.0
+            image="c", psnr=23.0, l2=0.02, psnr_roundtrip=43.0, ssim=0.9, passes_inversion=80, seconds=6.0
         ),
     ]
     line = only(summarise(measured))
-    assert (line.method, line.num_inversion_steps, line.num_steps, line.iterations) == ("sampler reversing", 4, 4, 0)
-    assert line.l2_mean == pytest.approx(0.02)
-    assert line.psnr_mean == pytest.approx(23.0)
-    assert line.psnr_median == pytest.approx(23.0)
+    assert (line["method"], line["num_inversion_steps"], line["num_steps"], line["iterations"]) == (
+        "sampler reversing",
+        4,
+        4,
+        0,
+    )
+    assert line["l2_mean"] == pytest.approx(0.02)
+    assert line["psnr_mean"] == pytest.approx(23.0)
+    assert line["psnr_median"] == pytest.approx(23.0)
     # Between the lowest two, 0.05 * 2 of the way from 20 to 23.
-    assert line.psnr_p5 == pytest.approx(20.3)
-    assert line.psnr_roundtrip_mean == pytest.approx(41.0)
-    assert line.ssim_mean == pytest.approx(0.7)
-    assert line.passes_inversion == pytest.approx(60.0)
-    assert line.passes_denoising == pytest.approx(4.0)
-    assert line.seconds == pytest.approx(3.0)
-    assert (line.failures, line.pictures, line.measured, line.error) == (0.0, 3, 3, None)
-    assert line.psnr_bound_mean == pytest.approx(31.0)
+    assert line["psnr_p5"] == pytest.approx(20.3)
+    assert line["psnr_roundtrip_mean"] == pytest.approx(41.0)
+    assert line["ssim_mean"] == pytest.approx(0.7)
+    assert line["passes_inversion"] == pytest.approx(60.0)
+    assert line["passes_denoising"] == pytest.approx(4.0)
+    assert line["seconds"] == pytest.approx(3.0)
+    assert (line["failures"], line["pictures"], line["measured"], line["error"]) == (0.0, 3, 3, None)
+    assert line["psnr_bound_mean"] == pytest.approx(31.0)
 
 
 def test_the_median_of_an_even_number_lies_between_the_middle_two(make_row: MakeRow) -> None:
-    assert only(summarise(make_row(20.0, 22.0, 25.0, 31.0))).psnr_median == pytest.approx(23.5)
+    assert only(summarise(make_row(20.0, 22.0, 25.0, 31.0)))["psnr_median"] == pytest.approx(23.5)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +70,14 @@ def test_the_median_of_an_even_number_lies_between_the_middle_two(make_row: Make
 def test_failures_are_those_far_under_the_methods_own_median(
     make_row: MakeRow, psnr: tuple[float, ...], share: float
 ) -> None:
-    assert only(summarise(make_row(*psnr))).failures == pytest.approx(share)
+    assert only(summarise(make_row(*psnr)))["failures"] == pytest.approx(share)
 
 
-def test_a_picture_without_a_reconstruction_has_failed_and_is_in_no_mean(make_failure: Make, make_row: MakeRow) -> None:
-    line = only(summarise([*make_row(30.0, 32.0, 20.0), make_failure(picture="9.png")]))
-    assert line.failures == pytest.approx(2 / 4)
-    assert line.psnr_mean == pytest.approx((30.0 + 32.0 + 20.0) / 3)
-    assert (line.pictures, line.measured, line.error) == (4, 3, "NaN in the latent (1 of 4)")
+def test_a_image_without_a_reconstruction_has_failed_and_is_in_no_mean(make_failure: Make, make_row: MakeRow) -> None:
+    line = only(summarise([*make_row(30.0, 32.0, 20.0), make_failure(image="9.png")]))
+    assert line["failures"] == pytest.approx(2 / 4)
+    assert line["psnr_mean"] == pytest.approx((30.0 + 32.0 + 20.0) / 3)
+    assert (line["pictures"], line["measured"], line["error"]) == (4, 3, "NaN in the latent (1 of 4)")
 
 
 @pytest.mark.parametrize(
@@ -90,45 +94,45 @@ def test_a_picture_without_a_reconstruction_has_failed_and_is_in_no_mean(make_fa
         (1, 1, None, None),
     ],
 )
-def test_pictures_without_a_reconstruction_rank_lowest(
+def test_images_without_a_reconstruction_rank_lowest(
     make_row: MakeRow, make_failure: Make, count: int, lost: int, median: float | None, low: float | None
 ) -> None:
     drawn = make_row(*(20.0 + i for i in range(count - lost)))
-    line = only(summarise([*(make_failure(picture=f"lost {i}") for i in range(lost)), *drawn]))
-    assert line.psnr_median == (None if median is None else pytest.approx(median))
-    assert line.psnr_p5 == (None if low is None else pytest.approx(low))
+    line = only(summarise([*(make_failure(image=f"lost {i}") for i in range(lost)), *drawn]))
+    assert line["psnr_median"] == (None if median is None else pytest.approx(median))
+    assert line["psnr_p5"] == (None if low is None else pytest.approx(low))
 
 
-def test_a_picture_that_is_lost_improves_neither_median_nor_percentile(make_row: MakeRow, make_failure: Make) -> None:
+def test_a_image_that_is_lost_improves_neither_median_nor_percentile(make_row: MakeRow, make_failure: Make) -> None:
     values = [12.0, 18.0, 21.0, 22.0, 25.0, 31.0]
     whole = only(summarise(make_row(*values)))
     for i in range(len(values)):
         rest = make_row(*(value for j, value in enumerate(values) if j != i))
-        line = only(summarise([*rest, make_failure(picture="lost")]))
-        assert whole.psnr_median is not None
-        assert line.psnr_median is not None
-        assert line.psnr_median <= whole.psnr_median
-        assert line.psnr_p5 is None
+        line = only(summarise([*rest, make_failure(image="lost")]))
+        assert whole["psnr_median"] is not None
+        assert line["psnr_median"] is not None
+        assert line["psnr_median"] <= whole["psnr_median"]
+        assert line["psnr_p5"] is None
 
 
 def test_every_reason_is_told_with_its_count(make_row: MakeRow, make_failure: Make) -> None:
-    lost = [make_failure(picture=f"lost {i}", error=error) for i, error in enumerate(("a", "b", "a"))]
-    text = as_markdown(summarise([*make_row(30.0, 31.0), *lost, *make_row(30.0, method="whole", row=1)]))
+    lost = [make_failure(image=f"lost {i}", error=error) for i, error in enumerate(("a", "b", "a"))]
+    text = as_markdown(summarise([*make_row(30.0, 31.0), *lost, *make_row(30.0, label="whole", row=1)]))
     assert text.endswith("\n\nsampler reversing: a (2 of 5); b (1 of 5)\n")
 
 
-def test_the_bound_of_a_method_is_that_of_its_pictures(make_measurement: Make, make_failure: Make) -> None:
+def test_the_bound_of_a_method_is_that_of_its_images(make_measurement: Make, make_failure: Make) -> None:
     measured = [
-        make_measurement(picture="a", psnr_bound=30.0),
-        make_measurement(picture="b", psnr_bound=34.0),
-        make_failure(picture="a", method="other", row=1),
-        make_failure(picture="b", method="other", row=1),
+        make_measurement(image="a", psnr_bound=30.0),
+        make_measurement(image="b", psnr_bound=34.0),
+        make_failure(image="a", label="other", row=1),
+        make_failure(image="b", label="other", row=1),
     ]
-    assert [line.psnr_bound_mean for line in summarise(measured).lines] == [32.0, 32.0]
+    assert [line["psnr_bound_mean"] for line in summarise(measured).lines] == [32.0, 32.0]
 
 
 def test_the_columns_of_a_line() -> None:
-    assert [f.name for f in fields(Line)] == [
+    assert [metric.name for metric in summarise([]).metrics] == [
         "method",
         "num_inversion_steps",
         "num_steps",
@@ -153,45 +157,45 @@ def test_the_columns_of_a_line() -> None:
 
 
 def test_a_method_without_any_reconstruction(make_failure: Make) -> None:
-    summary = summarise([make_failure(picture="a"), make_failure(picture="b", error="another reason")])
+    summary = summarise([make_failure(image="a"), make_failure(image="b", error="another reason")])
     line = only(summary)
-    assert (line.failures, line.pictures, line.measured) == (1.0, 2, 0)
-    assert line.error == "NaN in the latent (1 of 2); another reason (1 of 2)"
-    assert (line.l2_mean, line.psnr_mean, line.psnr_median, line.psnr_p5) == (None,) * 4
-    assert (line.ssim_mean, line.passes_inversion, line.passes_denoising, line.seconds) == (None,) * 4
+    assert (line["failures"], line["pictures"], line["measured"]) == (1.0, 2, 0)
+    assert line["error"] == "NaN in the latent (1 of 2); another reason (1 of 2)"
+    assert (line["l2_mean"], line["psnr_mean"], line["psnr_median"], line["psnr_p5"]) == (None,) * 4
+    assert (line["ssim_mean"], line["passes_inversion"], line["passes_denoising"], line["seconds"]) == (None,) * 4
     assert summary.psnr_bound_mean is None
 
 
-def test_numbers_that_some_pictures_lack(make_measurement: Make) -> None:
-    line = only(summarise([make_measurement(picture="a", lpips=0.2), make_measurement(picture="b", lpips=None)]))
-    assert line.lpips_mean == pytest.approx(0.2)
-    assert line.ms_ssim_mean is None
+def test_numbers_that_some_images_lack(make_measurement: Make) -> None:
+    line = only(summarise([make_measurement(image="a", lpips=0.2), make_measurement(image="b", lpips=None)]))
+    assert line["lpips_mean"] == pytest.approx(0.2)
+    assert line["ms_ssim_mean"] is None
 
 
-def test_the_bound_is_a_mean_over_pictures_and_not_over_rows(make_measurement: Make) -> None:
+def test_the_bound_is_a_mean_over_images_and_not_over_rows(make_measurement: Make) -> None:
     measured = [
-        make_measurement(picture="a", psnr_bound=30.0),
-        make_measurement(picture="b", psnr_bound=34.0),
-        make_measurement(picture="a", psnr_bound=30.0, method="other", row=1),
+        make_measurement(image="a", psnr_bound=30.0),
+        make_measurement(image="b", psnr_bound=34.0),
+        make_measurement(image="a", psnr_bound=30.0, label="other", row=1),
     ]
     summary = summarise(measured)
     assert summary.psnr_bound_mean == pytest.approx(32.0)
-    assert summary.pictures == 2
+    assert summary.images == 2
 
 
 def test_methods_come_in_the_order_of_the_rows(make_measurement: Make) -> None:
-    measured = [make_measurement(method=f"row {row}", row=row) for row in (2, 0, 1, 0)]
-    assert [line.method for line in summarise(measured).lines] == ["row 0", "row 1", "row 2"]
+    measured = [make_measurement(label=f"row {row}", row=row) for row in (2, 0, 1, 0)]
+    assert [line["method"] for line in summarise(measured).lines] == ["row 0", "row 1", "row 2"]
 
 
 def test_no_measurements() -> None:
-    assert summarise([]) == Summary((), None, 0)
+    assert summarise([]) == Summary(False, (), 0, 0, None, {})
 
 
 def test_csv_has_a_header_and_leaves_empty_what_is_not_available(make_failure: Make, make_row: MakeRow) -> None:
-    summary = summarise([*make_row(30.0, 31.0, method='a, "quoted" name'), make_failure(method="broken", row=1)])
+    summary = summarise([*make_row(30.0, 31.0, label='a, "quoted" name'), make_failure(label="broken", row=1)])
     text = as_csv(summary)
-    assert text.splitlines()[0] == ",".join(f.name for f in fields(Line))
+    assert text.splitlines()[0] == ",".join(metric.name for metric in summary.metrics)
     first, second = csv.DictReader(io.StringIO(text))
     assert first["method"] == 'a, "quoted" name'
     assert (float(first["psnr_mean"]), first["lpips_mean"], first["error"]) == (30.5, "", "")
@@ -199,7 +203,7 @@ def test_csv_has_a_header_and_leaves_empty_what_is_not_available(make_failure: M
 
 
 def test_markdown_shows_rounded_numbers_and_says_what_is_not_available(make_failure: Make, make_row: MakeRow) -> None:
-    failure = make_failure(method="broken", row=1, picture="a")
+    failure = make_failure(label="broken", row=1, image="a")
     text = as_markdown(summarise([*make_row(30.0, 31.0, 32.0, 10.0), failure]))
     head, blank, header, rule, first, second, empty, note = text.splitlines()
     assert (head, blank) == ("5 images; the autoencoder's round trip: 31.00 dB", "")
@@ -219,3 +223,82 @@ def test_markdown_says_what_is_not_available(make_measurement: Make) -> None:
 
 def columns(row: str) -> list[str]:
     return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_the_numbers_of_a_method_that_edits(make_measurement: Make, make_failure: Make) -> None:
+    measured = [
+        make_measurement(
+            image="a",
+            target="x",
+            psnr=10.0,
+            background=0.5,
+            psnr_background=20.0,
+            clip_whole=20.0,
+            edit_type="add object",
+        ),
+        make_measurement(
+            image="a",
+            target="y",
+            psnr=14.0,
+            background=0.5,
+            psnr_background=30.0,
+            clip_whole=30.0,
+            edit_type="add object",
+        ),
+        make_measurement(
+            image="b", target="x", psnr=15.0, background=0.0, structure_distance=0.05, edit_type="change style"
+        ),
+        make_failure(image="c", target="x", edit_type="change style"),
+    ]
+    summary = summarise(measured)
+    (line,) = summary.lines
+    assert (summary.images, summary.asked, line["pictures"], line["edits"]) == (3, 4, 3, 4)
+    assert (line["psnr_background_mean"], line["clip_whole_mean"]) == (25.0, 25.0)
+    assert (line["psnr_to_source_mean"], line["structure_distance_mean"]) == (13.0, 0.05)
+    assert (line["no_background"], line["failures"], line["error"]) == (1, 0.25, "NaN in the latent (1 of 4)")
+    assert (line["ssim_background_mean"], line["lpips_background_mean"], line["clip_edited_mean"]) == (None,) * 3
+    assert list(summary.edit_types) == ["add object", "change style"]
+    (style,) = summary.edit_types["change style"]
+    names = ("edits", "no_background", "failures", "psnr_background_mean")
+    assert [style[name] for name in names] == [2, 1, 0.5, None]
+
+
+def test_without_masks_nothing_is_said_of_them(make_measurement: Make) -> None:
+    summary = summarise([make_measurement(target="x")])
+    assert summary.lines[0]["no_background"] is None
+    assert summary.edit_types == {}
+
+
+def test_a_method_without_any_edit_says_why(make_failure: Make) -> None:
+    summary = summarise([make_failure(target="x")])
+    assert (summary.lines[0]["error"], summary.lines[0]["failures"]) == ("NaN in the latent (1 of 1)", 1.0)
+    assert as_markdown(summary).endswith("\n\nsampler reversing: NaN in the latent (1 of 1)\n")
+
+
+def test_csv_and_markdown_of_edits(make_measurement: Make) -> None:
+    measured = [
+        make_measurement(
+            image=image, target="x", edit_type=sort, background=1.0, mse_background=0.01, label=label, row=row
+        )
+        for image, sort in (("a", "add object"), ("b", "change style"))
+        for row, label in enumerate(("one", "another"))
+    ]
+    summary = summarise(measured)
+    rows = list(csv.DictReader(as_csv(summary).splitlines()))
+    assert [row["method"] for row in rows] == ["one", "another"]
+    assert list(rows[0]) == [metric.name for metric in summary.metrics]
+    assert (rows[0]["mse_background_mean"], rows[0]["clip_whole_mean"], rows[0]["edits"]) == ("0.01", "", "2")
+    text = as_markdown(summary)
+    assert text.startswith("| method  | num_inversion_steps |")
+    assert "0.01000" in text.splitlines()[2]
+    assert "n/a" in text.splitlines()[2]
+    assert "\nadd object, 1 edits\n\n| method" in text
+    assert "\nchange style, 1 edits\n\n| method" in text
+
+
+@pytest.mark.parametrize("edits", [True, False])
+def test_every_metric_has_one_name_in_a_sort_of_run(edits: bool) -> None:
+    metrics = [metric for metric in METRICS if metric.edits in (None, edits)]
+    names = [metric.name for metric in metrics]
+    assert len(set(names)) == len(names)
+    assert all(metric.form for metric in metrics if metric.heading)

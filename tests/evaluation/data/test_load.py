@@ -1,0 +1,60 @@
+"""`data.load`: which sort of data set a source is, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_sets import refusal
+from renoise.evaluation import data
+
+
+def test_the_bundled_images() -> None:
+    pytest.importorskip("renoise_mini")
+    examples = data.load("mini-heldout")
+    assert len(examples) == 96
+    first = examples[0]
+    assert first.name == "00-red-question-mark.png"
+    assert first.prompt == "a red question mark, twemoji style, on a black background"
+    assert len(first.targets) == 3
+    assert (first.mask, first.edit_type) == (None, None)
+    assert isinstance(first.image, Path)
+    assert first.image.is_file()
+    assert data.load("mini-heldout", limit=5) == examples[:5]
+
+
+def test_bundled_images_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "renoise_mini", None)
+    assert "pip install 'renoise[mini]'" in refusal("mini-heldout")
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "3"])
+def test_limits_that_are_none_are_refused(tmp_path: Path, limit: Any) -> None:
+    assert "at least 1" in refusal(tmp_path, limit=limit)
+
+
+@pytest.mark.parametrize(
+    "source", ["./nowhere", "nowhere", "a/b/c", "~/nowhere-at-all/x", "owner/", Path("owner/name")]
+)
+def test_sources_that_are_nowhere_are_refused(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal(source)
+    for part in ("there is no data set", "mini-heldout", "owner/name", "cocodataset.org", "cure-lab/PnPInversion"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "must be 'mini-heldout', a folder"),
+        (7, "must be 'mini-heldout', a folder"),
+        ("", "must be 'mini-heldout', a folder"),
+        ("x" * 5000, "no usable path"),
+        ("x\0y", "no"),
+    ],
+)
+def test_sources_that_are_no_names_are_refused(source: Any, message: str) -> None:
+    assert message in refusal(source)

@@ -1,0 +1,61 @@
+"""Where images lie in the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renoise.evaluation.folder import Role, image_path
+from renoise.evaluation.measurement import Measurement
+
+Make = Callable[..., Measurement]
+ROLES: tuple[Role, ...] = ("drawn", "picture", "round-trip")
+
+
+def test_examples_of_like_names_never_share_a_image(tmp_path: Path, make_measurement: Make) -> None:
+    names = (
+        "a.png",
+        "a.jpg",
+        "a/b.png",
+        "a_b.png",
+        "a b.png",
+        "ä.png",
+        "ö.png",
+        "x" * 300,
+        "x" * 301,
+        "..",
+        "a.picture",
+    )
+    measured = [make_measurement(image=name) for name in names]
+    paths = [image_path(tmp_path, m, kind) for m in measured for kind in ROLES]
+    assert len({str(path).lower() for path in paths}) == len(paths)
+    for path in paths:
+        assert path.parent == tmp_path / "pictures"
+        assert len(path.name.encode()) < 150
+    assert image_path(tmp_path, measured[0]).name.startswith("a-")
+    assert image_path(tmp_path, measured[0], "round-trip").name.startswith("a-round-trip-")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"run": "table1"}, {"label": "another"}, {"settings": {"seed": 8}}, {"model_hash": "x"}, {"dtype": "float16"}],
+)
+def test_other_runs_rows_seeds_and_models_have_other_images(
+    tmp_path: Path, make_measurement: Make, changes: dict[str, Any]
+) -> None:
+    one, other = make_measurement(), make_measurement(**changes)
+    assert image_path(tmp_path, one) != image_path(tmp_path, other)
+    # The image itself is the same whatever is made of it; its round trip is the model's.
+    same = "model_hash" not in changes and "dtype" not in changes
+    assert (image_path(tmp_path, one, "round-trip") == image_path(tmp_path, other, "round-trip")) is same
+
+
+def test_targets_that_begin_alike_have_images_of_their_own(tmp_path: Path, make_measurement: Make) -> None:
+    long = "a very long prompt that goes on and on and on, "
+    measured = [make_measurement(image="a/b.png", target=long + end) for end in ("red", "blue", "?*:<>", "")]
+    paths = {image_path(tmp_path, m) for m in (*measured, make_measurement(image="a/b.png"))}
+    assert len(paths) == 5
+    assert all(len(path.name) < 80 and path.parent == tmp_path / "pictures" for path in paths)

@@ -1,0 +1,64 @@
+"""Tasks: what is measured, and what cannot be asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renoise import ConfigError, Editor, InversionConfig, Renoising
+from renoise.evaluation import runs
+from renoise.evaluation.methods import ReNoise
+from renoise.evaluation.runner import Task
+
+SHORT = (
+    runs.Row("reversing", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(0)))),
+    runs.Row("renoising", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(3)), keep_residuals=True)),
+    runs.Row("no prompt", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(3))), ""),
+)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("a short one", lambda preset: SHORT)})
+
+
+@pytest.fixture
+def task(editor: Editor, tmp_path: Path) -> Task:
+    return Task("short", editor, "mini-heldout", tmp_path / "out", batch=2)
+
+
+@pytest.mark.parametrize("change", [{"run": "table9"}, {"batch": 0}])
+def test_impossible_tasks_are_refused(task: Task, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        replace(task, **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": []}, {"rows": [SHORT[0], SHORT[0]]}, {"run": "", "rows": SHORT}, {"run": None, "rows": SHORT}]
+)
+def test_impossible_rows_are_refused(task: Task, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        replace(task, **change)
+
+
+def test_rows_of_ones_own_take_their_flags_and_not_a_names(task: Task) -> None:
+    """A run that is called like one that edits does not edit because of its name."""
+    mine = Task("editing", task.editor, str(task.source), task.folder, rows=SHORT)
+    assert (mine.edits, mine.plan.edits) == (False, False)
+    assert mine.plan.about == runs.ABOUT_OWN
+    assert mine.plan.rows(InversionConfig()) == SHORT
+    edits = Task("mine", task.editor, str(task.source), task.folder, rows=SHORT, edits=True)
+    assert (edits.edits, edits.plan.edits) == (True, True)
+
+
+def test_a_named_run_says_itself_whether_it_edits(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("", lambda preset: SHORT, edits=True)})
+    edits = Task("short", task.editor, str(task.source), task.folder)
+    assert edits.edits
+    # Another row keeps what was said before.
+    assert replace(edits, rows=SHORT[:1]).edits
+    with pytest.raises(ConfigError, match="edits=True, not False; give rows"):
+        replace(edits, edits=False)
