@@ -1,4 +1,4 @@
-"""The user's object: a diffusers pipeline that can invert, reconstruct and edit images."""
+"""The user's object: a diffusers pipeline that inverts, reconstructs and edits images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Editor:
     Raises:
         ModelError: if the pipeline's family is not supported.
 
-    Example:
+    Examples:
         >>> editor = Editor.from_pretrained("mini")                                             # doctest: +SKIP
         >>> inversion = editor.invert("cat.png", prompt="a cat, noto style, on a white background")  # doctest: +SKIP
         >>> editor.edit(inversion, "a dog, noto style, on a white background").save("dog.png")  # doctest: +SKIP
@@ -84,7 +84,7 @@ class Editor:
         return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
 
     def with_scheduler(self, name: str, **changes: Any) -> Editor:
-        """An editor of the same networks that samples otherwise; this one and its pipeline stay as they are.
+        """Return an editor of the same networks with another sampler; this one and its pipeline stay as they are.
 
         Args:
             name: a scheduler's class in diffusers, one of `renoise.schedulers.SUPPORTED`.
@@ -94,7 +94,7 @@ class Editor:
             SchedulerError: if the scheduler is unknown, is made for another kind of model, does not know a setting, or
                 would clip its samples.
 
-        Example:
+        Examples:
             >>> ancestral = editor.with_scheduler("EulerAncestralDiscreteScheduler")  # doctest: +SKIP
         """
         pipe = copy.copy(self.pipe)
@@ -119,7 +119,7 @@ class Editor:
     def timesteps(
         self, config: InversionConfig | None = None, size: tuple[int, int] | None = None
     ) -> tuple[float, ...]:
-        """The timesteps of the steps that `invert` walks through with these settings, the noisiest first.
+        """Return the timesteps of the steps that `invert` walks through with these settings, the noisiest first.
 
         Args:
             config: None takes the preset for the pipeline.
@@ -179,7 +179,7 @@ class Editor:
 
     @torch.no_grad()
     def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
-        """Embeddings of the images that IP-Adapters are shown, as `invert` and `edit` take them.
+        """Return the embeddings of images that IP-Adapters are shown, as `invert` and `edit` take them.
 
         Args:
             ip_adapter_image: an image, or a list with one for each adapter; a list in its place is several images
@@ -198,10 +198,10 @@ class Editor:
 
     @torch.no_grad()
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
-        """Images of latents (B, C, h, w).
+        """Draw the images of latents with the autoencoder.
 
         Args:
-            latents: in the autoencoder's standardised scale, as `encode` returns them.
+            latents: (B, C, h, w) in the autoencoder's standardised scale, as `encode` returns them.
             output_type: "pil" for a list of images, "np" for an array (B, H, W, 3) and "pt" for a tensor (B, 3, H, W)
                 with values in [0, 1], "latent" for the latents themselves.
 
@@ -488,7 +488,7 @@ def _require_output_type(output_type: str) -> None:
 def _edit_config(
     inversion: Inversion, guidance_scale: float, num_steps: int | None, true_cfg_scale: float | None
 ) -> InversionConfig:
-    """The inversion's settings with those of the edit, checked by the same rules."""
+    """Return the inversion's settings with those of the edit, checked by the same rules."""
     own = inversion.config
     return replace(
         own,

@@ -27,7 +27,11 @@ _ADDED = ("_orig_mod.", ".base_layer")
 
 
 def fingerprint(pipe: Any) -> dict[str, Any]:
-    """The layout hash and sampled weights of a pipeline's networks, as JSON-able data."""
+    """Return what tells a pipeline's networks from others: the hash of their layout, some weights and the adapters.
+
+    Returns:
+        JSON-able data with the keys "layout", "weights" and "adapters".
+    """
     layout: list[str] = []
     samples: list[float] = []
     adapters: list[str] = []
@@ -65,7 +69,7 @@ def _sampled(parameters: list[torch.nn.Parameter]) -> list[float]:
 
 
 def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
-    """The LoRA adapters in force, and the scale of each (of the layer where it is largest)."""
+    """Return the LoRA adapters in force, and the scale of each in the layer where it is largest."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     found: dict[str, float] = {}
@@ -79,7 +83,7 @@ def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
 
 
 def _ip_scales(network: torch.nn.Module) -> list[float]:
-    """The scales of the IP-Adapters, one for each and every value that differs from layer to layer."""
+    """Return the scales of the IP-Adapters: every value that occurs in a layer, once."""
     scales: dict[float, None] = {}
     for processor in getattr(network, "attn_processors", {}).values():
         if "IPAdapter" in type(processor).__name__:
@@ -92,7 +96,7 @@ def _ip_scales(network: torch.nn.Module) -> list[float]:
 
 
 def same_model(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two fingerprints are of one model, whatever their precision."""
+    """Tell whether two fingerprints are of one model, whatever their precision."""
     if (a["layout"], a["adapters"]) != (b["layout"], b["adapters"]):
         return False
     if len(a["weights"]) != len(b["weights"]):
