@@ -1,7 +1,8 @@
-"""The examples in docstrings are true, and the rooms in docs/architecture.md are those of the code."""
+"""The examples in docstrings are true, and docs/ shows the code as it is."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 import renoise
 
 MODULES = [m.name for m in walk_packages(renoise.__path__, "renoise.") if not m.name.endswith("__main__")]
-ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
+ROOT = Path(__file__).parents[1]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+# Each has a made-up part of renoise, as its last class, and the test of it.
+EXTENSIONS = sorted((ROOT / "tests" / "extending").glob("test_*.py"))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -39,10 +43,13 @@ def test_every_top_level_room_is_on_the_map() -> None:
 
 
 @pytest.mark.skipif(not ARCHITECTURE.exists(), reason="the sources' documents are not beside the tests")
-def test_the_family_that_is_shown_is_the_one_that_is_tested() -> None:
-    source = (Path(__file__).parent / "extending" / "test_family.py").read_text()
+@pytest.mark.parametrize("path", EXTENSIONS, ids=lambda path: path.name)
+def test_the_extension_that_is_shown_is_the_one_that_is_tested(path: Path) -> None:
     shown = (ARCHITECTURE.parent / "extending.md").read_text()
-    family = source[source.index("class PainterBackbone") : source.index("\n\ndef test_a_new_family")]
-    assert family.rstrip() in shown
-    assert len(source.splitlines()) < 60
-    assert f"{len(source.splitlines())} lines" in shown
+    source = path.read_text()
+    lines = source.splitlines()
+    *_, extension = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    first = min(node.lineno for node in (extension, *extension.decorator_list))
+    assert "\n".join(lines[first - 1 : extension.end_lineno]) in shown
+    assert len(lines) < 60
+    assert f"({path.relative_to(ROOT).as_posix()}), {len(lines)} lines" in shown.replace("(../", "(")
