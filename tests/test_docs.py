@@ -49,7 +49,7 @@ def test_the_extension_that_is_shown_is_the_one_that_is_tested(path: Path) -> No
     source = path.read_text()
     lines = source.splitlines()
     *_, extension = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    first = min(node.lineno for node in (extension, *extension.decorator_list))
+    first = min([extension.lineno, *(decorator.lineno for decorator in extension.decorator_list)])
     assert "\n".join(lines[first - 1 : extension.end_lineno]) in shown
     assert len(lines) < 60
     assert f"({path.relative_to(ROOT).as_posix()}), {len(lines)} lines" in shown.replace("(../", "(")
