@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import doctest
+import re
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from typing import Any
 
 import pytest
+from PIL import Image
 
 import renoise
 
@@ -53,3 +56,17 @@ def test_the_extension_that_is_shown_is_the_one_that_is_tested(path: Path) -> No
     assert "\n".join(lines[first - 1 : extension.end_lineno]) in shown
     assert len(lines) < 60
     assert f"({path.relative_to(ROOT).as_posix()}), {len(lines)} lines" in shown.replace("(../", "(")
+
+
+@pytest.mark.skipif(not ARCHITECTURE.exists(), reason="the sources' documents are not beside the tests")
+def test_the_code_for_users_of_diffusers_runs(
+    picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture.save("cat.png")
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "coming-from-diffusers.md").read_text(), re.M | re.S)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "coming-from-diffusers.md", "exec"), names)
+    assert Path("dog.png").exists()
+    assert names["inversion"].network_passes == 50
