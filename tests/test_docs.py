@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 # Each has a made-up part of renoise, as its last class, and the test of it.
 EXTENSIONS = sorted((ROOT / "tests" / "extending").glob("test_*.py"))
+PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "packages/*/*.md") for path in ROOT.glob(pattern))
+REPOSITORY = re.compile(
+    r"https://(github\.com/renoise/renoise/(blob|tree)|raw\.githubusercontent\.com/renoise/renoise)/main/"
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -70,3 +74,15 @@ def test_the_code_for_users_of_diffusers_runs(
         exec(compile(block, "coming-from-diffusers.md", "exec"), names)
     assert Path("dog.png").exists()
     assert names["inversion"].network_passes == 50
+
+
+@pytest.mark.skipif(not ARCHITECTURE.exists(), reason="the sources' documents are not beside the tests")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", path.read_text(), re.M)
+    for link in (inline or reference for inline, reference in links):
+        if REPOSITORY.match(link):
+            assert (ROOT / REPOSITORY.sub("", link)).exists(), link
+        elif not link.startswith(("http", "#")):
+            assert path.name != "README.md", f"{link}: a package index shows the page without the files beside it"
+            assert (path.parent / link).exists(), link
