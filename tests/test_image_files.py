@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import random
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from PIL import GifImagePlugin, Image
 
 from renoise import ImageError, images
+from renoise.errors import ImageWarning
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -29,11 +30,12 @@ def refused(path: Path) -> str:
     return message
 
 
-def warnings_of(caplog: pytest.LogCaptureFixture, path: Path) -> list[str]:
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, logger="renoise"):
+def warnings_of(path: Path) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         images.load(path)
-    return [record.getMessage() for record in caplog.records]
+    assert all(warning.category is ImageWarning for warning in caught)
+    return [str(warning.message) for warning in caught]
 
 
 def animation(path: Path, frames: int = 3, **options: Any) -> Path:
@@ -45,34 +47,30 @@ def animation(path: Path, frames: int = 3, **options: Any) -> Path:
 
 class TestFrames:
     @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
-    def test_the_first_is_taken_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str) -> None:
+    def test_the_first_is_taken_and_said(self, tmp_path: Path, suffix: str) -> None:
         path = animation(tmp_path / f"moving.{suffix}")
-        assert warnings_of(caplog, path) == [f"{path} holds 3 frames; the first is taken"]
+        assert warnings_of(path) == [f"{path} holds 3 frames; the first is taken"]
         red, green, blue = images.load(path).getpixel((8, 8))  # type: ignore[misc]
         assert (red, green < 5, blue < 5) == (255, True, True)
 
     @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "jpg", "bmp"])
-    def test_one_frame_is_nothing_to_speak_of(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
-    ) -> None:
+    def test_one_frame_is_nothing_to_speak_of(self, tmp_path: Path, suffix: str) -> None:
         Image.new("RGB", (8, 8), RED).save(tmp_path / f"still.{suffix}")
-        assert warnings_of(caplog, tmp_path / f"still.{suffix}") == []
+        assert warnings_of(tmp_path / f"still.{suffix}") == []
 
-    def test_the_preview_that_phones_store_is_no_frame(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_preview_that_phones_store_is_no_frame(self, tmp_path: Path) -> None:
         path = animation(tmp_path / "phone.jpg", frames=2, format="MPO")
         assert Image.open(path).format == "MPO"
-        assert warnings_of(caplog, path) == []
+        assert warnings_of(path) == []
 
-    def test_frames_that_cannot_be_counted_are_not_said(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_frames_that_cannot_be_counted_are_not_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = animation(tmp_path / "moving.gif")
 
         def fail(picture: Any) -> int:
             raise struct.error("unpack requires a buffer of 4 bytes")
 
         monkeypatch.setattr(GifImagePlugin.GifImageFile, "n_frames", property(fail))
-        assert warnings_of(caplog, path) == []
+        assert warnings_of(path) == []
         assert images.load(path).getpixel((8, 8)) == RED
 
     def test_a_later_frame_may_be_damaged(self, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ _SAME_COLOUR = 2
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """An image in mode RGB as it is meant to be seen.
+    """Convert an image to mode RGB as it is meant to be seen.
 
     EXIF orientation is applied, grey of more than 8 bits is scaled down, colours are converted from the embedded
     profile to sRGB, and transparency is laid over white. EXIF data and profiles that cannot be used are ignored.
@@ -27,7 +27,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         name: what errors call it.
 
     Raises:
-        ImageError: for grey values beyond every known scale. Decoders raise errors of their own.
+        ImageError: for grey values beyond every known scale. Decoders raise other errors.
     """
     profile = image.info.get("icc_profile")
     opaque, alpha = _without_alpha(_upright(image), name)
@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """A copy, turned as EXIF says."""
+    """Copy an image, turned as EXIF says."""
     image.load()
     try:
         return ImageOps.exif_transpose(image)
@@ -47,7 +47,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _without_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """The image in mode L, RGB, CMYK or another without transparency, and its opacity in mode L."""
+    """Split an image into one without transparency, in mode L, RGB, CMYK or another, and its opacity in mode L."""
     clear = image.info.get("transparency")
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
@@ -63,20 +63,20 @@ def _without_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Im
 
 
 def _eight_bits(values: np.ndarray[Any, Any], mode: str, name: str) -> Image.Image:
-    """Grey of more than 8 bits in mode L; PIL's own conversion clips it at 255."""
+    """Scale grey of more than 8 bits down to mode L; PIL's own conversion clips it at 255."""
     low, high = float(values.min()), float(values.max())
     tops = (65535.0,) if mode.startswith("I;16") else (255.0, 65535.0) if mode == "I" else (1.0, 255.0)
     top = next((t for t in tops if high <= t), None)
     if low < 0.0 or top is None:
         raise ImageError(
-            f"{name} holds grey values in [{low:.6g}, {high:.6g}], expected [0, {tops[-1]:g}]; "
-            "convert it to 8 or 16 bits"
+            f"{name} holds grey values in [{low:.6g}, {high:.6g}], expected [0, {tops[-1]:g}]",
+            remedy="convert it to 8 or 16 bits",
         )
     return Image.fromarray(np.rint(values.astype(np.float32) * np.float32(255.0 / top)).astype(np.uint8))
 
 
 def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """In mode RGB and in sRGB, from the colour space of an embedded profile as far as it can be used."""
+    """Convert an image to mode RGB and sRGB, from the colour space of its profile as far as that can be used."""
     if not icc:
         return image.convert("RGB")
     try:
@@ -102,7 +102,7 @@ def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a profile is sRGB by what it does: names and versions of sRGB are many, and some lie.
+    """Tell whether a profile is sRGB by what it does: names and versions of sRGB are many, and some lie.
 
     Images in sRGB are not touched, so that rounding cannot alter them.
     """

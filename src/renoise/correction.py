@@ -14,14 +14,17 @@ from renoise.config import NoiseCorrection
 
 
 def correct(noise: Tensor, exact: Tensor, correction: NoiseCorrection) -> Tensor:
-    """The noise after its move.
+    """Move a noise towards the one with which the step is exact.
 
     Args:
         noise: the noise that was drawn, (B, C, h, w).
         exact: n*, of the same shape.
         correction: how far to move, for each image by itself.
 
-    Example:
+    Returns:
+        The noise after its move, of the same shape.
+
+    Examples:
         >>> correct(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), NoiseCorrection(0.5)).mean()
         tensor(0.5000)
     """

@@ -37,7 +37,7 @@ Shifts = Callable[[int], Tensor]
 
 
 def pyramid_sides(side: int) -> list[int]:
-    """Sides of the levels of the average-pool pyramid, the finest first."""
+    """Return the sides of the levels of the average-pool pyramid, the finest first."""
     sides = [side]
     while sides[-1] > COARSEST_SIDE:
         sides.append(sides[-1] // 2)
@@ -45,7 +45,7 @@ def pyramid_sides(side: int) -> list[int]:
 
 
 def pair_loss(x: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-    """The pair-correlation loss and its gradient.
+    """Compute the pair-correlation loss and its gradient.
 
     Args:
         x: (B, C, h, w).
@@ -54,7 +54,7 @@ def pair_loss(x: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The loss (B,) and its gradient with respect to x (B, C, h, w).
 
-    Example:
+    Examples:
         >>> loss, gradient = pair_loss(torch.ones(1, 1, 8, 8), torch.ones(1, 1, dtype=torch.long))
         >>> float(loss)  # (mean of 1 * 1)^2, along rows and along columns
         2.0
@@ -76,7 +76,7 @@ def pair_loss(x: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def patch_kl_loss(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """The patch divergence and its gradient.
+    """Compute the patch divergence and its gradient.
 
     Args:
         x: (B, C, h, w); rows and columns beyond a multiple of four take no part.
@@ -85,7 +85,7 @@ def patch_kl_loss(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The loss (B,) and its gradient with respect to x (B, C, h, w).
 
-    Example:
+    Examples:
         >>> x = torch.randn(1, 1, 8, 8)
         >>> loss, gradient = patch_kl_loss(x, x)
         >>> float(loss), float(gradient.abs().max())
@@ -103,13 +103,16 @@ def patch_kl_loss(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def regularise(eps: Tensor, reference: Tensor | None, losses: EditLosses, draw_shifts: Shifts) -> Tensor:
-    """The predicted noise after some gradient steps against both losses.
+    """Take some gradient steps on the predicted noise against both losses.
 
     Args:
         eps: the predicted noise, float32 (B, C, h, w).
         reference: the prediction at the noised clean latent, of the same shape; None leaves the divergence out.
         losses: the weights, the number of gradient steps and of shifts in each.
         draw_shifts: from a highest shift to one random shift in [1, highest] for each image, (B,).
+
+    Returns:
+        The regularised noise, of the same shape.
     """
     elements = eps.shape[-2] * eps.shape[-1]
     # L_pair is a mean over elements: its gradient for each of them grows as the latent shrinks. Scaled so, a setting
@@ -129,20 +132,20 @@ def regularise(eps: Tensor, reference: Tensor | None, losses: EditLosses, draw_s
 
 
 def _rolled(x: Tensor, shifts: Tensor, axis: int) -> Tensor:
-    """`x` (B, C, h, w) rolled along an axis, each image by its own shift (B,)."""
+    """Roll `x` (B, C, h, w) along an axis, each image by its own shift (B,)."""
     if bool((shifts == shifts[0]).all()):
         return x.roll(int(shifts[0]), axis)
-    return torch.stack([picture.roll(int(shift), axis) for picture, shift in zip(x, shifts, strict=True)])
+    return torch.stack([image.roll(int(shift), axis) for image, shift in zip(x, shifts, strict=True)])
 
 
 def _unpool(gradient: Tensor, like: Tensor) -> Tensor:
-    """The gradient of a 2x2 average pool; an odd last row or column took no part in it."""
+    """Return the gradient of a 2x2 average pool; an odd last row or column took no part in it."""
     up = gradient.repeat_interleave(2, -2).repeat_interleave(2, -1) / 4.0
     return functional.pad(up, (0, like.shape[-1] - up.shape[-1], 0, like.shape[-2] - up.shape[-2]))
 
 
 def _patch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The patches (B, C, rows, 4, columns, 4), their means and unbiased variances (.., rows, 1, columns, 1)."""
+    """Return the patches (B, C, rows, 4, columns, 4), their means and unbiased variances (.., rows, 1, columns, 1)."""
     height, width = (side // PATCH * PATCH for side in x.shape[-2:])
     patches = x[..., :height, :width].reshape(*x.shape[:-2], height // PATCH, PATCH, width // PATCH, PATCH)
     mean = patches.mean(dim=(-3, -1), keepdim=True)

@@ -193,7 +193,7 @@ class Editor:
         """
         embeds = self.model.image_embeds(ip_adapter_image, None)
         if embeds is None:
-            raise ConfigError("embed_images wants an image, not None")
+            raise ConfigError("embed_images wants an image, not None", argument="ip_adapter_image")
         return embeds
 
     @torch.no_grad()
@@ -453,7 +453,7 @@ class Editor:
             raise ModelError(
                 f"the inversion's latents have {channels} channels, this model's {own}",
                 argument="model",
-                remedy="load the model that made the inversion",
+                remedy=("load the ", Argument("model"), " that made the inversion"),
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
             made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
@@ -462,7 +462,13 @@ class Editor:
                 f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
                 "adapters",
                 argument="force",
-                remedy=("load that model, or give ", Argument("force", True), " to edit with this one all the same"),
+                remedy=(
+                    "load that ",
+                    Argument("model"),
+                    ", or give ",
+                    Argument("force", True),
+                    " to edit with this one all the same",
+                ),
             )
 
 
@@ -477,12 +483,20 @@ def _require_rule(rule: Any) -> None:
 
 def _require_inversion(inversion: Any) -> None:
     if not isinstance(inversion, Inversion):
-        raise ConfigError(f"expected an Inversion, not {type(inversion).__name__}; make one with editor.invert(...)")
+        raise ConfigError(
+            f"expected an Inversion, not {type(inversion).__name__}",
+            argument="inversion",
+            remedy="make one with editor.invert(...)",
+        )
 
 
 def _require_output_type(output_type: str) -> None:
     if output_type not in OUTPUT_TYPES:
-        raise ConfigError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+        raise ConfigError(
+            f"output_type {output_type!r} is unknown",
+            argument="output_type",
+            remedy=f"use one of {', '.join(OUTPUT_TYPES)}",
+        )
 
 
 def _edit_config(

@@ -1,7 +1,7 @@
 """Images in and out: read, check, fit to the model, write.
 
-Inside renoise an image is a float32 tensor (B, 3, H, W) with values in [0, 1]. Anything that a user may hold as a
-image is turned into that here, with one error class for whatever cannot be.
+Inside renoise an image is a float32 tensor (B, 3, H, W) with values in [0, 1]. Anything that a user may hold as
+an image is turned into that here, with one error class for whatever cannot be.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from renoise.colour import to_rgb
 from renoise.errors import ConfigError, ImageError, reason
 from renoise.files import write_atomically
-from renoise.image_files import decoding, open_picture, require_area
+from renoise.image_files import decoding, open_image, require_area
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,7 +60,7 @@ class Fit:
 
 
 def load(image: Any) -> Image.Image:
-    """One image of any kind as a PIL image in mode RGB.
+    """Read one image of any kind as a PIL image in mode RGB.
 
     Args:
         image: a path; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or
@@ -72,7 +72,7 @@ def load(image: Any) -> Image.Image:
         ImageError: if it cannot be read or understood.
     """
     if isinstance(image, (str, os.PathLike)):
-        return _in_rgb(open_picture(Path(image)), str(image))
+        return _in_rgb(open_image(Path(image)), str(image))
     if isinstance(image, Image.Image):
         return _in_rgb(image, "the image")
     if isinstance(image, Tensor):
@@ -83,20 +83,26 @@ def load(image: Any) -> Image.Image:
 
 
 def load_all(images: Any) -> tuple[list[Image.Image], bool]:
-    """One image or many, and whether it was many: a list, or an array or tensor with a leading batch dimension."""
+    """Read one image or many, and tell whether they were many.
+
+    Many are a list, or an array or tensor with a leading batch dimension; each is taken as `load` takes it.
+
+    Raises:
+        ImageError: if there is none, or one cannot be read or understood.
+    """
     if isinstance(images, (list, tuple)):
         if not images:
-            raise ImageError("the list of images is empty; give at least one")
+            raise ImageError("the list of images is empty", remedy="give at least one")
         return [load(p) for p in images], True
     if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
         if len(images) == 0:
-            raise ImageError("the batch of images is empty; give at least one")
+            raise ImageError("the batch of images is empty", remedy="give at least one")
         return [load(p) for p in images], True
     return [load(images)], False
 
 
 def crop_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The largest centred part of `image` with the aspect ratio of `size` (height, width), resampled to that size."""
+    """Cut out the largest centred part with the aspect ratio of `size` (height, width), resampled to that size."""
     height, width = size
     if image.size == (width, height):
         return image
@@ -106,11 +112,11 @@ def crop_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def require_fit(mode: str) -> None:
     """Raise a `ConfigError` for anything but one of `FITS`."""
     if mode not in FITS:
-        raise ConfigError(f"the fit {mode!r} is unknown; use one of {', '.join(FITS)}")
+        raise ConfigError(f"the fit {mode!r} is unknown", argument="fit", remedy=f"use one of {', '.join(FITS)}")
 
 
 def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multiple: int = 8) -> tuple[Image.Image, Fit]:
-    """An image of any size and shape as a model can take it, and how it was brought there.
+    """Bring an image of any size and shape to one that a model can take, and tell how that was done.
 
     Args:
         image: in mode RGB, as `load` returns it.
@@ -119,19 +125,19 @@ def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multip
             whatever becomes of its shape; "pad" takes the whole of it in its own shape and fills the rest of `size`;
             "keep" leaves every pixel as it is, ignores `size` and fills up, at the right and below, to whole multiples
             of `multiple`, because the latent grid is coarser than the pixels.
-        multiple: of what the sides of a kept image have to be: the pixels that one latent stands for, or more where
-            the network halves its latents evenly.
+        multiple: the sides of a kept image are multiples of this: the pixels that one latent stands for, or more
+            where the network halves its latents evenly.
+
+    The filling continues the edge pixels outwards, which draws nothing new. A plain colour makes a hard border, which
+    the autoencoder smears into the image and the network takes for a frame; a mirrored image shows a second cat, which
+    wants its share of every edit. Measurements agree: with sixteen images of 2:1 in the bundled model's squares,
+    reconstructions of what is inside are at 26.3 dB with edges, 25.7 mirrored, and 24.4 with the image's mean colour or
+    less with any other (20 DDIM steps, one renoising iteration).
 
     Raises:
         ConfigError: if the mode is unknown.
 
-    What is filled continues the edge pixels outwards. That draws nothing new: no hard border as with a plain colour,
-    which the autoencoder smears into the image and the network takes for a frame, and no second cat as with a
-    mirrored image, which would want its share of every edit. The bundled model says the same: with sixteen
-    images of 2:1 in its squares, reconstructions of what is inside are at 26.3 dB with edges, 25.7 mirrored, and 24.4
-    with the image's mean colour or less with any other (20 DDIM steps, one renoising iteration).
-
-    Example:
+    Examples:
         >>> fitted, fit = fit_to(Image.new("RGB", (300, 100)), (512, 512), "pad")
         >>> fitted.size, fit.box
         ((512, 512), (170, 0, 171, 512))
@@ -149,7 +155,7 @@ def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multip
 
 
 def refit(image: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
-    """An image brought to a model's image of `size` (height, width) as `fit` says another version of it was.
+    """Bring an image to a model's size (height, width) in the way in which another version of it was brought there.
 
     Raises:
         ConfigError: if the mode of `fit` is unknown.
@@ -167,10 +173,10 @@ def refit(image: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
 
 
 def unfit(image: Image.Image, fit: Fit) -> Image.Image:
-    """What a model drew for an image that was brought to it by `fit`, in the shape in which a user wants it back.
+    """Undo `fit`: bring what a model drew to the shape in which a user wants it back.
 
-    For "pad" and "keep" what was filled is cut off, and the rest has the original's size, resampled if need be; for the
-    other modes, which have no way back, it is the model's image as it is.
+    For "pad" and "keep" the filling is cut off, and the rest gets the original's size, resampled if need be. The other
+    modes have no way back, and the model's image is returned as it is.
     """
     if fit.mode not in ("pad", "keep"):
         return image
@@ -179,35 +185,44 @@ def unfit(image: Image.Image, fit: Fit) -> Image.Image:
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """RGB images of one size as float32 (B, 3, H, W) in [0, 1]."""
+    """Return RGB images of one size as a tensor, float32 (B, 3, H, W) in [0, 1]."""
     arrays = np.stack([np.asarray(p.convert("RGB"), dtype=np.float32) for p in images])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous() / 255.0
 
 
 def to_pictures(pixels: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [0, 1] as PIL images, rounded to 8 bits."""
+    """Return a tensor (B, 3, H, W) in [0, 1] as PIL images, rounded to 8 bits."""
     array = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
     return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> None:
-    """Raise an `ImageError` if an image cannot be written to `path`, before any work is done for it."""
+    """Check that an image can be written to `path`, before any work is done for it.
+
+    Raises:
+        ImageError: if it cannot.
+    """
     if path.suffix.lower() not in suffixes:
-        raise ImageError(f"cannot tell the format of {path}: use one of the extensions {', '.join(suffixes)}")
+        raise ImageError(f"cannot tell the format of {path}", remedy=f"use one of the extensions {', '.join(suffixes)}")
     try:
         if path.is_dir():
-            raise ImageError(f"{path} is a directory; name a file in it")
+            raise ImageError(f"{path} is a directory", remedy="name a file in it")
         if not path.parent.is_dir():
-            problem = "is a file" if path.parent.exists() else "does not exist; create it first"
-            raise ImageError(f"the folder {path.parent} {problem}")
+            if path.parent.exists():
+                raise ImageError(f"the folder {path.parent} is a file", remedy="name another")
+            raise ImageError(f"the folder {path.parent} does not exist", remedy="create it first")
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(path)[:80]!r} is no usable file name ({reason(error)}); choose another") from error
+        raise ImageError(
+            f"{str(path)[:80]!r} is no usable file name ({reason(error)})", remedy="choose another"
+        ) from error
     try:
         # Tried out, because permissions do not tell of everything: a full disk, a mount, a folder of the kernel's.
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise ImageError(f"the folder {path.parent} cannot be written to ({reason(error)}); choose another") from error
+        raise ImageError(
+            f"the folder {path.parent} cannot be written to ({reason(error)})", remedy="choose another"
+        ) from error
 
 
 def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -218,18 +233,18 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     check_writable(target)
-    kind = FORMATS[target.suffix.lower()]
-    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+    format_name = FORMATS[target.suffix.lower()]
+    options: dict[str, Any] = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format=kind, **options)
+        image.save(buffer, format=format_name, **options)
         write_atomically(target, buffer.getvalue())
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {target}: {reason(error)}; try another format or folder") from error
+        raise ImageError(f"cannot write {target}: {reason(error)}", remedy="try another format or folder") from error
 
 
 def _centred(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box (top, left, height, width) of the largest image of the original's shape in the middle of `size`."""
+    """Return the box (top, left, height, width) of the largest image of its shape in the middle of `size`."""
     scale = min(size[0] / original[0], size[1] / original[1])
     height, width = (max(1, min(whole, round(side * scale))) for whole, side in zip(size, original, strict=True))
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width
@@ -271,10 +286,10 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     elif np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ImageError("the image holds NaN or infinity; give finite values in [0, 1]")
+            raise ImageError("the image holds NaN or infinity", remedy="give finite values in [0, 1]")
         if low < -1e-3 or high > 1.0 + 1e-3:
             raise ImageError(
-                f"floating-point images must lie in [0, 1], not [{low:.3g}, {high:.3g}]; rescale the values"
+                f"floating-point images must lie in [0, 1], not [{low:.3g}, {high:.3g}]", remedy="rescale the values"
             )
         pixels = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
     else:

@@ -16,7 +16,7 @@ from renoise.backbones import backbone_for
 from renoise.backbones.base import Condition, Request
 from renoise.checks import FINITE, dtype_name, require_finite, require_latents
 from renoise.config import InversionConfig
-from renoise.errors import Argument, ConfigError
+from renoise.errors import Argument, ConfigError, Parts
 from renoise.images import Fit
 from renoise.network import Network, Watch
 from renoise.schedulers import require_kind, steps_for
@@ -41,7 +41,7 @@ class Prepared:
 
 
 class Model:
-    """What an `Editor` works with, and ways to invert beside it (`renoise.evaluation.outside`).
+    """A pipeline for an `Editor` and for the ways to invert beside it (`renoise.evaluation.outside`).
 
     Args:
         pipe: a diffusers pipeline of a supported family.
@@ -120,7 +120,14 @@ class Model:
             raise ConfigError(
                 f"images that keep their size share a batch only if it is one size, not {', '.join(sizes)}",
                 argument="fit",
-                remedy=("invert them one by one, or use ", Argument("fit", "pad"), ', "crop" or "stretch"'),
+                remedy=(
+                    "invert them one by one, or use ",
+                    Argument("fit", "pad"),
+                    ", ",
+                    Argument("fit", "crop"),
+                    " or ",
+                    Argument("fit", "stretch"),
+                ),
             )
         with self.freeing():
             latents = self.backbone.encode(images.to_tensor(fitted)).to(self.backbone.device, torch.float32)
@@ -128,7 +135,7 @@ class Model:
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of latents, float32 (B, 3, H, W) in [0, 1].
+        """Decode latents to images, float32 (B, 3, H, W) in [0, 1].
 
         Raises:
             ConfigError: if they are no latents of this model.
@@ -141,14 +148,18 @@ class Model:
         return pixels
 
     def image_embeds(self, image: Any, embeds: Sequence[Tensor] | None) -> tuple[Tensor, ...] | None:
-        """What IP-Adapters are shown, as embeddings in float32 on the CPU; None if nothing is.
+        """Return what IP-Adapters are shown, as embeddings in float32 on the CPU; None if nothing is.
 
         Raises:
             ConfigError: if both come, or they cannot be used.
             NumericalError: for NaN or infinity in them.
         """
         if image is not None and embeds is not None:
-            raise ConfigError("give either ip_adapter_image or ip_adapter_image_embeds, not both")
+            raise ConfigError(
+                "an IP-Adapter was given both an image and embeddings",
+                argument="ip_adapter_image",
+                remedy="give either ip_adapter_image or ip_adapter_image_embeds, not both",
+            )
         if image is not None:
             with self.freeing():
                 embeds = self.backbone.embed_images(image)
@@ -157,8 +168,9 @@ class Model:
         given = [embeds] if isinstance(embeds, Tensor) else list(embeds)
         if not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
             raise ConfigError(
-                "ip_adapter_image_embeds must be a list of tensors, one for each IP-Adapter, of at least three "
-                "dimensions: (rows, images, width)"
+                Argument("ip_adapter_image_embeds"),
+                " must be a list of tensors, one for each IP-Adapter, of at least three dimensions: "
+                "(rows, images, width)",
             )
         for t in given:
             require_finite(t, "the embeddings for the IP-Adapter", remedy=FINITE)
@@ -181,7 +193,7 @@ class Model:
                     embedding,
                     f"the {name} embeddings of the prompts",
                     f"text encoders in {' and '.join(dtypes)}, network in {dtype_name(self.backbone.dtype)}",
-                    "load the model with dtype bfloat16 or float32",
+                    ("load the model with ", Argument("dtype", "bfloat16"), " or ", Argument("dtype", "float32")),
                 )
         return condition
 
@@ -189,22 +201,28 @@ class Model:
         """Refuse what the family would pass over without a word."""
         if request.true_cfg_scale != 1.0 and not self.backbone.takes_true_cfg:
             raise ConfigError(
-                f"true_cfg_scale={request.true_cfg_scale:g} is for models with guidance built in, such as Flux; use "
-                "guidance_scale, which is classifier-free guidance here"
+                Argument("true_cfg_scale", request.true_cfg_scale),
+                " is for models with guidance built in, such as Flux",
+                remedy=("use ", Argument("guidance_scale"), ", which is classifier-free guidance here"),
             )
         given, carried = len(request.image_embeds or ()), self.backbone.ip_adapters
         if given == carried:
             return
         if not given:
             raise ConfigError(
-                "the network carries an IP-Adapter, which wants an image: give ip_adapter_image or "
-                "ip_adapter_image_embeds, or call pipe.unload_ip_adapter() first"
+                "the network carries an IP-Adapter, which wants an image",
+                argument="ip_adapter_image",
+                remedy="give ip_adapter_image or ip_adapter_image_embeds, or call pipe.unload_ip_adapter() first",
             )
         advice = "give one for each" if carried else "load one with pipe.load_ip_adapter(...), or leave them out"
-        raise ConfigError(f"{given} images or embeddings were given for {carried} IP-Adapters; {advice}")
+        raise ConfigError(
+            f"{given} images or embeddings were given for {carried} IP-Adapters",
+            argument="ip_adapter_image",
+            remedy=advice,
+        )
 
     def steps(self, scheduler: Any, config: InversionConfig, size: tuple[int, int]) -> tuple[Step, ...]:
-        """A scheduler's steps for images of `size` (height, width), as the family's pipeline would have them.
+        """Return a scheduler's steps for images of `size` (height, width), as the family's pipeline would have them.
 
         Raises:
             SchedulerError: if it cannot be inverted, or samples another kind of model.
@@ -230,7 +248,7 @@ class Model:
         return Network(predict, condition.passes, watch)
 
     def pixels(self, latents: Tensor) -> tuple[int, int]:
-        """(height, width) of the images that latents stand for."""
+        """Return the size (height, width) of the images that latents stand for."""
         height, width = latents.shape[-2:]
         return height * self.backbone.latent_scale, width * self.backbone.latent_scale
 
@@ -241,9 +259,9 @@ class Model:
     def require_finite(self, tensor: Tensor, what: str) -> None:
         """Raise a `NumericalError` for NaN or infinity in what the network made."""
         dtype = self.backbone.dtype
-        remedy = "use more steps, fewer renoising iterations or a lower guidance scale"
+        remedy: Parts = "use more steps, fewer renoising iterations or a lower guidance scale"
         if dtype == torch.float16:
-            remedy = "load the model with dtype float32 or bfloat16"
+            remedy = ("load the model with ", Argument("dtype", "float32"), " or ", Argument("dtype", "bfloat16"))
         require_finite(tensor, what, f"network in {dtype_name(dtype)}", remedy)
 
     @contextmanager
@@ -256,6 +274,6 @@ class Model:
 
 
 def place(step: Step, steps: Sequence[Step]) -> str:
-    """Where a walk stands, in words."""
+    """Return where a walk stands, in words."""
     among = f"at step {steps.index(step) + 1} of {len(steps)}, " if step in steps else "at "
     return f"{among}timestep {step.timestep:g}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from renoise.errors import ConfigError
+from renoise.errors import Argument, ConfigError
 
 Prompt = str | list[str]
 
 
 def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
-    """A string for all, or one for each image, as a list of `count`.
+    """Return a string for all images, or one for each, as a list of `count`.
 
     Raises:
         ConfigError: if there are neither one nor `count`, or they are no strings.
@@ -19,9 +19,13 @@ def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
     if isinstance(text, str):
         return [_readable(text, name)] * count
     if not isinstance(text, (list, tuple)) or not all(isinstance(t, str) for t in text):
-        raise ConfigError(f"{name} must be a string or a list of strings, not {text!r}")
+        raise ConfigError(Argument(name), f" must be a string or a list of strings, not {text!r}")
     if len(text) != count:
-        raise ConfigError(f"there are {count} images but {len(text)} entries in {name}; give one, or one for each")
+        raise ConfigError(
+            f"there are {count} images but {len(text)} entries in ",
+            Argument(name),
+            remedy="give one, or one for each",
+        )
     return [_readable(t, name) for t in text]
 
 
@@ -30,7 +34,9 @@ def _readable(text: str, name: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{name} {text!r} holds a lone surrogate, which no text encoder reads; mend the text"
+            Argument(name),
+            f" {text!r} holds a lone surrogate, which no text encoder reads",
+            remedy="mend the text",
         ) from error
     return text
 
@@ -38,7 +44,7 @@ def _readable(text: str, name: str) -> str:
 def arrange_targets(
     prompt: str | Sequence[Any], count: int, batched: bool
 ) -> tuple[list[list[str]], Callable[[list[Any]], Any]]:
-    """The target prompts of each image, and the function that shapes the flat results as the prompts were.
+    """Return the target prompts of each image, and the function that shapes flat results as the prompts were.
 
     Args:
         prompt: for one image a string or a list of targets; for a batch a string for all, a list with one for each
@@ -53,15 +59,21 @@ def arrange_targets(
         targets = [[prompt] for _ in range(count)]
         return targets, (lambda flat: flat) if batched else (lambda flat: flat[0])
     if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise ConfigError(f"the target prompt must be a string or a list that is not empty, not {prompt!r}")
+        raise ConfigError(
+            f"the target prompt must be a string or a list that is not empty, not {prompt!r}", argument="prompt"
+        )
     if not batched:
         return [one_each(prompt, len(prompt), "prompt")], lambda flat: flat
     if len(prompt) != count:
-        raise ConfigError(f"there are {count} images but {len(prompt)} target prompts; give one for each")
+        raise ConfigError(
+            f"there are {count} images but {len(prompt)} target prompts", argument="prompt", remedy="give one for each"
+        )
     if all(isinstance(p, str) for p in prompt):
         return [[p] for p in prompt], lambda flat: flat
     if not all(isinstance(p, (list, tuple)) and p for p in prompt):
-        raise ConfigError("target prompts of a batch must be strings, or lists of strings, for every image")
+        raise ConfigError(
+            "target prompts of a batch must be strings, or lists of strings, for every image", argument="prompt"
+        )
     targets = [one_each(p, len(p), "prompt") for p in prompt]
 
     def nested(flat: list[Any]) -> list[list[Any]]:

@@ -25,7 +25,7 @@ SMALLEST_INVERTIBLE_PHI = 1e-3
 
 
 def noise_level(alpha: float, sigma: float) -> float:
-    """By which latents alpha z_0 + sigma eps of different samplers' scales can be compared: sigma / alpha."""
+    """Return sigma / alpha, by which latents alpha z_0 + sigma eps of different samplers' scales can be compared."""
     return sigma / alpha if alpha else math.inf
 
 
@@ -44,7 +44,7 @@ class Step:
         x0_z, x0_m: the clean latent that a prediction implies is x0 = x0_z z_t + x0_m m.
         eps_z, eps_m: the noise that it implies is eps = eps_z z_t + eps_m m.
 
-    Example:
+    Examples:
         >>> import torch
         >>> step = Step(phi=2.0, psi=-1.0, rho=0.0, timestep=500.0)
         >>> z = step.apply(torch.ones(1), torch.ones(1))
@@ -75,7 +75,7 @@ class Step:
         return abs(self.phi) >= SMALLEST_INVERTIBLE_PHI
 
     def apply(self, z: Tensor, prediction: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The sampler's step: z_{t-1} from z_t.
+        """Take the sampler's step, from z_t to z_{t-1}.
 
         Args:
             z: the latent z_t, any shape.
@@ -85,7 +85,7 @@ class Step:
         return self.phi * z + self._drift(prediction, noise)
 
     def invert(self, z_prev: Tensor, prediction: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The step undone: z_t from z_{t-1}, taking `prediction` for the network's output at z_t.
+        """Undo the step, from z_{t-1} to z_t, taking `prediction` for the network's output at z_t.
 
         Raises:
             SchedulerError: if phi is (nearly) 0, so that z_{t-1} says nothing about z_t.
@@ -94,7 +94,7 @@ class Step:
         return (z_prev - self._drift(prediction, noise)) / self.phi
 
     def noise_for(self, z_prev: Tensor, z: Tensor, prediction: Tensor) -> Tensor:
-        """The noise with which the step leads from z_t to z_{t-1} exactly.
+        """Return the noise with which the step leads from z_t to z_{t-1} exactly.
 
         Raises:
             SchedulerError: if the step is deterministic.
@@ -105,7 +105,7 @@ class Step:
 
     @property
     def noise_level(self) -> float:
-        """That of the latents at which the step starts."""
+        """The noise level of the latents at which the step starts."""
         return noise_level(self.alpha, self.sigma)
 
     @property
@@ -118,7 +118,7 @@ class Step:
         )
 
     def towards(self, alpha: float, sigma: float) -> Step:
-        """The deterministic step (DDIM's, Euler's) from this step's noise level to another, alpha x0 + sigma eps."""
+        """Return the deterministic step (DDIM's, Euler's) from this noise level to another, alpha x0 + sigma eps."""
         return replace(
             self,
             phi=alpha * self.x0_z + sigma * self.eps_z,
@@ -127,15 +127,15 @@ class Step:
         )
 
     def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
-        """The clean latent noised to this step's level, in the sampler's own scale."""
+        """Noise the clean latent to this step's level, in the sampler's own scale."""
         return self.alpha * z_0 + self.sigma * noise
 
     def implied_noise(self, z: Tensor, prediction: Tensor) -> Tensor:
-        """The noise that a prediction at z_t implies: itself for epsilon prediction, else a mix with the latent."""
+        """Return the noise that a prediction at z_t implies: itself for epsilon prediction, else a mix with z_t."""
         return self.eps_z * z + self.eps_m * prediction
 
     def prediction_from(self, z: Tensor, implied: Tensor) -> Tensor:
-        """The prediction at z_t that implies a noise: the inverse of `implied_noise`."""
+        """Return the prediction at z_t that implies a noise: the inverse of `implied_noise`."""
         return (implied - self.eps_z * z) / self.eps_m
 
     def require_invertible(self) -> None:
@@ -143,8 +143,8 @@ class Step:
         if not self.invertible:
             raise SchedulerError(
                 f"the sampler step at timestep {self.timestep:g} cannot be inverted: it multiplies the latent by "
-                f"{self.phi:.2g}, so the cleaner latent says nothing about the noisier one. "
-                "Use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False"
+                f"{self.phi:.2g}, so the cleaner latent says nothing about the noisier one",
+                remedy="use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False",
             )
 
     def _drift(self, prediction: Tensor, noise: Tensor | None) -> Tensor:

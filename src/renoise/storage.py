@@ -36,13 +36,15 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: M
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
     try:
         if target.is_dir():
-            raise StorageError(f"{target} is a directory; name a file such as {target / 'inversion.safetensors'}")
+            raise StorageError(
+                f"{target} is a directory", remedy=f"name a file such as {target / 'inversion.safetensors'}"
+            )
         if not target.parent.is_dir():
-            raise StorageError(f"the folder {target.parent} does not exist; create it first")
+            raise StorageError(f"the folder {target.parent} does not exist", remedy="create it first")
         write_atomically(target, data)
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"cannot write {str(target)[:200]}: {reason(error)}; choose another file or folder"
+            f"cannot write {str(target)[:200]}: {reason(error)}", remedy="choose another file or folder"
         ) from error
 
 
@@ -55,9 +57,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
     source = Path(path)
     try:
         if source.is_dir():
-            raise StorageError(f"{source} is a directory; name an inversion file (.safetensors)")
+            raise StorageError(f"{source} is a directory", remedy="name an inversion file (.safetensors)")
         if not source.exists():
-            raise StorageError(f"there is no file {source}; check the path")
+            raise StorageError(f"there is no file {source}", remedy="check the path")
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
@@ -66,14 +68,14 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
         record = json.loads(metadata[_KEY])
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise StorageError(
-            f"{str(source)[:200]} is not a readable inversion ({reason(error)}); it may be damaged or cut short: "
-            "invert the image again"
+            f"{str(source)[:200]} is not a readable inversion ({reason(error)})",
+            remedy="it may be damaged or cut short: invert the image again",
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
         found = record.get("format") if isinstance(record, dict) else None
         raise StorageError(
-            f"{source} has inversion format {found!r}, this version of renoise reads {FORMAT_VERSION}; "
-            "update renoise, or invert the image again"
+            f"{source} has inversion format {found!r}, this version of renoise reads {FORMAT_VERSION}",
+            remedy="update renoise, or invert the image again",
         )
     return tensors, record
 
