@@ -13,21 +13,17 @@ import time
 from pathlib import Path
 
 import renoise_mini
-from renoise import Editor, images
-from renoise.cli.compare import side_by_side
-from renoise.cli.silence import quiet_libraries
-from renoise.defaults import EDIT_GUIDANCE
-from renoise.quality import psnr
+from renoise import Editor, side_by_side
 
 # Which of the held-out images: any will do (--picture 0 to 95).
-PICTURE = 7
+IMAGE = 7
 
 
 def main() -> None:
     """Invert one held-out image, draw it again, edit it three ways, and name the images that were written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the images")
-    parser.add_argument("--picture", type=int, default=PICTURE, help="which held-out image")
+    parser.add_argument("--picture", type=int, default=IMAGE, help="which held-out image")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
 
@@ -36,26 +32,26 @@ def main() -> None:
     print(f"image: {held_out / entry['file']}")
     print(f"caption: {entry['caption']}")
     print("loading the bundled model ...", flush=True)
-    with quiet_libraries(print):
-        editor = Editor.from_pretrained("mini")
+    editor = Editor.from_pretrained("mini")
 
     begun = time.perf_counter()
     print("inverting, reconstructing and editing ...", flush=True)
-    source = editor.fit(held_out / entry["file"])
-    inversion = editor.invert(source, entry["caption"])
-    reconstruction = editor.reconstruct(inversion)
-    edits = editor.edit(inversion, entry["edits"], guidance_scale=EDIT_GUIDANCE)
+    prepared = editor.prepare(held_out / entry["file"])
+    inversion = editor.invert(prepared, entry["caption"])
+    latents = editor.reconstruct(inversion, "latent")
+    reconstruction = editor.decode(latents)[0]
+    edits = editor.edit(inversion, entry["edits"])
     seconds = time.perf_counter() - begun
 
-    written = {"source.png": source, "reconstruction.png": reconstruction}
+    written = {"source.png": prepared.images[0], "reconstruction.png": reconstruction}
     written |= {f"edit-{i}.png": edit for i, edit in enumerate(edits, start=1)}
     titles = ["source", "reconstruction", "edit 1", "edit 2", "edit 3"]
     texts = [entry["caption"], entry["caption"], *entry["edits"]]
     written["comparison.png"] = side_by_side(list(zip(titles, texts, written.values(), strict=True)))
-    for name, picture in written.items():
-        images.save(picture, options.out / name)
+    for name, image in written.items():
+        image.save(options.out / name)
 
-    quality = float(psnr(images.to_tensor([reconstruction]), images.to_tensor([source])))
+    quality = editor.quality(prepared, editor.decode(latents, "pt"))[0].image
     print(f"inverted in {inversion.network_passes} network passes; PSNR of the reconstruction: {quality:.1f} dB")
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")

@@ -18,8 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 import renoise_mini
-from renoise import Editor, images
-from renoise.defaults import edit_guidance
+from renoise import Editor
 
 SIDE, STRIP, GAP, BLOCK_GAP = 128, 30, 6, 36
 COLUMNS = ("picture", "reconstruction", "edit: concept", "edit: background", "edit: style")
@@ -30,25 +29,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=12)
-    parser.add_argument("--guidance", type=float, help="of the edits; by default the command's own for the model")
+    parser.add_argument("--guidance", type=float, help="of the edits; by default what suits the model")
     parser.add_argument("--out", type=Path, default=Path("docs/images/edit-grid.png"))
     options = parser.parse_args()
 
     held_out = renoise_mini.path("heldout")
     entries = [json.loads(line) for line in (held_out / "captions.jsonl").read_text().splitlines()][: options.limit]
     editor = Editor.from_pretrained(options.model)
-    pictures = editor.fit([held_out / entry["file"] for entry in entries])
-    inversion = editor.invert(pictures, [entry["caption"] for entry in entries])
+    prepared = editor.prepare([held_out / entry["file"] for entry in entries])
+    inversion = editor.invert(prepared, [entry["caption"] for entry in entries])
     again = editor.reconstruct(inversion)
-    guidance = edit_guidance(inversion.config) if options.guidance is None else options.guidance
-    edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=guidance)
-    rows = [[p, r, *e] for p, r, e in zip(pictures, again, edited, strict=True)]
-    images.save(page(rows, [row_labels(entry) for entry in entries]), options.out)
+    edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=options.guidance)
+    rows = [[image, r, *e] for image, r, e in zip(prepared.images, again, edited, strict=True)]
+    page(rows, [row_labels(entry) for entry in entries]).save(options.out)
     print(f"wrote {options.out}")
 
 
 def row_labels(entry: dict[str, str]) -> list[str]:
-    """The caption, and of each edit the part that it changes."""
+    """Return the caption, and of each edit the part that it changes."""
     parts = entry["caption"].split(", ")
     changed = [
         ", ".join(new for old, new in zip(parts, target.split(", "), strict=True) if old != new)
@@ -58,7 +56,7 @@ def row_labels(entry: dict[str, str]) -> list[str]:
 
 
 def page(rows: list[list[Image.Image]], labels: list[list[str]]) -> Image.Image:
-    """Rows of labelled images in two blocks beside each other."""
+    """Draw rows of labelled images in two blocks beside each other."""
     title, small = ImageFont.load_default(13), ImageFont.load_default(10)
     half = (len(rows) + 1) // 2
     block = len(COLUMNS) * (SIDE + GAP)
@@ -67,11 +65,11 @@ def page(rows: list[list[Image.Image]], labels: list[list[str]]) -> Image.Image:
     for index, (row, names) in enumerate(zip(rows, labels, strict=True)):
         left = GAP + (index // half) * (block + BLOCK_GAP)
         top = 26 + (index % half) * (SIDE + STRIP + GAP)
-        for column, (picture, name) in enumerate(zip(row, names, strict=True)):
+        for column, (image, name) in enumerate(zip(row, names, strict=True)):
             x = left + column * (SIDE + GAP)
             if index % half == 0:
                 pen.text((x, 6), COLUMNS[column], fill="#333333", font=title)
-            sheet.paste(picture, (x, top))
+            sheet.paste(image, (x, top))
             pen.rectangle((x, top, x + SIDE - 1, top + SIDE - 1), outline="#dddddd")
             width = 2 * SIDE if column == 0 else SIDE
             text = textwrap.fill(name, width // 5, break_long_words=False, break_on_hyphens=False)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from renoise.inversion import Inversion
     from renoise.progress import Progress
     from renoise.quality import Quality
+    from renoise.sheets import side_by_side
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOMES = {
     "Editor": "renoise.editor",
     "Progress": "renoise.progress",
     "Quality": "renoise.quality",
+    "side_by_side": "renoise.sheets",
     "Inversion": "renoise.inversion",
     "InversionConfig": "renoise.config",
     "Renoising": "renoise.config",
@@ -70,6 +72,7 @@ __all__ = [
     "StorageError",
     "__version__",
     "presets",
+    "side_by_side",
 ]
 
 

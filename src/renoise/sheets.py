@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+
+# The title, the text and the image of a panel.
+Panel = tuple[str, str, Image.Image]
 
 _MOST_COLUMNS = 4
 # Smaller images are enlarged to about this, larger ones than that are scaled down to it.
@@ -18,15 +19,18 @@ _MOST_LINES = 6
 _BACKGROUND, _INK, _FAINT, _FRAME = "white", "black", "#666666", "#cccccc"
 
 
-def side_by_side(images: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
-    """Images in rows of at most four, each with a title and a text below it.
+def side_by_side(panels: Sequence[Panel]) -> Image.Image:
+    """Draw images in rows of at most four, each with its title and its text below it.
 
     Args:
-        images: (title, text, image) of each, of any size and shape.
-    """
-    from PIL import Image, ImageDraw, ImageFont
+        panels: the title, the text and the image of each; images may have any size and shape.
 
-    shown = [_shown(image) for _, _, image in images]
+    Examples:
+        >>> cat, dog = Image.new("RGB", (128, 128), "red"), Image.new("RGB", (128, 128), "blue")
+        >>> side_by_side([("source", "a cat", cat), ("edit", "a dog", dog)]).size
+        (536, 306)
+    """
+    shown = [_shown(image) for _, _, image in panels]
     width = max(_NARROWEST, *(image.width for image in shown))
     height = max(image.height for image in shown)
     size = max(13, width // 20)
@@ -38,9 +42,9 @@ def side_by_side(images: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
     def measure(text: str) -> float:
         return float(font.getlength(text))
 
-    texts = [wrap(text, width, measure) for _, text, _ in images]
-    columns = _columns(len(images))
-    rows = math.ceil(len(images) / columns)
+    texts = [wrap(text, width, measure) for _, text, _ in panels]
+    columns = _columns(len(panels))
+    rows = math.ceil(len(panels) / columns)
     heights = [
         height + margin + line_height * (1 + max(len(t) for t in texts[row * columns : (row + 1) * columns]))
         for row in range(rows)
@@ -51,9 +55,9 @@ def side_by_side(images: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     y = margin
     for row in range(rows):
-        for column in range(min(columns, len(images) - row * columns)):
+        for column in range(min(columns, len(panels) - row * columns)):
             index = row * columns + column
-            title, image = images[index][0], shown[index]
+            title, image = panels[index][0], shown[index]
             x = margin + column * (width + margin)
             left, top = x + (width - image.width) // 2, y + (height - image.height) // 2
             sheet.paste(image, (left, top))
@@ -68,7 +72,7 @@ def side_by_side(images: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
 def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
     """Break a text into lines no wider than `width`, within words where it must be; at most six lines.
 
-    Example:
+    Examples:
         >>> wrap("a dog, noto style", 8, len)
         ['a dog,', 'noto', 'style']
         >>> wrap("abcdefghij k", 4, len)
@@ -96,9 +100,7 @@ def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
 
 
 def _shown(image: Image.Image) -> Image.Image:
-    """In a size to look at: small images with their pixels enlarged, large ones scaled down."""
-    from PIL import Image
-
+    """Bring an image to a size to look at: enlarge the pixels of small ones, scale large ones down."""
     longest = max(image.size)
     factor = max(1, round(_READABLE_SIDE / longest))
     if longest <= _LARGEST_SIDE:
@@ -109,6 +111,6 @@ def _shown(image: Image.Image) -> Image.Image:
 
 
 def _columns(count: int) -> int:
-    """As few rows as possible, filled as evenly as possible."""
+    """Return the columns with which rows are as few as possible, and filled as evenly as possible."""
     rows = math.ceil(count / _MOST_COLUMNS)
     return math.ceil(count / rows)

@@ -41,8 +41,10 @@ Renoise = Callable[..., Outcome]
 
 
 @pytest.fixture
-def renoise(capfd: pytest.CaptureFixture[str]) -> Renoise:
+def renoise(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Renoise:
     """Run the command and catch what it says."""
+    # Continuous integration asks typer for colours in its help.
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None)
 
     def call(*arguments: str | Path) -> Outcome:
         capfd.readouterr()

@@ -14,9 +14,6 @@ import torch
 from PIL import Image
 
 from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
-from renoise.cli.options import InversionSettings
-from renoise.cli.terminal import Terminal
-from renoise.cli.work import Work
 from renoise.defaults import EDIT_GUIDANCE
 
 Renoise = Callable[..., Any]
@@ -42,8 +39,8 @@ def test_edit_writes_the_picture_and_says_what_it_took(on_tiny: Renoise, files: 
 def test_edit_is_what_the_library_does(on_tiny: Renoise, renoise: Renoise) -> None:
     assert on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "-g", "1.5", "-o", "dog.png").code == 0
     editor = Editor.from_pretrained(TINY, device="cpu")
-    config = InversionSettings(steps=2).applied_to(InversionConfig.for_pipeline(editor.pipe))
-    expected = editor.edit(editor.invert("cat.png", "a cat", config=config), "a dog", guidance_scale=1.5)
+    inversion = editor.invert("cat.png", "a cat", config=editor.config(num_steps=2))
+    expected = editor.edit(inversion, "a dog", guidance_scale=1.5)
     assert Image.open("dog.png").tobytes() == expected.tobytes()
 
 
@@ -100,14 +97,6 @@ def test_settings_reach_the_inversion(on_tiny: Renoise) -> None:
     assert (inversion.config.guidance_scale, inversion.negative_prompt) == (1.5, "blur")
 
 
-def test_renoise_keeps_the_preset_weights_where_they_fit() -> None:
-    preset = InversionConfig(renoising=Renoising(9, average=(7, 10)), renoising_low_noise=Renoising(3, average=(0, 4)))
-    assert InversionSettings(renoise=12).applied_to(preset) == preset.with_iterations(12)
-    assert InversionSettings(renoise=12).applied_to(preset).renoising == Renoising(12, average=(7, 10))
-    assert InversionSettings(renoise=4).applied_to(preset).renoising == Renoising(4)
-    assert InversionSettings().applied_to(preset) == preset
-
-
 def test_json_is_one_document_with_the_measurements(on_tiny: Renoise) -> None:
     done = on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--json", "--compare", "all.png")
     document = done.json
@@ -155,7 +144,7 @@ def test_compare_shows_what_there_is(on_tiny: Renoise, inverted: Path) -> None:
 def test_another_model_needs_force(renoise: Renoise, on_tiny: Renoise, folder: Path) -> None:
     assert on_tiny("invert", "cat.png", "-p", "a cat", "--quiet").code == 0
     other = ("edit", "cat.safetensors", "--to", "a dog", "--model", TINY_XL, "-o", "dog.png")
-    assert "--model, or use --force" in renoise(*other).error
+    assert "--model, or give --force" in renoise(*other).error
     assert not (folder / "dog.png").exists()
     assert renoise(*other, "--force").code == 0
 
@@ -197,24 +186,23 @@ def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "inverted_with", "given", "expected"),
+    ("sampler", "inverted_with", "given", "expected"),
     [
-        ("DDIMScheduler", 1.0, None, EDIT_GUIDANCE),
-        ("DDIMScheduler", 1.0, 0.0, 0.0),
-        ("DDIMScheduler", 1.0, 7.5, 7.5),
-        ("DDIMScheduler", 3.0, None, 3.0),
-        ("LCMScheduler", 1.0, None, 1.0),
-        ("LCMScheduler", 1.0, 1.5, 1.5),
+        ("ddim", None, None, EDIT_GUIDANCE),
+        ("ddim", None, "0", 0.0),
+        ("ddim", None, "7.5", 7.5),
+        ("ddim", "3", None, 3.0),
+        ("lcm", None, None, 1.0),
+        ("lcm", None, "1.5", 1.5),
     ],
 )
 def test_guidance_of_an_edit(
-    editor: Editor, scheduler: str, inverted_with: float, given: float | None, expected: float
+    on_tiny: Renoise, sampler: str, inverted_with: str | None, given: str | None, expected: float
 ) -> None:
-    import diffusers
-
-    editor.pipe.scheduler = getattr(diffusers, scheduler).from_config(editor.pipe.scheduler.config)
-    config = InversionConfig(num_steps=1, guidance_scale=inverted_with, renoising=Renoising(0))
-    assert Work(editor, "tiny", Terminal(quiet=True), 0.0).edit_guidance(config, given) == expected
+    options = ["--sampler", sampler, "--renoise", "0"]
+    options += [] if inverted_with is None else ["--inversion-guidance", inverted_with]
+    options += [] if given is None else ["--guidance", given]
+    assert on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "--json", *options).json["guidance"] == expected
 
 
 def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:

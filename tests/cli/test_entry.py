@@ -49,7 +49,7 @@ def test_help(renoise: Renoise, arguments: list[str]) -> None:
     shown = renoise(*arguments)
     assert (shown.code, shown.err) == (0, "")
     for command in COMMANDS:
-        assert f"  {command} " in shown.out
+        assert f" {command} " in shown.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -126,7 +126,7 @@ def test_interrupt_while_working(
 
 # A result long enough to overflow any buffer, from a command that imports nothing.
 TALKATIVE = (
-    "import sys; from renoise.cli import info; info.info = lambda path, json: 'x' * 1_000_000; "
+    "import sys; from renoise.cli import info; info.info = lambda source: 'x' * 1_000_000; "
     "from renoise.cli import main; sys.argv = ['renoise', 'info', 'any']; main()"
 )
 

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from renoise import Progress
-from renoise.cli.compare import side_by_side, wrap
 from renoise.cli.destinations import slug
 from renoise.cli.report import as_json, decibels
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
+from renoise.sheets import side_by_side, wrap
 
 
 class Tty(io.StringIO):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from renoise import ConfigError, InversionConfig, presets
-from renoise.cli.options import RunName
+from renoise.cli.evaluation_options import RunName
 from renoise.evaluation import runs
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
@@ -19,7 +20,7 @@ def configs(run: str, preset: InversionConfig) -> list[InversionConfig]:
 
 
 def test_the_command_knows_every_run() -> None:
-    assert {name.value for name in RunName} == set(RUNS)
+    assert set(get_args(RunName)) == set(RUNS)
 
 
 @pytest.mark.parametrize("name", presets)

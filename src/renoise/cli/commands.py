@@ -1,4 +1,4 @@
-"""What each command does, from checked options to the text on standard output.
+"""What the commands that invert and draw do, from checked options to the text on standard output.
 
 The order is the same in all of them: everything that can be refused without the model is refused first, then the model
 is loaded and works, and files are written last, each of them whole.
@@ -6,17 +6,17 @@ is loaded and works, and files are written last, each of them whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renoise.cli import destinations, report
-from renoise.cli.compare import side_by_side
+from renoise.cli import options as o
 from renoise.cli.failures import UsageError
-from renoise.cli.options import InversionSettings, ModelChoice, Reporting
+from renoise.cli.options import Change, Files, ModelChoice, Reporting, Settings
 from renoise.cli.silence import remarks
 from renoise.cli.terminal import Terminal
-from renoise.cli.work import Quality, Work, load_single_inversion, working
+from renoise.cli.work import Work, load_single_inversion, working
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,176 +24,151 @@ if TYPE_CHECKING:
 
     from renoise.config import InversionConfig
     from renoise.inversion import Inversion
+    from renoise.model import Prepared
+    from renoise.quality import Quality
+    from renoise.sheets import Panel
 
 INVERSION_SUFFIX = ".safetensors"
 # Of how many times the model's own area one should know beforehand.
 _FAR_LARGER = 4
-Panel = tuple[str, str, "Image.Image"]
 
 
 def edit(
-    source: Path,
-    targets: Sequence[str],
-    *,
-    prompt: str | None,
-    negative_prompt: str | None,
-    negative_source: bool,
-    guidance: float | None,
-    true_cfg: float | None,
-    output: str | None,
-    compare: Path | None,
-    original: Path | None,
-    force: bool,
+    source: o.Source,
+    change: Change,
+    settings: Settings,
     model: ModelChoice,
-    settings: InversionSettings,
+    files: Files,
+    original: o.Original = None,
+    force: o.Force = False,
+    *,
     reporting: Reporting,
 ) -> str:
-    """Invert an image, or take an inversion, and draw it with other prompts."""
-    inverted = _is_inversion(source)
+    """Draw an image with another prompt.
+
+    For example: renoise edit cat.png --prompt "a cat" --to "a dog" -o dog.png
+    """
+    inverted, targets = _is_inversion(source), change.to or []
     if not targets:
         raise UsageError('say with --to what the edited image shall show, for example --to "a dog"')
     if inverted:
-        _refuse_stored(source, prompt, settings, model)
+        _refuse_stored(source, settings)
     else:
-        _require_prompt(prompt)
+        _require_prompt(settings.prompt)
         _refuse_original(original, source)
-    if negative_source and negative_prompt is not None:
+    if change.negative_source and change.negative_prompt is not None:
         raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
-    if negative_source and guidance is not None:
-        _require_guidance(guidance, true_cfg)
-    goal = destinations.for_edits(output, source, targets)
-    _check_files([*goal.files, *_some(compare)], [source, *_some(original)], compare)
-    picture = None if inverted and original is None else _read_picture(original or source, reporting)
-    inversion = load_single_inversion(source) if inverted else None
+    if change.negative_source and change.guidance is not None:
+        _require_guidance(change.guidance, change.true_cfg)
+    goal = destinations.for_edits(files.output, source, targets)
+    _check_files(goal.files, [source, *_some(original)], files.compare)
+    seen = None if original is None else _read_image(original, reporting)
+    taken = load_single_inversion(source) if inverted else _read_image(source, reporting)
+    from renoise.inversion import Inversion
 
-    with working(model, reporting) as work:
-        config = work.config(settings) if inversion is None else inversion.config
-        scale = work.edit_guidance(config, guidance)
-        if negative_source:
-            _require_guidance(scale, true_cfg)
-        if inversion is None:
-            if picture is None or prompt is None:  # both were required above
-                raise UsageError("an image and its --prompt are needed")
-            inversion = _invert(work, picture, prompt, negative_prompt, config, settings)
-        again, quality = _reconstruct_if_of_use(work, inversion, picture, compare, force)
-        if negative_source:
-            negative_prompt = _only(inversion.prompt)
+    with working(model, reporting, settings.sampler) as work:
+        config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
+        guidance = work.editor.edit_guidance(config) if change.guidance is None else change.guidance
+        if change.negative_source:
+            _require_guidance(guidance, change.true_cfg)
+        prepared: Prepared | None = None
+        if isinstance(taken, Inversion):
+            inversion = taken
+        else:
+            prepared, inversion = _invert(work, taken, config, settings, change.negative_prompt)
+        again, quality = None, None
+        if not (prepared is None and seen is None and files.compare is None):
+            again, prepared, quality = _draw_again(work, inversion, prepared, seen, force=force)
+        negative = _only(inversion.prompt) if change.negative_source else change.negative_prompt
         edited = work.edit(
             inversion,
-            list(targets),
-            guidance_scale=scale,
-            true_cfg_scale=true_cfg,
-            negative_prompt=negative_prompt,
+            targets,
+            guidance_scale=guidance,
+            true_cfg_scale=change.true_cfg,
+            negative_prompt=negative,
             force=force,
         )
-        panels = _panels(inversion, picture, again)
+        panels = _panels(inversion, prepared, again)
         panels += [("edit", target, image) for target, image in zip(targets, edited, strict=True)]
         seconds = work.seconds
 
     goal.prepare()
-    _save_pictures(zip(goal.files, edited, strict=True))
-    _save_comparison(compare, panels)
-    document = report.document(
-        "edit",
-        source,
-        inversion,
-        work,
-        outputs=[
-            report.output(path, target, image) for path, target, image in zip(goal.files, targets, edited, strict=True)
-        ],
-        compare=compare,
-        quality=quality,
-        seconds=seconds,
-        edit={
-            "guidance": scale,
-            "true_cfg": inversion.config.true_cfg_scale if true_cfg is None else true_cfg,
-            "negative_prompt": inversion.negative_prompt if negative_prompt is None else negative_prompt,
-        },
+    _save_images(zip(goal.files, edited, strict=True))
+    _save_comparison(files.compare, panels)
+    outputs = [report.output(*written) for written in zip(goal.files, targets, edited, strict=True)]
+    decided = {
+        "guidance": guidance,
+        "true_cfg": inversion.config.true_cfg_scale if change.true_cfg is None else change.true_cfg,
+        "negative_prompt": inversion.negative_prompt if negative is None else negative,
+    }
+    return report.Run("edit", source, inversion, work, outputs, files.compare, quality, seconds, decided).told(
+        reporting
     )
-    return _result(reporting, document, report.summary(work, quality, seconds, [*goal.files, *_some(compare)]))
 
 
 def invert(
-    source: Path,
-    *,
-    prompt: str | None,
-    negative_prompt: str | None,
-    output: str | None,
-    compare: Path | None,
+    source: o.Image,
+    settings: Settings,
     model: ModelChoice,
-    settings: InversionSettings,
+    files: Files,
     reporting: Reporting,
+    negative_prompt: o.NegativePrompt = None,
 ) -> str:
-    """Invert an image into a file."""
-    _require_prompt(prompt)
+    """Save an image as noise, to edit it later.
+
+    For example: renoise invert cat.png --prompt "a cat" -o cat.safetensors
+    """
+    _require_prompt(settings.prompt)
     if _is_inversion(source):
         raise UsageError(f"{source} is an inversion already, or a model; invert takes an image")
-    path = Path(f"{source.stem}{INVERSION_SUFFIX}" if output is None else output)
+    path = Path(f"{source.stem}{INVERSION_SUFFIX}" if files.output is None else files.output)
     destinations.require_inversion_path(path)
-    _check_files([path, *_some(compare)], [source], compare)
-    picture = _read_picture(source, reporting)
+    _check_files([path], [source], files.compare)
+    image = _read_image(source, reporting)
 
-    with working(model, reporting) as work:
-        inversion = _invert(work, picture, prompt or "", negative_prompt, work.config(settings), settings)
-        again = work.reconstruct(inversion)
-        quality = work.quality(inversion, again, picture)
-        panels = _panels(inversion, picture, again)
+    with working(model, reporting, settings.sampler) as work:
+        encoded, inversion = _invert(work, image, settings.config(work.editor), settings, negative_prompt)
+        again, prepared, quality = _draw_again(work, inversion, encoded)
+        panels = _panels(inversion, prepared, again)
         seconds = work.seconds
 
     inversion.save(path)
-    _save_comparison(compare, panels)
-    document = report.document(
-        "invert",
-        source,
-        inversion,
-        work,
-        outputs=[{"path": str(path)}],
-        compare=compare,
-        quality=quality,
-        seconds=seconds,
-    )
-    return _result(reporting, document, report.summary(work, quality, seconds, [path, *_some(compare)]))
+    _save_comparison(files.compare, panels)
+    outputs = [{"path": str(path)}]
+    return report.Run("invert", source, inversion, work, outputs, files.compare, quality, seconds).told(reporting)
 
 
 def reconstruct(
-    source: Path,
-    *,
-    output: str | None,
-    compare: Path | None,
-    original: Path | None,
-    force: bool,
+    source: o.InversionFile,
     model: ModelChoice,
+    files: Files,
+    original: o.Original = None,
+    force: o.Force = False,
+    *,
     reporting: Reporting,
 ) -> str:
-    """Draw an inverted image again."""
+    """Draw an inverted image again.
+
+    For example: renoise reconstruct cat.safetensors -o again.png
+    """
     if not _is_inversion(source):
         raise UsageError(f"{source} is not an inversion ({INVERSION_SUFFIX}); make one with renoise invert")
-    path = Path(f"{source.stem}.reconstructed.png" if output is None else output)
-    destinations.require_picture_path(path)
-    _check_files([path, *_some(compare)], [source, *_some(original)], compare)
-    picture = None if original is None else _read_picture(original, reporting)
+    path = Path(f"{source.stem}.reconstructed.png" if files.output is None else files.output)
+    destinations.require_image_path(path)
+    _check_files([path], [source, *_some(original)], files.compare)
+    seen = None if original is None else _read_image(original, reporting)
     inversion = load_single_inversion(source)
 
     with working(model, reporting) as work:
-        again = work.reconstruct(inversion, force=force)
-        quality = None if picture is None else work.quality(inversion, again, picture)
-        panels = _panels(inversion, picture, again)
-        drawn = _picture(inversion, again)
+        again, prepared, quality = _draw_again(work, inversion, None, seen, force=force)
+        panels = _panels(inversion, prepared, again)
+        drawn = panels[-1][2]
         seconds = work.seconds
 
-    _save_pictures([(path, drawn)])
-    _save_comparison(compare, panels)
-    document = report.document(
-        "reconstruct",
-        source,
-        inversion,
-        work,
-        outputs=[report.output(path, _only(inversion.prompt), drawn)],
-        compare=compare,
-        quality=quality,
-        seconds=seconds,
-    )
-    return _result(reporting, document, report.summary(work, quality, seconds, [path, *_some(compare)]))
+    _save_images([(path, drawn)])
+    _save_comparison(files.compare, panels)
+    outputs = [report.output(path, _only(inversion.prompt), drawn)]
+    return report.Run("reconstruct", source, inversion, work, outputs, files.compare, quality, seconds).told(reporting)
 
 
 def _is_inversion(source: Path) -> bool:
@@ -210,12 +185,11 @@ def _require_guidance(scale: float, true_cfg: float | None) -> None:
         raise UsageError(f"--negative-source has no effect with a guidance of {scale:g}; give --guidance above 1")
 
 
-def _refuse_stored(source: Path, prompt: str | None, settings: InversionSettings, model: ModelChoice) -> None:
-    given = [*([] if prompt is None else ["--prompt"]), *settings.given]
-    given += [] if model.sampler is None else ["--sampler"]
-    if given:
+def _refuse_stored(source: Path, settings: Settings) -> None:
+    if settings.given:
         raise UsageError(
-            f"{', '.join(given)} cannot be given with {source}, which keeps its own; to change it, invert again"
+            f"{', '.join(settings.given)} cannot be given with {source}, which keeps its own; to change it, invert "
+            "again"
         )
 
 
@@ -226,11 +200,11 @@ def _refuse_original(original: Path | None, source: Path) -> None:
 
 def _check_files(outputs: Sequence[Path], inputs: Sequence[Path], compare: Path | None) -> None:
     if compare is not None:
-        destinations.require_picture_path(compare)
-    destinations.require_apart(outputs, inputs)
+        destinations.require_image_path(compare)
+    destinations.require_apart([*outputs, *_some(compare)], inputs)
 
 
-def _read_picture(path: Path, reporting: Reporting) -> Image.Image:
+def _read_image(path: Path, reporting: Reporting) -> Image.Image:
     from renoise import images
 
     with remarks(Terminal(reporting.quiet).note, debug=reporting.debug):
@@ -238,78 +212,75 @@ def _read_picture(path: Path, reporting: Reporting) -> Image.Image:
 
 
 def _invert(
-    work: Work,
-    picture: Image.Image,
-    prompt: str,
-    negative_prompt: str | None,
-    config: InversionConfig,
-    settings: InversionSettings,
-) -> Inversion:
+    work: Work, image: Image.Image, config: InversionConfig, settings: Settings, negative_prompt: str | None
+) -> tuple[Prepared, Inversion]:
+    """Invert an image, and say what the user may not expect of it."""
     height, width = work.editor.size
-    if settings.fit == "keep" and picture.height * picture.width > _FAR_LARGER * height * width:
+    if settings.fit == "keep" and image.height * image.width > _FAR_LARGER * height * width:
         work.note(
-            f"--fit keep: the model is made for {width} x {height}; at {picture.width} x {picture.height} it is slow, "
+            f"--fit keep: the model is made for {width} x {height}; at {image.width} x {image.height} it is slow, "
             "takes much memory, and may draw things twice"
         )
-    inversion = work.invert(picture, prompt, negative_prompt, config, fit=settings.fit or "crop")
+    prepared, inversion = work.invert(image, settings.prompt or "", negative_prompt, config, settings.fit or "crop")
     if settings.noise_correction and inversion.noise is None:
         work.note(f"--noise-correction has no effect: {inversion.scheduler['class']} adds no noise in its steps")
-    return inversion
+    return prepared, inversion
 
 
-def _reconstruct_if_of_use(
-    work: Work, inversion: Inversion, picture: Image.Image | None, compare: Path | None, force: bool
-) -> tuple[Tensor | None, Quality | None]:
-    """The reconstruction, if there is something to measure it with or a place to show it."""
-    if picture is None and compare is None:
-        return None, None
+def _draw_again(
+    work: Work,
+    inversion: Inversion,
+    prepared: Prepared | None,
+    seen: Image.Image | None = None,
+    *,
+    force: bool = False,
+) -> tuple[Tensor, Prepared | None, Quality | None]:
+    """Draw the reconstruction, and measure it if there is an image to measure it with.
+
+    Args:
+        work: draws and measures.
+        inversion: what is drawn.
+        prepared: its image, if it was inverted just now.
+        seen: its image, if it was inverted before.
+        force: draw it with another model, too.
+
+    Returns:
+        The reconstruction (1, 3, H, W), the image as the model sees it, and the quality.
+    """
     again = work.reconstruct(inversion, force=force)
-    return again, None if picture is None else work.quality(inversion, again, picture)
+    if seen is not None:
+        prepared = work.prepare_like(inversion, seen)
+    return again, prepared, None if prepared is None else work.quality(prepared, again)
 
 
-def _panels(inversion: Inversion, picture: Image.Image | None, again: Tensor | None) -> list[Panel]:
-    """The source and the reconstruction with their labels, as far as they are there."""
+def _panels(inversion: Inversion, prepared: Prepared | None, again: Tensor | None) -> list[Panel]:
+    """Return the source and the reconstruction with their labels, as far as they are there, as they are written."""
     from renoise import images
 
-    prompt = _only(inversion.prompt)
-    fit, panels = inversion.fits[0], []
-    if picture is not None:
-        seen = images.refit(picture, fit, inversion.size)
-        panels.append(("source", prompt, images.unfit(seen, fit)))
-    if again is not None:
-        panels.append(("reconstruction", prompt, _picture(inversion, again)))
-    return panels
+    shown = {} if prepared is None else {"source": prepared.images[0]}
+    shown |= {} if again is None else {"reconstruction": images.to_pictures(again)[0]}
+    prompt, fit = _only(inversion.prompt), inversion.fits[0]
+    return [(title, prompt, images.unfit(image, fit)) for title, image in shown.items()]
 
 
 def _only(prompt: str | Sequence[str]) -> str:
-    """The prompt of an inversion of one image."""
+    """Return the prompt of an inversion of one image."""
     return prompt if isinstance(prompt, str) else prompt[0]
 
 
-def _picture(inversion: Inversion, pixels: Tensor) -> Image.Image:
-    """What the model drew, in the shape in which it is shown and written."""
+def _save_images(images_at: Iterable[tuple[Path, Image.Image]]) -> None:
     from renoise import images
 
-    return images.unfit(images.to_pictures(pixels)[0], inversion.fits[0])
-
-
-def _save_pictures(pictures: Any) -> None:
-    from renoise import images
-
-    for path, picture in pictures:
-        images.save(picture, path)
+    for path, image in images_at:
+        images.save(image, path)
 
 
 def _save_comparison(path: Path | None, panels: Sequence[Panel]) -> None:
     if path is not None:
-        _save_pictures([(path, side_by_side(panels))])
+        from renoise.sheets import side_by_side
+
+        _save_images([(path, side_by_side(panels))])
 
 
 def _some(path: Path | None) -> list[Path]:
     return [] if path is None else [path]
-
-
-def _result(reporting: Reporting, document: dict[str, Any], summary: str) -> str:
-    if reporting.json:
-        return report.as_json(document)
-    return "" if reporting.quiet else summary

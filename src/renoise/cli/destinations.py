@@ -39,7 +39,7 @@ class Destinations:
 
 
 def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Destinations:
-    """One file for each target prompt.
+    """Choose one file for each target prompt.
 
     Args:
         output: what `-o` says: a file for one target, or a folder, which exists, ends in a slash, or takes several
@@ -56,7 +56,7 @@ def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Desti
     path = Path(output)
     separators = tuple(filter(None, (os.sep, os.altsep)))
     if len(targets) == 1 and not path.is_dir() and not output.endswith(separators):
-        require_picture_path(path)
+        require_image_path(path)
         return Destinations((path,))
     if path.suffix and not path.is_dir() and not output.endswith(separators):
         raise UsageError(f"several --to do not fit into one file, {path}; name a folder: -o {path.stem}{os.sep}")
@@ -64,14 +64,14 @@ def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Desti
     files = tuple(path / f"{number:02d}-{slug(target)}.png" for number, target in enumerate(targets, start=1))
     if folder_exists:
         for file in files:
-            require_picture_path(file)
+            require_image_path(file)
     return Destinations(files, None if folder_exists else path)
 
 
 def slug(prompt: str) -> str:
-    """A prompt as part of a file name.
+    """Return a prompt as part of a file name.
 
-    Example:
+    Examples:
         >>> slug("A dog, noto style!")
         'a-dog-noto-style'
     """
@@ -84,7 +84,7 @@ def slug(prompt: str) -> str:
     return short or "".join(words)[:_SLUG_LENGTH] or "empty"
 
 
-def require_picture_path(path: Path) -> None:
+def require_image_path(path: Path) -> None:
     """Raise an `ImageError` if an image cannot be written to `path`."""
     from renoise.images import check_writable
 
@@ -110,17 +110,17 @@ def require_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 def _require_folder(path: Path) -> bool:
-    """Whether the folder is there already; raise if it can be neither used nor made."""
+    """Tell whether the folder is there already, and raise if it can be neither used nor made."""
     from renoise.errors import ImageError
 
     if path.is_dir():
         return True
     if path.exists():
-        raise ImageError(f"{path} is a file; name a folder for the images")
+        raise ImageError(f"{path} is a file", remedy="name a folder for the images")
     if not path.parent.is_dir():
-        raise ImageError(f"the folder {path.parent} does not exist; create it first")
+        raise ImageError(f"the folder {path.parent} does not exist", remedy="create it first")
     if not os.access(path.parent, os.W_OK):
-        raise ImageError(f"the folder {path.parent} cannot be written to; choose another")
+        raise ImageError(f"the folder {path.parent} cannot be written to", remedy="choose another")
     return False
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renoise.cli import evaluation_options as e
+from renoise.cli import options as o
 from renoise.cli import report
 from renoise.cli.destinations import slug
 from renoise.cli.failures import UsageError
@@ -22,19 +24,24 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: str,
+    run: e.Run,
+    data: e.Data = "mini-heldout",
+    limit: e.Limit = None,
+    out: e.ResultFolder = None,
+    batch: e.Batch = 8,
+    seed: o.Seed = None,
+    clip: e.ClipFolder = None,
+    dino: e.DinoFolder = None,
+    sampler: o.Sampler = None,
     *,
-    data: str,
-    limit: int | None,
-    out: Path | None,
-    batch: int,
-    seed: int,
-    clip: Path | None,
-    dino: Path | None,
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
-    """Measure what is missing in the folder, write its tables, and return the summary."""
+    """Measure how true reconstructions are and what edits keep, and compare methods.
+
+    For example: renoise evaluate table2 --model mini-turbo --limit 16 --out results
+    """
+    seed = 0 if seed is None else seed
     if not (clip is None and dino is None) and not _draws_edits(run):
         raise UsageError(f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
     _require_extra()
@@ -47,7 +54,7 @@ def evaluate(
     skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
     with _usable(folder):
         judges = _judges(clip, dino, model, reporting)
-        with working(model, reporting) as work:
+        with working(model, reporting, sampler) as work:
             from renoise.evaluation import outputs, runner
 
             task = runner.Task(run, work.editor, data, folder, limit, seed, batch)

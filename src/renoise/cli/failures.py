@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import sys
 
-from renoise.errors import RenoiseError
+from renoise.errors import Argument, RenoiseError
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-# The library's messages speak of its arguments; here they are options.
+# What the library's arguments are called here.
 _OPTIONS = {
-    "load that model, or pass force=True": "name that model with --model, or use --force",
-    "num_steps=": "--steps ",
+    "prompt": "--prompt",
+    "negative_prompt": "--negative-prompt",
     "num_steps": "--steps",
-    "true_cfg_scale=": "--true-cfg ",
+    "iterations": "--renoise",
+    "strength": "--strength",
+    "guidance_scale": "--guidance",
     "true_cfg_scale": "--true-cfg",
-    "use guidance_scale": "use --guidance",
-    "guidance_scale": "guidance",
-    'fit="crop"': "--fit crop",
-    'fit="pad", "crop" or "stretch"': "--fit pad, crop or stretch",
-    "or keep its autoencoder in float32: pipe.vae.to(torch.float32)": "or use a model whose autoencoder bears float16",
-    "strength=": "--strength ",
-    "with dtype float32 or bfloat16": "with --dtype float32 or --dtype bfloat16",
+    "seed": "--seed",
+    "preset": "--preset",
+    "edit_losses": "--edit-losses",
+    "noise_correction": "--noise-correction",
+    "fit": "--fit",
+    "model": "--model",
+    "lora": "--lora",
+    "sampler": "--sampler",
+    "device": "--device",
+    "dtype": "--dtype",
+    "force": "--force",
 }
 
 
@@ -32,16 +38,29 @@ class UsageError(Exception):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """One line for the user and the exit code, for anything that may be raised."""
+    """Return one line for the user and the exit code, for anything that may be raised."""
     message, code = _message(error)
     return " ".join(message.split()), code
+
+
+def as_option(argument: Argument) -> str:
+    """Return an argument of the library as an option, or as Python has it where there is no such option.
+
+    Examples:
+        >>> as_option(Argument("num_steps", 50)), as_option(Argument("force", True)), as_option(Argument("eta", 0.5))
+        ('--steps 50', '--force', 'eta=0.5')
+    """
+    option, value = _OPTIONS.get(argument.name), argument.value
+    if option is None:
+        return str(argument)
+    return option if value is None or value is True else f"{option} {value}"
 
 
 def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return str(error), WRONG_USAGE
     if isinstance(error, RenoiseError):
-        return _in_options(str(error)), FAILED
+        return error.told(as_option), FAILED
     if _is_out_of_memory(error):
         return (
             "out of memory; use --dtype float16 on a GPU, a smaller --model, or --device cpu, and close other programs "
@@ -56,12 +75,6 @@ def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", FAILED
     return f"unexpected {type(error).__name__}: {error} (use --debug for the traceback)", FAILED
-
-
-def _in_options(message: str) -> str:
-    for argument, option in _OPTIONS.items():
-        message = message.replace(argument, option)
-    return message
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

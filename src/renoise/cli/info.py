@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from renoise.cli import options as o
 from renoise.cli import report
+from renoise.cli.tables import two_columns
 
 if TYPE_CHECKING:
     from renoise.inversion import Inversion
@@ -14,17 +16,15 @@ if TYPE_CHECKING:
 _LARGE_RESIDUAL = 0.1
 
 
-def info(path: Path, *, json: bool) -> str:
-    """Describe an inversion file in lines to read, or as one JSON document.
+def info(source: o.InversionFile, reporting: o.Describing) -> str:
+    """Say what an inversion file holds.
 
-    Raises:
-        StorageError: if it is not a readable inversion.
+    For example: renoise info cat.safetensors
     """
     from renoise.inversion import Inversion
 
-    inversion = Inversion.load(path)
-    facts = _facts(path, inversion)
-    return report.as_json(facts) if json else _lines(facts)
+    facts = _facts(source, Inversion.load(source))
+    return report.as_json(facts) if reporting.json else two_columns(_rows(facts))
 
 
 def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
@@ -50,16 +50,17 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
     }
 
 
-def _lines(facts: dict[str, Any]) -> str:
+def _rows(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the facts in words, by what they are called."""
     sizes = ", ".join(f"{width} x {height}" for height, width in facts["original_size"])
     height, width = facts["size"]
     low = facts["renoise_low_noise"]
     residual = facts["residual"]
-    rows = {
+    return {
         "file": f"{facts['source']} ({facts['file_size']:,} bytes)",
         "prompt": _text(facts["prompt"]),
         "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
-        "picture": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
+        "image": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
         "fit": _fit(facts["fit"], facts["box"]),
         "model": f"{facts['model'] or 'unnamed'}, {facts['prediction']} prediction "
         f"(fingerprint {facts['model_fingerprint']})",
@@ -75,8 +76,6 @@ def _lines(facts: dict[str, Any]) -> str:
         + ("; the largest is not small: more --renoise would help" * (residual["max"] > _LARGE_RESIDUAL)),
         "deviation of z_T": f"{facts['latent_deviation']:.3f}",
     }
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
 def _fit(mode: str, boxes: list[list[int] | None]) -> str:

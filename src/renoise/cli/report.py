@@ -4,58 +4,96 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from renoise.cli.work import Quality, Work
+    from renoise.cli.options import Reporting
+    from renoise.cli.work import Work
     from renoise.inversion import Inversion
+    from renoise.quality import Quality
 
 _PURPOSES = {"inversion": "inverting", "reconstruction": "reconstructing", "editing": "editing"}
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """A JSON document; infinities and NaN, which JSON does not have, become null."""
+    """Return a JSON document; infinities and NaN, which JSON does not have, become null."""
     return json.dumps(_plain(document), indent=2, allow_nan=False)
 
 
-def document(
-    command: str,
-    source: Path,
-    inversion: Inversion,
-    work: Work,
-    *,
-    outputs: Sequence[Mapping[str, Any]],
-    compare: Path | None,
-    quality: Quality | None,
-    seconds: float,
-    edit: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Everything that a run did, as data; `edit` is what decided the edits, where there are any."""
-    from renoise import __version__
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run did.
 
-    return {
-        "command": command,
-        "version": __version__,
-        "model": work.model,
-        "source": str(source),
-        **settings(inversion),
-        **(edit or {}),
-        "outputs": list(outputs),
-        "compare": None if compare is None else str(compare),
-        "psnr": None if quality is None else asdict(quality),
-        "network_passes": {purpose: work.passes[purpose] for purpose in _PURPOSES},
-        "residual": residual(inversion),
-        "seconds": {"loading": round(work.loading_seconds, 3), "work": round(seconds, 3)},
-    }
+    Attributes:
+        command: its name.
+        source: the image or inversion that it began with.
+        inversion: the inversion.
+        work: knows the model, the network passes and how long loading took.
+        outputs: the files that were written, as data.
+        compare: the comparison that was written; None if none was.
+        quality: how true the reconstruction is; None if it was not measured.
+        seconds: how long the work took after loading.
+        edit: what decided the edits; empty if there are none.
+    """
+
+    command: str
+    source: Path
+    inversion: Inversion
+    work: Work
+    outputs: Sequence[Mapping[str, Any]]
+    compare: Path | None
+    quality: Quality | None
+    seconds: float
+    edit: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self, reporting: Reporting) -> str:
+        """Return what the user is told in the end, as the command was told to talk."""
+        if reporting.json:
+            return as_json(self.document())
+        return "" if reporting.quiet else self.summary()
+
+    def document(self) -> dict[str, Any]:
+        """Return the run as data."""
+        from renoise import __version__
+
+        work, quality = self.work, self.quality
+        return {
+            "command": self.command,
+            "version": __version__,
+            "model": work.model,
+            "source": str(self.source),
+            **settings(self.inversion),
+            **self.edit,
+            "outputs": list(self.outputs),
+            "compare": None if self.compare is None else str(self.compare),
+            "psnr": None
+            if quality is None
+            else {"picture": quality.image, "round_trip": quality.round_trip, "bound": quality.bound},
+            "network_passes": {purpose: work.passes[purpose] for purpose in _PURPOSES},
+            "residual": residual(self.inversion),
+            "seconds": {"loading": round(work.loading_seconds, 3), "work": round(self.seconds, 3)},
+        }
+
+    def summary(self) -> str:
+        """Return the lines at the end of a run: what was written, and what it took."""
+        work = self.work
+        written = [output["path"] for output in self.outputs] + ([] if self.compare is None else [self.compare])
+        passes = ", ".join(f"{work.passes[p]} {verb}" for p, verb in _PURPOSES.items() if work.passes[p])
+        parts = [
+            *([] if self.quality is None else [_in_words(self.quality)]),
+            f"{work.passes.total()} network passes ({passes})",
+            f"{self.seconds:.1f} s (and {work.loading_seconds:.1f} s to load the model)",
+        ]
+        return "\n".join([*(f"wrote {path}" for path in written), "; ".join(parts)])
 
 
 def settings(inversion: Inversion) -> dict[str, Any]:
-    """What decided an inversion, as data."""
+    """Return what decided an inversion, as data."""
     config = inversion.config
     low = config.renoising_low_noise
     return {
@@ -74,29 +112,18 @@ def settings(inversion: Inversion) -> dict[str, Any]:
     }
 
 
-def output(path: Path, prompt: str, picture: Image.Image) -> dict[str, Any]:
-    """An image that was written, as data; its size is (height, width)."""
-    return {"path": str(path), "prompt": prompt, "size": [picture.height, picture.width]}
+def output(path: Path, prompt: str, image: Image.Image) -> dict[str, Any]:
+    """Return an image that was written, as data; its size is (height, width)."""
+    return {"path": str(path), "prompt": prompt, "size": [image.height, image.width]}
 
 
 def residual(inversion: Inversion) -> dict[str, float]:
-    """How far the steps are from their fixed points: the worst and the mean."""
+    """Return how far the steps are from their fixed points: the worst and the mean."""
     return {"max": float(inversion.residuals.max()), "mean": float(inversion.residuals.mean())}
 
 
-def summary(work: Work, quality: Quality | None, seconds: float, written: Iterable[Path]) -> str:
-    """The lines at the end of a run: what was written, and what it took."""
-    passes = ", ".join(f"{work.passes[p]} {verb}" for p, verb in _PURPOSES.items() if work.passes[p])
-    parts = [
-        *([] if quality is None else [_in_words(quality)]),
-        f"{work.passes.total()} network passes ({passes})",
-        f"{seconds:.1f} s (and {work.loading_seconds:.1f} s to load the model)",
-    ]
-    return "\n".join([*(f"wrote {path}" for path in written), "; ".join(parts)])
-
-
 def _in_words(quality: Quality) -> str:
-    text = f"reconstruction: PSNR {decibels(quality.picture)} against the image"
+    text = f"reconstruction: PSNR {decibels(quality.image)} against the image"
     if quality.round_trip is None or quality.bound is None:
         return text
     return (
@@ -106,9 +133,9 @@ def _in_words(quality: Quality) -> str:
 
 
 def decibels(value: float) -> str:
-    """A PSNR to read.
+    """Return a PSNR to read.
 
-    Example:
+    Examples:
         >>> decibels(26.123), decibels(float("inf"))
         ('26.1 dB', 'infinite')
     """

@@ -7,13 +7,19 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
+from renoise.cli.failures import as_option
+from renoise.errors import RenoiseWarning
+
+# What `warnings.showwarning` is.
+_Show = Callable[..., None]
 _TRUNCATED = re.compile(r"input was truncated because .* up to (?P<limit>\d+) tokens: (?P<rest>.*)", re.DOTALL)
 
 
 @contextmanager
 def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[logging.Handler]:
-    """Pass renoise's own remarks on to the user, and keep Python's warnings back.
+    """Pass renoise's own remarks and warnings on to the user, each once, and keep other warnings back.
 
     Args:
         note: shows a line to the user.
@@ -28,6 +34,8 @@ def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[log
         with warnings.catch_warnings():
             if not debug:
                 warnings.simplefilter("ignore")
+            warnings.simplefilter("always", RenoiseWarning)
+            warnings.showwarning = handler.pass_on(warnings.showwarning)
             yield handler
     finally:
         ours.removeHandler(handler)
@@ -38,7 +46,7 @@ def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[log
 def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iterator[None]:
     """Silence diffusers, transformers, the hub client and Python's warnings; pass on what the user has to know.
 
-    That is: a prompt that is cut off because it is too long for the text encoder, and renoise's own remarks.
+    That is a prompt that is cut off because it is too long for the text encoder, and renoise's own remarks.
 
     Args:
         note: shows a line to the user.
@@ -72,7 +80,7 @@ def _hushed(handler: logging.Handler) -> Iterator[None]:
 
 
 class _Passing(logging.Handler):
-    """Turns the log records that matter into notes, each once."""
+    """Turns the log records and the warnings that matter into notes, each once."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         super().__init__()
@@ -81,7 +89,22 @@ class _Passing(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self._worth_saying(record)
-        if text is not None and text not in self._said:
+        if text is not None:
+            self._say(text)
+
+    def pass_on(self, show: _Show) -> _Show:
+        """Return what shows a warning: renoise's as a note, others as `show` does."""
+
+        def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if isinstance(message, RenoiseWarning):
+                self._say(message.told(as_option))
+            else:
+                show(message, category, *where, **more)
+
+        return shown
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
             self._said.add(text)
             self._note(text)
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """One stage of the work: counts its network passes and moves the bar.
+    """A stage of the work: it counts network passes and moves the bar.
 
     Args:
         bar: None where there is no terminal.
         description: of the stage.
-        note: says something in a line of its own.
+        note: says something in a separate line.
 
     Attributes:
         passes: network passes so far.
@@ -36,7 +36,7 @@ class Stage:
         self._task = None if bar is None else bar.add_task(description, total=None, passes="")
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of what the editor says; to be handed to it as `progress`."""
+        """Take note of a network pass; a stage is what the editor takes as `progress`."""
         self.passes = progress.done
         self.advance(progress.done, progress.total, f"{progress.done}/{progress.total} network passes")
 
@@ -54,8 +54,10 @@ class Stage:
             self._note(f"{self._description}: {100 * done // total}% ({done}/{total})")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Bring the bar to its end, as the passes announced are at most as many, and take it away."""
         if self._bar is not None and self._task is not None:
+            total = self._bar.tasks[self._task].total
+            self._bar.update(self._task, completed=total or 0, refresh=True)
             self._bar.remove_task(self._task)
 
 
@@ -86,7 +88,7 @@ class Terminal:
             self._bar = None
 
     def note(self, text: str) -> None:
-        """Say something in a line of its own."""
+        """Say something in a separate line."""
         line = f"renoise: {' '.join(text.split())}"
         if self._quiet or sys.stderr is None:
             return
