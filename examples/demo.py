@@ -32,6 +32,7 @@ def main() -> None:
     print(f"image: {held_out / entry['file']}")
     print(f"caption: {entry['caption']}")
     print("loading the bundled model ...", flush=True)
+    hush()
     editor = Editor.from_pretrained("mini")
 
     begun = time.perf_counter()
@@ -56,6 +57,18 @@ def main() -> None:
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")
     print(f"{seconds:.0f} s after loading; wrote {', '.join(str(options.out / name) for name in written)}")
+
+
+def hush() -> None:
+    """Keep the libraries' bars and remarks back, because the demo says what it does."""
+    # transformers first: importing diffusers makes it talk.
+    from transformers.utils import logging as transformers
+
+    transformers.set_verbosity_error()
+    transformers.disable_progress_bar()
+    from diffusers.utils import logging as diffusers
+
+    diffusers.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def animation(path: Path, frames: int = 3, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore::renoise.errors.ImageWarning")
 class TestFrames:
     @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
     def test_the_first_is_taken_and_said(self, tmp_path: Path, suffix: str) -> None:

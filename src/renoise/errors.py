@@ -32,8 +32,13 @@ class Argument:
     def __str__(self) -> str:
         if self.value is None:
             return self.name
-        value = f'"{self.value}"' if isinstance(self.value, str) else repr(self.value)
-        return f"{self.name}={value}"
+        quotes = '"' if isinstance(self.value, str) else ""
+        return f"{self.name}={quotes}{self.shown}{quotes}"
+
+    @property
+    def shown(self) -> str:
+        """The value as text, numbers as short as they can be."""
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
 
 # A message is a sentence in parts: text, and arguments that its reader may know by another name.

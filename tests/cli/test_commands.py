@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, presets
+from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, images, presets
+from renoise.backbones.pipeline import PipelineBackbone
 from renoise.defaults import EDIT_GUIDANCE
 
 Renoise = Callable[..., Any]
@@ -162,19 +163,6 @@ def test_a_prompt_that_is_cut_off_is_said_once(on_tiny: Renoise) -> None:
     assert line.startswith("renoise: warning: the prompt is longer than the model's ")
 
 
-def test_info(renoise: Renoise, inverted: Path) -> None:
-    shown = renoise("info", inverted)
-    assert (shown.code, shown.err) == (0, "")
-    for fact in ('"a tree"', "128 x 128, from 80 x 60", "2 of 2", "DDIMScheduler", "largest"):
-        assert fact in shown.out
-    document = renoise("info", inverted, "--json").json
-    assert document["prompt"] == "a tree"
-    assert document["network_passes"] == 6
-    assert len(document["residuals"]) == 2
-    assert document["latent_deviation"] == pytest.approx(float(Inversion.load(inverted).latents.std()))
-    assert document["file_size"] == inverted.stat().st_size
-
-
 def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> None:
     # `renoise.loading.pipelines` is shadowed by nothing, but an attribute path would import torch for every test.
     loading = importlib.import_module("renoise.loading.pipelines")
@@ -222,14 +210,6 @@ def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
     assert inverted("--noise-correction", "0").noise_correction is None
 
 
-def test_info_tells_of_edit_losses_and_noise_correction(on_tiny: Renoise, renoise: Renoise) -> None:
-    assert on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "0.5", "--quiet").code == 0
-    told = renoise("info", "cat.safetensors").out
-    assert "pair 10, patch KL 0.05" in told
-    assert "50% of the way" in told
-    assert renoise("info", "cat.safetensors", "--json").json["noise_correction"]["amount"] == 0.5
-
-
 def test_the_source_as_negative_prompt(on_tiny: Renoise, inverted: Path) -> None:
     options = ("--to", "a dog", "--guidance", "3")
     assert on_tiny("edit", inverted, *options, "--negative-source", "-o", "a.png").code == 0
@@ -249,3 +229,33 @@ def test_noise_correction_without_noise_is_said_to_have_no_effect(on_tiny: Renoi
     done = on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "1")
     assert (done.code, done.err.count("no effect: DDIMScheduler")) == (0, 1)
     assert on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "0").err == ""
+
+
+@pytest.mark.parametrize("command", ["edit", "invert", "edit an inversion", "reconstruct"])
+def test_an_image_is_fitted_once_and_encoded_once(
+    on_tiny: Renoise, inverted: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    source = ("--source", inverted.with_name("tree.png"))
+    arguments = {
+        "edit": ("edit", "cat.png", "-p", "a", "--to", "b", "--to", "c", "-o", "out/"),
+        "invert": ("invert", "cat.png", "-p", "a"),
+        "edit an inversion": ("edit", inverted, "--to", "b", "-o", "b.png", *source),
+        "reconstruct": ("reconstruct", inverted, "-o", "again.png", *source),
+    }[command]
+    fitted, encoded = [], []
+    refit, encode = images.refit, PipelineBackbone.encode
+
+    def fit(image: Image.Image, *how: Any) -> Image.Image:
+        result = refit(image, *how)
+        fitted.extend([result] if result.size != image.size else [])
+        return result
+
+    def encoding(self: PipelineBackbone, pixels: torch.Tensor) -> torch.Tensor:
+        encoded.append(pixels)
+        return encode(self, pixels)
+
+    monkeypatch.setattr(images, "refit", fit)
+    monkeypatch.setattr(PipelineBackbone, "encode", encoding)
+    done = on_tiny(*arguments, "--compare", "all.png")
+    assert (done.code, "dB against the image" in done.out) == (0, True)
+    assert (len(fitted), len(encoded)) == (1, 1)

@@ -144,3 +144,8 @@ def test_a_full_disk_behind_standard_output() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", TALKATIVE], stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, b"renoise: error: No space left on device\n")
+
+
+def test_python_dash_m_is_the_command() -> None:
+    source = Path(sys.modules["renoise"].__file__ or "").with_name("__main__.py")
+    assert "from renoise.cli import main" in source.read_text()

@@ -50,10 +50,10 @@ def as_option(argument: Argument) -> str:
         >>> as_option(Argument("num_steps", 50)), as_option(Argument("force", True)), as_option(Argument("eta", 0.5))
         ('--steps 50', '--force', 'eta=0.5')
     """
-    option, value = _OPTIONS.get(argument.name), argument.value
+    option = _OPTIONS.get(argument.name)
     if option is None:
         return str(argument)
-    return option if value is None or value is True else f"{option} {value}"
+    return option if argument.value is None or argument.value is True else f"{option} {argument.shown}"
 
 
 def _message(error: BaseException) -> tuple[str, int]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from renoise import Editor, Inversion, InversionConfig, Renoising, images
-from renoise.cli.options import FitMode
 from renoise.quality import psnr
 
 Renoise = Callable[..., Any]
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
-# The image of these tests has 100 x 80 pixels, the model 128 x 128.
+# What is written for each fit: the image of these tests has 100 x 80 pixels, the model 128 x 128.
 WRITTEN = {"crop": (128, 128), "stretch": (128, 128), "pad": (100, 80), "keep": (100, 80)}
 
 
-def test_the_options_values_are_the_librarys() -> None:
-    assert get_args(FitMode) == images.FITS
+def test_every_fit_is_tested() -> None:
     assert set(WRITTEN) == set(images.FITS)
 
 
@@ -97,25 +95,6 @@ def test_comparisons_show_what_is_written(on_tiny: Renoise, fit: str, wide: bool
     red = [(x, y) for x in range(sheet.width) for y in range(sheet.height) if sheet.getpixel((x, y)) == (200, 40, 40)]
     width, height = (1 + max(xy[i] for xy in red) - min(xy[i] for xy in red) for i in (0, 1))
     assert width / height == pytest.approx(4.0 if wide else 1.0)
-
-
-@pytest.mark.parametrize(
-    ("fit", "words"),
-    [("crop", "fit               crop"), ("pad", "pad, in 128 x 102 of it"), ("keep", "keep, in 100 x 80 of it")],
-)
-def test_info_tells_of_the_fit(on_tiny: Renoise, renoise: Renoise, fit: str, words: str) -> None:
-    assert on_tiny("invert", "cat.png", "-p", "a", "--fit", fit).code == 0
-    assert words in renoise("info", "cat.safetensors").out
-    document = renoise("info", "cat.safetensors", "--json").json
-    assert document["fit"] == fit
-    assert document["original_size"] == [[80, 100]]
-    assert document["box"] == {"crop": [None], "pad": [[13, 0, 102, 128]], "keep": [[0, 0, 80, 100]]}[fit]
-
-
-def test_info_on_latents(renoise: Renoise, editor: Editor) -> None:
-    config = InversionConfig(num_steps=1, renoising=Renoising(0))
-    editor.invert(latents=editor.encode("cat.png"), prompt="a", config=config).save("cat.safetensors")
-    assert "none, latents came" in renoise("info", "cat.safetensors").out
 
 
 def test_far_more_pixels_than_the_model_is_made_for_are_said(on_tiny: Renoise) -> None:

@@ -1,0 +1,59 @@
+"""What an inversion file is said to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renoise import Editor, Inversion, InversionConfig, Renoising
+
+Renoise = Callable[..., Any]
+
+
+def test_info(renoise: Renoise, inverted: Path) -> None:
+    shown = renoise("info", inverted)
+    assert (shown.code, shown.err) == (0, "")
+    for fact in ('"a tree"', "128 x 128, from 80 x 60", "2 of 2", "DDIMScheduler", "largest"):
+        assert fact in shown.out
+    document = renoise("info", inverted, "--json").json
+    assert document["prompt"] == "a tree"
+    assert document["network_passes"] == 6
+    assert len(document["residuals"]) == 2
+    assert document["latent_deviation"] == pytest.approx(float(Inversion.load(inverted).latents.std()))
+    assert document["file_size"] == inverted.stat().st_size
+
+
+def test_info_tells_of_edit_losses_and_noise_correction(on_tiny: Renoise, renoise: Renoise) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a", "--noise-correction", "0.5", "--quiet").code == 0
+    told = renoise("info", "cat.safetensors").out
+    assert "pair 10, patch KL 0.05" in told
+    assert "50% of the way" in told
+    assert renoise("info", "cat.safetensors", "--json").json["noise_correction"]["amount"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"),
+    [("crop", "fit               crop"), ("pad", "pad, in 128 x 102 of it"), ("keep", "keep, in 100 x 80 of it")],
+)
+def test_info_tells_of_the_fit(on_tiny: Renoise, renoise: Renoise, fit: str, words: str) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a", "--fit", fit).code == 0
+    assert words in renoise("info", "cat.safetensors").out
+    document = renoise("info", "cat.safetensors", "--json").json
+    assert document["fit"] == fit
+    assert document["original_size"] == [[80, 100]]
+    assert document["box"] == {"crop": [None], "pad": [[13, 0, 102, 128]], "keep": [[0, 0, 80, 100]]}[fit]
+
+
+def test_info_on_latents(renoise: Renoise, editor: Editor) -> None:
+    config = InversionConfig(num_steps=1, renoising=Renoising(0))
+    editor.invert(latents=editor.encode("cat.png"), prompt="a", config=config).save("cat.safetensors")
+    assert "none, latents came" in renoise("info", "cat.safetensors").out
+
+
+def test_a_long_prompt_is_told_whole_in_one_line(on_tiny: Renoise, renoise: Renoise) -> None:
+    prompt = "a [red]cat[/red] :cat: " + "on a mat " * 40
+    assert on_tiny("invert", "cat.png", "-p", prompt, "--steps", "1", "--renoise", "0", "--quiet").code == 0
+    assert f'\nprompt            "{prompt}"\n' in renoise("info", "cat.safetensors").out
