@@ -13,8 +13,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from typer.main import get_command
 
-from renoise import Editor, InversionConfig, NumericalError, Renoising
+from renoise import ConfigError, Editor, InversionConfig, ModelError, NumericalError, Renoising
+from renoise.cli.app import app
+from renoise.cli.failures import _OPTIONS, explain
+from renoise.errors import Argument
 
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]
@@ -242,6 +246,26 @@ def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Edito
     assert "holds 2 images" in on_tiny("edit", "batch.safetensors", "--to", "b").error
     assert "holds 2 images" in on_tiny("reconstruct", "batch.safetensors").error
     assert "; 2 of them" in renoise("info", "batch.safetensors").out
+
+
+def test_arguments_are_told_as_options_of_an_edit() -> None:
+    edit: Any = get_command(app)
+    known = {option for parameter in edit.commands["edit"].params for option in parameter.opts}
+    assert set(_OPTIONS.values()) <= known
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConfigError(Argument("num_steps", 50), " is too many"), "--steps 50 is too many"),
+        (ConfigError(Argument("true_cfg_scale", 3.0), remedy="use less"), "--true-cfg 3; use less"),
+        (ModelError("it is another", remedy=("give ", Argument("force", True))), "it is another; give --force"),
+        (ConfigError(Argument("eta", 0.5), " has no option"), "eta=0.5 has no option"),
+        (ConfigError(Argument("num_steps", 1), " is one"), "--steps 1 is one"),
+    ],
+)
+def test_errors_are_told_by_their_parts(error: Exception, line: str) -> None:
+    assert explain(error) == (line, 1)
 
 
 @pytest.mark.parametrize(

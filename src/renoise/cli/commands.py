@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from renoise.sheets import Panel
 
 INVERSION_SUFFIX = ".safetensors"
-# Of how many times the model's own area one should know beforehand.
+# Images of more than so many times the model's area are warned of.
 _FAR_LARGER = 4
 
 

@@ -66,7 +66,7 @@ def _command(arguments: list[str]) -> int:
 
 
 class _Interrupt:
-    """Remembers that Ctrl-C came: libraries may turn the KeyboardInterrupt into an error of their own."""
+    """Remembers that Ctrl-C came: libraries may turn the KeyboardInterrupt into another error."""
 
     came = False
 

@@ -78,7 +78,7 @@ Source = Annotated[
 ]
 ModelName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="A model to tell all about; its last part is enough."),
+    typer.Argument(metavar="NAME", help="A model to tell all about; its last part is enough."),
 ]
 NegativePrompt = Annotated[str | None, _invert("--negative-prompt", **_NEGATIVE_PROMPT)]
 Original = Annotated[

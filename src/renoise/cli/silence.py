@@ -1,4 +1,4 @@
-"""Keeps the libraries' own bars, logs and warnings from the user, but for the few that matter to one."""
+"""What libraries say: their bars, logs and warnings are kept back, but for the few that matter to the user."""
 
 from __future__ import annotations
 
