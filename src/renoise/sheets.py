@@ -28,7 +28,7 @@ def side_by_side(panels: Sequence[Panel]) -> Image.Image:
     Examples:
         >>> cat, dog = Image.new("RGB", (128, 128), "red"), Image.new("RGB", (128, 128), "blue")
         >>> side_by_side([("source", "a cat", cat), ("edit", "a dog", dog)]).size
-        (536, 306)
+        (536, 316)
     """
     shown = [_shown(image) for _, _, image in panels]
     width = max(_NARROWEST, *(image.width for image in shown))
