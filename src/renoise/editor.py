@@ -409,7 +409,7 @@ class Editor:
         return edit_guidance_for(self.pipe, config)
 
     def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
-        """Return a preset for this model, with settings in place of its own.
+        """Return a preset for this model, with the settings given here in place of the preset's.
 
         Args:
             preset: whose settings to begin with (see `InversionConfig.for_pipeline`).

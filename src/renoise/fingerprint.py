@@ -89,7 +89,7 @@ def _ip_scales(network: torch.nn.Module) -> list[float]:
         if "IPAdapter" in type(processor).__name__:
             own = processor.scale
             for scale in own if isinstance(own, (list, tuple)) else [own]:
-                # A scale of its own for each image is a list once more.
+                # A separate scale for each image is a list once more.
                 for value in scale if isinstance(scale, (list, tuple)) else [scale]:
                     scales[float(value)] = None
     return list(scales)

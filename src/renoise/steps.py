@@ -127,7 +127,7 @@ class Step:
         )
 
     def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
-        """Noise the clean latent to this step's level, in the sampler's own scale."""
+        """Add noise to the clean latent up to this step's level, in the sampler's own scale."""
         return self.alpha * z_0 + self.sigma * noise
 
     def implied_noise(self, z: Tensor, prediction: Tensor) -> Tensor:

@@ -254,7 +254,7 @@ class Settings:
         return [f"--{name.replace('_', '-')}" for name in names]
 
     def config(self, editor: Editor) -> InversionConfig:
-        """Return the preset for a model, with what the command line says in place of its own."""
+        """Return the preset for a model, changed as the command line says."""
         return editor.config(
             self.preset or "paper",
             num_steps=self.steps,
