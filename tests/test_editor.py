@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +12,14 @@ from PIL import Image
 
 from renoise import (
     ConfigError,
-    EditLosses,
     Editor,
     ImageError,
     InversionConfig,
     ModelError,
     NumericalError,
-    Progress,
-    RenoiseWarning,
     Renoising,
     SchedulerError,
 )
-from renoise.errors import DrawnNoiseWarning
 
 MakeEditor = Callable[..., Editor]
 FEW = InversionConfig(num_steps=3, renoising=Renoising(2))
@@ -111,66 +105,6 @@ def test_the_pipeline_is_left_as_it_was(make_editor: MakeEditor, picture: Image.
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_network_passes_are_counted_honestly(editor: Editor, picture: Image.Image, guidance_scale: float) -> None:
-    rows: list[int] = []
-    hook = editor.pipe.unet.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[0]))
-    config = InversionConfig(
-        num_steps=4, guidance_scale=guidance_scale, renoising=Renoising(3), renoising_low_noise=Renoising(0)
-    )
-    told: list[Progress] = []
-    inversion = editor.invert([picture, picture], "a lion", config=config, progress=told.append)
-    hook.remove()
-    assert inversion.network_passes == sum(rows) / 2
-    assert [p.done for p in told][-1] == told[-1].total == inversion.network_passes
-    assert [p.timestep for p in told] == sorted(p.timestep for p in told)
-
-
-def test_what_an_inversion_holds(make_editor: MakeEditor, pictures: list[Image.Image]) -> None:
-    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
-    config = InversionConfig(num_steps=4, renoising=Renoising(3), renoising_low_noise=Renoising(1), seed=7)
-    inversion = editor.invert(pictures, "a lion", config=config, keep_trajectory=True, keep_residual_history=True)
-    channels, side = editor.pipe.vae.config.latent_channels, editor.size[0] // editor.pipe.vae_scale_factor
-    assert inversion.latents.shape == (3, channels, side, side)
-    assert inversion.noise is not None
-    assert inversion.noise.shape == (4, 3, channels, side, side)
-    assert inversion.residuals.shape == (4, 3)
-    assert inversion.residual_history is not None
-    assert inversion.residual_history.shape == (4, 4, 3)
-    # the last timestep of four is below 250 and has two passes: the rest of its row is padding
-    assert torch.isnan(inversion.residual_history[3, 2:]).all()
-    assert torch.equal(inversion.residual_history[3, 1], inversion.residuals[3])
-    assert torch.equal(inversion.residual_history[0, 3], inversion.residuals[0])
-    assert inversion.trajectory is not None
-    assert torch.equal(inversion.trajectory[-1], inversion.latents)
-    assert torch.equal(inversion.trajectory[0], editor.encode(pictures))
-    assert (inversion.seed, inversion.batch_size, inversion.num_steps) == (7, 3, 4)
-    assert inversion.latents.dtype == inversion.noise.dtype == inversion.residuals.dtype == torch.float32
-    plain = editor.invert(pictures[0], "a lion", config=config)
-    assert plain.trajectory is None
-    assert plain.residual_history is None
-
-
-def test_deterministic_samplers_have_no_noise(editor: Editor, picture: Image.Image) -> None:
-    inversion = editor.invert(picture, "a lion", config=FEW)
-    assert inversion.noise is None
-
-
-def test_given_noise_and_generators_replace_the_seed(make_editor: MakeEditor, picture: Image.Image) -> None:
-    editor = make_editor(scheduler="LCMScheduler")
-    seeded = editor.invert([picture, picture], config=FEW)
-    assert seeded.noise is not None
-    given = editor.invert([picture, picture], config=FEW, noise=seeded.noise)
-    assert torch.equal(given.latents, seeded.latents)
-    assert given.seed is None
-    each = editor.invert([picture] * 2, config=FEW, generator=[torch.Generator().manual_seed(0) for _ in range(2)])
-    assert torch.equal(each.latents, seeded.latents)
-    one = editor.invert([picture, picture], config=FEW, generator=torch.Generator().manual_seed(0))
-    assert one.noise is not None
-    assert torch.equal(one.noise[:, 0], seeded.noise[:, 0])
-    assert not torch.equal(one.noise[:, 1], seeded.noise[:, 1])
-
-
 def test_latents_take_the_place_of_a_picture(editor: Editor, picture: Image.Image) -> None:
     z_0 = editor.encode(picture)
     from_picture = editor.invert(picture, "a lion", config=FEW)
@@ -230,21 +164,6 @@ def test_the_source_prompt_is_an_edit_that_reconstructs(editor: Editor, picture:
     assert not torch.equal(editor.edit(inversion, "a tree", guidance_scale=1.0, output_type="latent"), again)
 
 
-def test_the_default_guidance_of_an_edit_is_what_suits_the_model(make_editor: MakeEditor, picture: Image.Image) -> None:
-    def guidance_of(editor: Editor, config: InversionConfig) -> float:
-        inversion = editor.invert(picture, "a lion", config=config)
-        default = editor.edit(inversion, "a cat", output_type="latent")
-        scale = editor.edit_guidance(inversion.config)
-        assert torch.equal(default, editor.edit(inversion, "a cat", guidance_scale=scale, output_type="latent"))
-        return scale
-
-    assert guidance_of(make_editor(), FEW) == 1.5
-    # a guided inversion is edited with its own guidance, and a model of few steps without any
-    assert guidance_of(make_editor(), replace(FEW, guidance_scale=2.5)) == 2.5
-    turbo = make_editor(scheduler="EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
-    assert guidance_of(turbo, FEW) == 1.0
-
-
 def test_guidance_and_negative_prompts_change_the_edit(editor: Editor, picture: Image.Image) -> None:
     inversion = editor.invert(picture, "a lion", config=FEW)
     results = [
@@ -257,101 +176,6 @@ def test_guidance_and_negative_prompts_change_the_edit(editor: Editor, picture: 
     # without guidance a negative prompt has nothing to act on
     same = editor.edit(inversion, "a cat", guidance_scale=1.0, negative_prompt="a lion", output_type="latent")
     assert torch.equal(same, results[0])
-
-
-def test_deterministic_samplers_can_denoise_in_another_number_of_steps(editor: Editor, z_0: torch.Tensor) -> None:
-    config = InversionConfig(num_steps=40, strength=0.5, renoising=Renoising(5))
-    inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
-    passes: list[Progress] = []
-    fewer = editor.edit(
-        inversion, "a lion", guidance_scale=1.0, num_steps=20, output_type="latent", progress=passes.append
-    )
-    assert passes[-1].total == len(passes) == 10
-    assert relative(editor.reconstruct(inversion, "latent"), z_0) < relative(fewer, z_0) < 0.3
-
-
-@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler"])
-def test_unequal_steps_start_where_the_inversion_ended(
-    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str
-) -> None:
-    # leading spacing: schedules of different lengths have different noisiest timesteps
-    editor = make_editor(scheduler=scheduler)
-    config = InversionConfig(num_steps=20, strength=0.3, renoising=Renoising(8))
-    inversion = editor.invert(latents=z_0, prompt="a lion", config=config)
-    for num_steps in (7, 13, 33):
-        other = editor.edit(inversion, "a lion", guidance_scale=1.0, num_steps=num_steps, output_type="latent")
-        assert relative(other, z_0) < 0.1, num_steps
-
-
-@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler"])
-@pytest.mark.parametrize(
-    "losses", [EditLosses(), EditLosses.released(), EditLosses(pair=0.0), EditLosses(patch_kl=0.0)]
-)
-@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_edit_losses_in_a_batch(
-    make_editor: MakeEditor, scheduler: str, losses: EditLosses, guidance_scale: float
-) -> None:
-    editor = make_editor(scheduler=scheduler)
-    z_0 = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    config = InversionConfig(
-        num_steps=4,
-        strength=0.5,
-        renoising=Renoising(2, average=(1, 3)),
-        edit_losses=losses,
-        guidance_scale=guidance_scale,
-    )
-    rows: list[int] = []
-    hook = editor.pipe.unet.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[0]))
-    together = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=config)
-    hook.remove()
-    assert together.network_passes == sum(rows) / 2
-    alone = editor.invert(latents=z_0[1:], prompt="a cat", config=config)
-    assert relative(together.latents[1:], alone.latents) < 1e-3
-    again = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=config, noise=together.noise)
-    assert torch.equal(again.latents, together.latents)
-    other = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=replace(config, edit_losses=None))
-    assert not torch.allclose(other.latents, together.latents, rtol=1e-4)
-
-
-def test_the_reference_of_the_divergence_is_the_noised_picture(make_editor: MakeEditor) -> None:
-    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
-    z_0 = torch.zeros(1, 4, 16, 16)
-    seen: list[float] = []
-    hook = editor.pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(float(args[0].std())))
-    config = InversionConfig(num_steps=4, renoising=Renoising(0), edit_losses=EditLosses())
-    editor.invert(latents=z_0, config=config)
-    hook.remove()
-    # the first pass of a step is the reference: at the noisiest of four it is noise of deviation nearly 1
-    assert seen[-2] == pytest.approx(1.0, abs=0.1)
-
-
-@pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "LCMScheduler", "DDPMScheduler"])
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 8])
-def test_stochastic_samplers_draw_the_noises_that_are_missing(
-    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str, num_steps: int
-) -> None:
-    editor = make_editor(scheduler=scheduler)
-    inversion = editor.invert(latents=z_0, prompt="a lion", config=InversionConfig(num_steps=4, renoising=Renoising(1)))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DrawnNoiseWarning)
-        result = editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
-    assert torch.isfinite(result).all()
-    assert any("drawn from the inversion's seed" in str(one.message) for one in caught) == (num_steps > 2)
-    assert torch.equal(result, editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent"))
-
-
-def test_equal_steps_draw_nothing(make_editor: MakeEditor, z_0: torch.Tensor, recwarn: pytest.WarningsRecorder) -> None:
-    editor = make_editor(scheduler="LCMScheduler")
-    inversion = editor.invert(latents=z_0, config=InversionConfig(num_steps=4, renoising=Renoising(1)))
-    same = editor.edit(inversion, "", guidance_scale=1.0, num_steps=4, output_type="latent")
-    assert torch.equal(same, editor.reconstruct(inversion, "latent"))
-    assert not [one for one in recwarn if isinstance(one.message, RenoiseWarning)]
-
-
-def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, picture: Image.Image) -> None:
-    inversion = make_editor(scheduler="LCMScheduler").invert(picture)
-    assert inversion.config == InversionConfig.for_pipeline(make_editor(scheduler="LCMScheduler").pipe)
-    assert inversion.prompt == ""
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
 from renoise.steps import Step
 
-
-class PredictAt(Protocol):
-    """A network: from a latent (B, C, h, w) and the step it stands at to the raw output of the same shape."""
-
-    def __call__(self, latents: Tensor, step: Step) -> Tensor:
-        """Return the raw output."""
-
-
+# A network: from a latent (B, C, h, w) and the step it stands at to the raw output of the same shape.
+PredictAt = Callable[[Tensor, Step], Tensor]
 # Is told of each pass: the passes so far, the step, the latent and the residual, if one was measured.
 Watch = Callable[[int, Step, Tensor, Tensor | None], None]
 

@@ -1,0 +1,111 @@
+"""Schedules as steps: which are refused with which remedy, and that the user's scheduler is left alone."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from renoise import ConfigError, SchedulerError
+from renoise.schedulers import steps_for
+
+TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def test_zero_terminal_snr_with_epsilon_prediction_is_refused() -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(SchedulerError, match="zero terminal SNR"):
+        steps_for(scheduler, 10)
+
+
+def test_trailing_spacing_has_no_surplus_timestep() -> None:
+    # diffusers appends a timestep -1 at this length
+    scheduler = diffusers.EulerDiscreteScheduler(**TABLE, timestep_spacing="trailing")
+    steps = steps_for(scheduler, 61)
+    assert len(steps) == 61
+    assert steps[-1].timestep >= 0
+    z, m = torch.randn(2, 1, 1, 2, 2)
+    # the last step ends at sigma 0, where the latent is x0 itself: z - sigma m with sigma^2 = 1 / input_scale^2 - 1
+    sigma = (1.0 / steps[-1].input_scale ** 2 - 1.0) ** 0.5
+    torch.testing.assert_close(steps[-1].apply(z, m), z - sigma * m)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
+@pytest.mark.parametrize("setting", ["clip_sample", "thresholding"])
+def test_clipping_is_refused_with_the_remedy(name: str, setting: str) -> None:
+    scheduler = getattr(diffusers, name)(**{"clip_sample": False, setting: True})
+    with pytest.raises(SchedulerError, match=rf"{name}\.from_config\(pipe\.scheduler\.config, {setting}=False\)"):
+        steps_for(scheduler, 10)
+
+
+def test_samplers_of_several_steps_are_refused_with_the_remedy() -> None:
+    with pytest.raises(SchedulerError, match=r"PNDMScheduler does not take .*DDIMScheduler\.from_config"):
+        steps_for(diffusers.PNDMScheduler(), 10)
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range", "fixed_large_log"])
+def test_learned_variances_are_refused(variance: str) -> None:
+    with pytest.raises(SchedulerError, match="variance_type"):
+        steps_for(diffusers.DDPMScheduler(clip_sample=False, variance_type=variance), 10)
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 1001, 2.5, True])
+def test_impossible_lengths_are_refused(num_steps: Any) -> None:
+    with pytest.raises(ConfigError, match="num_steps"):
+        steps_for(diffusers.DDIMScheduler(clip_sample=False), num_steps)
+
+
+def test_a_timestep_outside_the_table_is_refused() -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)
+    with pytest.raises(SchedulerError, match="timestep 1000"):
+        steps_for(scheduler, 1000)
+
+
+def test_sample_prediction_is_refused_where_diffusers_has_none() -> None:
+    scheduler = diffusers.EulerAncestralDiscreteScheduler(**TABLE, prediction_type="sample")
+    with pytest.raises(SchedulerError, match="does not implement sample prediction"):
+        steps_for(scheduler, 4)
+
+
+@pytest.mark.parametrize("name", ["LCMScheduler", "TCDScheduler"])
+def test_more_steps_than_the_distillation_had_are_refused(name: str) -> None:
+    with pytest.raises(SchedulerError, match="no schedule of 51 steps"):
+        steps_for(getattr(diffusers, name)(), 51)
+
+
+def test_eta_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ConfigError, match="eta"):
+        steps_for(diffusers.EulerDiscreteScheduler(), 10, eta=0.5)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1])
+def test_eta_out_of_range_is_refused(eta: float) -> None:
+    with pytest.raises(ConfigError, match="eta"):
+        steps_for(diffusers.DDIMScheduler(clip_sample=False), 10, eta=eta)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler", "LCMScheduler"])
+def test_sample_prediction_cannot_invert_its_last_step(name: str) -> None:
+    cls = getattr(diffusers, name)
+    settings = {"prediction_type": "sample", "clip_sample": False}
+    known = inspect.signature(cls.__init__).parameters
+    steps = steps_for(cls(**{k: v for k, v in settings.items() if k in known}), 10)
+    assert not steps[-1].invertible
+    with pytest.raises(SchedulerError, match="cannot be inverted"):
+        steps[-1].invert(torch.zeros(1), torch.zeros(1))
+
+
+def test_the_users_scheduler_is_left_alone() -> None:
+    scheduler = diffusers.EulerDiscreteScheduler(**TABLE)
+    scheduler.set_timesteps(7)
+    scheduler.set_begin_index(3)
+    before = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in vars(scheduler).items()}
+    steps_for(scheduler, 20)
+    after = vars(scheduler)
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        same = torch.equal(value, after[key]) if isinstance(value, torch.Tensor) else value == after[key]
+        assert same, key
