@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from renoise import Editor
-from renoise.evaluation.keys import Identity, decided, differences, keyed
+from renoise.evaluation.keys import decided, differences, keyed, model_facts
 from renoise.evaluation.measurement import Measurement
 from renoise.schedulers import describe
 
@@ -71,8 +71,9 @@ def test_an_image_that_could_not_be_read_has_only_its_name(m: Measurement) -> No
     assert decided(replace(m, image_hash=""))["picture"] == {"data": "mini-heldout", "name": "00-lion.png"}
 
 
-def test_an_identity_is_that_of_an_editors_model(editor: Editor) -> None:
-    identity = Identity.of(editor)
-    assert (identity.dtype, identity.scheduler) == ("float32", describe(editor.pipe.scheduler))
-    assert len(identity.fingerprint) == 24
-    assert Identity.of(editor) == identity
+def test_what_is_kept_of_a_model_is_that_of_an_editors_model(editor: Editor) -> None:
+    facts = model_facts(editor)
+    assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
+    assert facts["scheduler"] == describe(editor.pipe.scheduler)
+    assert len(facts["model_hash"]) == 24
+    assert model_facts(editor) == facts

@@ -138,6 +138,7 @@ def _require_extra() -> None:
     try:
         import jinja2 as _jinja2  # noqa: F401 - asked for before a model is loaded for nothing
         import matplotlib as _matplotlib  # noqa: F401
+        import msgspec as _msgspec  # noqa: F401
         import torchmetrics as _torchmetrics  # noqa: F401
     except ImportError as error:
         raise UsageError(

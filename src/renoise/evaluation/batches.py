@@ -60,18 +60,18 @@ class Encoded:
 
     Attributes:
         asked: what it is drawn as.
+        mask: see `Fitted`.
         truth: the fitted image, (1, 3, H, W) in [0, 1].
         z_0: the encoded image, (1, C, h, w).
         round_trip: the image encoded and decoded, which bounds a reconstruction, (1, 3, H, W).
-        mask: where an edit may change it, boolean (H, W); None where the data does not say so.
         structure: its self-similarity (1, T, T); None without the judge that needs it.
     """
 
     asked: Asked
+    mask: Tensor | None
     truth: Tensor
     z_0: Tensor
     round_trip: Tensor
-    mask: Tensor | None
     structure: Tensor | None
 
 
@@ -87,15 +87,11 @@ def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Enc
     """
     shown = [f.image for f in fitted]
     truth = images.to_tensor(shown)
-    structure = None if judges.dino is None else judges.dino.self_similarity(truth)
+    structure = [None] * len(shown) if judges.dino is None else judges.dino.self_similarity(truth).split(1)
     z_0 = editor.encode(shown)
     round_trip = editor.decode(z_0, "pt").cpu()
-    found: list[Encoded] = []
-    for i, f in enumerate(fitted):
-        own = slice(i, i + 1)
-        similarity = None if structure is None else structure[own]
-        found.append(Encoded((), truth[own], z_0[own], round_trip[own], f.mask, similarity))
-    return found
+    parts = zip(fitted, truth.split(1), z_0.split(1), round_trip.split(1), structure, strict=True)
+    return [Encoded((), f.mask, *own) for f, *own in parts]
 
 
 def batches(encoded: Sequence[Encoded], asked: Sequence[Asked]) -> list[Batch]:

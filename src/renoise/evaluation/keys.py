@@ -8,9 +8,7 @@ results away unasked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 from typing import Any
 
 from renoise import Editor
@@ -21,32 +19,28 @@ from renoise.schedulers import describe
 # The judges' names in a record's versions (`Judges.identities`).
 _JUDGES = ("clip", "dino")
 
+_IN_WORDS = {
+    "model": "the model, whose weights are others",
+    "dtype": "the networks' type ({now.dtype}; it was {before.dtype})",
+    "scheduler": "the model's sampler ({now.scheduler[class]}; it was {before.scheduler[class]}) or its settings",
+    "picture": "the image {now.image!r} or its mask",
+    "prompt": "the prompt",
+    "settings": "the method's settings",
+    "target": "the edit's prompt",
+    "guidance": "the edit's guidance",
+    "judges": "the judges of edits",
+}
 
-@dataclass(frozen=True)
-class Identity:
-    """What decides a measurement about a model, as records keep it.
 
-    Attributes:
-        name: the model's name, which decides nothing.
-        fingerprint: hash of the fingerprint of its networks.
-        dtype: the type of its networks.
-        scheduler: its own sampler.
-    """
-
-    name: str
-    fingerprint: str
-    dtype: str
-    scheduler: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, editor: Editor) -> Identity:
-        """Return the identity of an editor's model."""
-        return cls(
-            editor.name or type(editor.pipe).__name__,
-            key_of(fingerprint(editor.pipe)),
-            str(editor.dtype).removeprefix("torch."),
-            describe(editor.pipe.scheduler),
-        )
+def model_facts(editor: Editor) -> dict[str, Any]:
+    """Return what a measurement keeps of an editor's model, by the names of its fields."""
+    return {
+        "model": editor.name or type(editor.pipe).__name__,
+        "dtype": str(editor.dtype).removeprefix("torch."),
+        "device": str(editor.device),
+        "model_hash": key_of(fingerprint(editor.pipe)),
+        "scheduler": describe(editor.pipe.scheduler),
+    }
 
 
 def keyed(m: Measurement) -> Measurement:
@@ -79,18 +73,3 @@ def differences(before: Measurement, now: Measurement) -> list[str]:
         # Rounded weights have another hash, which says nothing about the weights before.
         names.remove("model")
     return [_IN_WORDS[name].format(before=before, now=now) for name in names]
-
-
-_IN_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        "model": "the model, whose weights are others",
-        "dtype": "the networks' type ({now.dtype}; it was {before.dtype})",
-        "scheduler": "the model's sampler ({now.scheduler[class]}; it was {before.scheduler[class]}) or its settings",
-        "picture": "the image {now.image!r} or its mask",
-        "prompt": "the prompt",
-        "settings": "the method's settings",
-        "target": "the edit's prompt",
-        "guidance": "the edit's guidance",
-        "judges": "the judges of edits",
-    }
-)

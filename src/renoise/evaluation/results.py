@@ -41,7 +41,7 @@ class Results:
         for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
             try:
                 measurement = Measurement.from_line(line)
-            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise StorageError(
                     f"line {number} of {self.path} is no result of renoise evaluate; remove the line, or name another "
                     "folder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from renoise.evaluation.batches import Asked, Batch, Encoded, Fitted, batches, d
 from renoise.evaluation.edit_metrics import edit_numbers
 from renoise.evaluation.folder import Role, image_path, make_folder, usable
 from renoise.evaluation.judges import Judges
-from renoise.evaluation.keys import Identity, differences, keyed
+from renoise.evaluation.keys import differences, keyed, model_facts
 from renoise.evaluation.measurement import Measurement, finite
 from renoise.evaluation.methods import Drawn, Noised
 from renoise.evaluation.registry import method_from
@@ -69,22 +69,20 @@ def measure(
     """
     numbered = numbered_examples(task, examples)
     rows = task.plan.rows(replace(InversionConfig.for_pipeline(task.editor.pipe), seed=task.seed))
-    model = Identity.of(task.editor)
+    model = model_facts(task.editor)
     asked: list[list[Measurement]] = [[] for _ in rows]
     done, total = 0, len(rows) * sum(len(targets_of(task, example)) for _, example in numbered)
     with usable(Path(task.folder)):
         results = Results(Path(task.folder) / RESULTS)
         for start in range(0, len(numbered), task.batch):
-            group = _Group(task, model, numbered[start : start + task.batch])
-            for place, row in enumerate(rows):
-                wanted = group.ask(row, place)
-                group.measure(row, wanted, results)
-                asked[place] += [m for own in wanted for m in own]
-                done += sum(map(len, wanted))
+            group = _measure_group(task, model, rows, numbered[start : start + task.batch], results)
+            for row, own, every in zip(rows, asked, group, strict=True):
+                own += every
+                done += len(every)
                 if progress is not None:
                     progress(Advance(done, total, row.label))
-    every = [m for own in asked for m in own]
-    return [renamed(m, one) for m, one in zip(results.get(m.key for m in every), every, strict=True)]
+    wanted = [m for own in asked for m in own]
+    return [renamed(m, one) for m, one in zip(results.get(m.key for m in wanted), wanted, strict=True)]
 
 
 def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = None) -> Measurement:
@@ -106,22 +104,13 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
             f"the record of {measurement.image!r} does not tell which image and sampler were measured: the image "
             "could not be read, or an earlier version measured it; measure its run again"
         )
-    row = Row(measurement.label, method_from(measurement.settings), measurement.prompt, measurement.guidance)
-    edits = measurement.target is not None
-    known = Judges() if judges is None else judges
-    task = Task(
-        measurement.run,
-        editor,
-        measurement.data,
-        Path(),
-        seed=measurement.seed,
-        judges=known,
-        rows=(row,),
-        edits=edits,
-    )
-    numbered = example_of(measurement)
-    fitted = Fitted.of(editor, numbered[1], masked=edits)
-    asked = ask(task, Identity.of(editor), row, measurement.row, numbered, measurement.target, fitted.digest)
+    m, known = measurement, judges or Judges()
+    row, edits = Row(m.label, method_from(m.settings), m.prompt, m.guidance), m.target is not None
+    task = Task(m.run, editor, m.data, Path(), seed=m.seed, judges=known, rows=(row,), edits=edits)
+    index, example = example_of(m)
+    fitted = Fitted.of(editor, example, masked=edits)
+    numbered = index, replace(example, targets=() if m.target is None else (m.target,))
+    (asked,) = ask(task, model_facts(editor), row, m.row, numbered, fitted.digest)
     # Without judges only their numbers are left out, so that the record's judges decide the key.
     like = asked if judges is not None else keyed(replace(asked, versions=measurement.versions))
     if like.key != measurement.key:
@@ -137,48 +126,38 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
     return _measure_row(task, row, batch, keep=False)[0]
 
 
-class _Group:
-    """Images that are worked on at a time: fitted at once, and encoded as soon as a row lacks one of them."""
+def _measure_group(
+    task: Task, model: Mapping[str, Any], rows: Sequence[Row], group: Sequence[Numbered], results: Results
+) -> Iterator[list[Measurement]]:
+    """Measure of some images what the results lack, and yield all that is asked of them, row by row.
 
-    def __init__(self, task: Task, model: Identity, numbered: Iterable[Numbered]) -> None:
-        self._task = task
-        self._model = model
-        self._numbered = list(numbered)
-        self._fitted = [self._fit(example) for _, example in self._numbered]
-        self._encoded: list[Encoded] | None = None
-
-    def _fit(self, example: data.Example) -> Fitted | ImageError:
-        try:
-            return Fitted.of(self._task.editor, example, masked=bool(self._task.edits))
-        except ImageError as error:
-            return error
-
-    def ask(self, row: Row, place: int) -> list[Asked]:
-        """Return what a row measures of each image."""
-        digests = [fitted.digest if isinstance(fitted, Fitted) else "" for fitted in self._fitted]
-        return [
-            tuple(
-                ask(self._task, self._model, row, place, numbered, target, digest)
-                for target in targets_of(self._task, numbered[1])
-            )
-            for numbered, digest in zip(self._numbered, digests, strict=True)
-        ]
-
-    def measure(self, row: Row, wanted: Sequence[Asked], results: Results) -> None:
-        """Measure what the results lack, and add it to them."""
+    The images are fitted at once, to know what is missing, and encoded as soon as a row lacks one of them.
+    """
+    fitted = [_fit(task, example) for _, example in group]
+    readable = [f for f in fitted if isinstance(f, Fitted)]
+    encoded: list[Encoded] = []
+    for place, row in enumerate(rows):
         missing: list[Asked] = []
-        for fitted, own in zip(self._fitted, wanted, strict=True):
-            if isinstance(fitted, Fitted):
-                missing.append(tuple(m for m in own if not results.done(m.key)))
+        every: list[Measurement] = []
+        for f, numbered in zip(fitted, group, strict=True):
+            asked = ask(task, model, row, place, numbered, f.digest if isinstance(f, Fitted) else "")
+            every += asked
+            if isinstance(f, Fitted):
+                missing.append(tuple(m for m in asked if not results.done(m.key)))
             else:
-                results.add(_failed(m, fitted) for m in own)
-        if not any(missing):
-            return
-        if self._encoded is None:
-            readable = [fitted for fitted in self._fitted if isinstance(fitted, Fitted)]
-            self._encoded = encode(self._task.editor, readable, self._task.judges)
-        for batch in batches(self._encoded, missing):
-            results.add(_measure_row(self._task, row, batch))
+                results.add(_failed(m, f) for m in asked)
+        if any(missing):
+            encoded = encoded or encode(task.editor, readable, task.judges)
+            for batch in batches(encoded, missing):
+                results.add(_measure_row(task, row, batch))
+        yield every
+
+
+def _fit(task: Task, example: data.Example) -> Fitted | ImageError:
+    try:
+        return Fitted.of(task.editor, example, masked=bool(task.edits))
+    except ImageError as error:
+        return error
 
 
 def _failed(asked: Measurement, error: Exception) -> Measurement:

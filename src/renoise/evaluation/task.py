@@ -15,8 +15,9 @@ from typing import Any
 
 from renoise import ConfigError, Editor
 from renoise.evaluation import data, runs
+from renoise.evaluation.batches import Asked
 from renoise.evaluation.judges import Judges
-from renoise.evaluation.keys import Identity, keyed
+from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.runs import Row, Run
 
@@ -93,9 +94,7 @@ class Task:
 def numbered_examples(task: Task, examples: Sequence[data.Example] | None) -> list[Numbered]:
     """Return the examples with their places in the data set; for a run that edits, only those that have targets."""
     source = str(task.source)
-    if examples is None:
-        examples = data.load(source, limit=task.limit)
-    numbered = list(enumerate(examples[: task.limit]))
+    numbered = list(enumerate(data.load(source, limit=task.limit) if examples is None else examples[: task.limit]))
     if not task.edits:
         return numbered
     data.editable([example for _, example in numbered], source)
@@ -104,13 +103,10 @@ def numbered_examples(task: Task, examples: Sequence[data.Example] | None) -> li
 
 def example_of(measurement: Measurement) -> Numbered:
     """Return a record's example, and load as few of the others as possible."""
-    if measurement.index is not None:
-        some = data.load(measurement.data, limit=measurement.index + 1)
-        if len(some) == measurement.index + 1 and some[-1].name == measurement.image:
-            return measurement.index, some[-1]
-    for index, example in enumerate(data.load(measurement.data)):
-        if example.name == measurement.image:
-            return index, example
+    for limit in (None,) if measurement.index is None else (measurement.index + 1, None):
+        for index, example in enumerate(data.load(measurement.data, limit=limit)):
+            if example.name == measurement.image:
+                return index, example
     raise ConfigError(f"{measurement.data} has no image {measurement.image!r} any more; look for the old data")
 
 
@@ -119,43 +115,34 @@ def targets_of(task: Task, example: data.Example) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys(example.targets)) if task.edits else (None,)
 
 
-def ask(
-    task: Task, model: Identity, row: Row, place: int, numbered: Numbered, target: str | None, image_hash: str
-) -> Measurement:
-    """Return a measurement of an image under the row at a place, with its key and without numbers.
+def ask(task: Task, model: Mapping[str, Any], row: Row, place: int, numbered: Numbered, digest: str) -> Asked:
+    """Return a measurement for each target of an image under the row at a place, with its key and without numbers.
 
-    `target` is the prompt that the image is drawn with, and None for its reconstruction; `image_hash` is the digest of
-    the `Fitted` image, and empty if the image cannot be read.
+    `model` is what `keys.model_facts` says, and `digest` that of the `Fitted` image, empty if it cannot be read.
     """
     index, example = numbered
     method, settings = row.method, row.method.settings()
-    return keyed(
-        Measurement(
-            key="",
-            run=task.run,
-            label=row.label,
-            row=place,
-            model=model.name,
-            dtype=model.dtype,
-            device=str(task.editor.device),
-            data=_named(str(task.source)),
-            image=example.name,
-            prompt=example.prompt if row.prompt is None else row.prompt,
-            settings=settings,
-            num_inversion_steps=method.num_inversion_steps,
-            num_steps=method.num_denoising_steps,
-            iterations=method.iterations,
-            seed=_seed(settings, task.seed),
-            versions={**versions(), **task.judges.identities},
-            target=target,
-            edit_type=None if target is None else example.edit_type,
-            guidance=None if target is None else row.guidance,
-            index=index,
-            model_hash=model.fingerprint,
-            scheduler=model.scheduler,
-            image_hash=image_hash,
-        )
+    asked = Measurement(
+        key="",
+        run=task.run,
+        label=row.label,
+        row=place,
+        data=_named(str(task.source)),
+        image=example.name,
+        prompt=example.prompt if row.prompt is None else row.prompt,
+        settings=settings,
+        num_inversion_steps=method.num_inversion_steps,
+        num_steps=method.num_denoising_steps,
+        iterations=method.iterations,
+        seed=_seed(settings, task.seed),
+        versions={**versions(), **task.judges.identities},
+        edit_type=example.edit_type if task.edits else None,
+        guidance=row.guidance if task.edits else None,
+        index=index,
+        image_hash=digest,
+        **model,
     )
+    return tuple(keyed(replace(asked, target=target)) for target in targets_of(task, example))
 
 
 def _named(source: str) -> str:
