@@ -78,12 +78,12 @@ def without_caption(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: c.pop("images"), "expected an object with lists"),
-        (lambda c: c.update(annotations={}), "expected an object with lists"),
-        (without_caption, r"annotations\[0\]: expected 'caption' of type str, not None"),
-        (lambda c: c["images"][1].update(id="2"), r"images\[1\]: expected 'id' of type int, not '2'"),
-        (lambda c: c["images"][1].update(height=True), "expected 'height' of type int"),
-        (lambda c: c["images"].append(7), r"images\[4\]: expected 'id'"),
+        (lambda c: c.pop("images"), "is no COCO captions file: Object missing required field `images`; take"),
+        (lambda c: c.update(annotations={}), r"Expected `array`, got `object` - at `\$\.annotations`"),
+        (without_caption, r"missing required field `caption` - at `\$\.annotations\[0\]`"),
+        (lambda c: c["images"][1].update(id="2"), r"Expected `int`, got `str` - at `\$\.images\[1\]\.id`"),
+        (lambda c: c["images"][1].update(height=True), r"Expected `int`, got `bool` - at `\$\.images\[1\]\.height`"),
+        (lambda c: c["images"].append(7), r"Expected `object`, got `int` - at `\$\.images\[4\]`"),
         (lambda c: c["images"].append(c["images"][0]), "two images of the id 9"),
         (lambda c: c["annotations"].pop(4), "the caption of image 5 must be text"),
         (lambda c: c["images"].clear(), "none of the 0 images"),
@@ -103,6 +103,8 @@ def test_coco_files_that_are_wrong_are_refused(tmp_path: Path, spoil: Callable[[
 def test_files_that_are_not_coco_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "empty.json")
     assert "is not valid JSON" in refusal(tmp_path / "empty.json")
-    assert "expected an object with lists" in refusal(write_json(tmp_path / "list.json", [1]))
+    assert "is no COCO captions file: Expected `object`, got `array`" in refusal(
+        write_json(tmp_path / "list.json", [1])
+    )
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert "not text in UTF-8" in refusal(tmp_path / "picture.png")

@@ -78,16 +78,19 @@ def test_masks_of_nothing_and_of_everything() -> None:
         ({"mask": [0, 1, 2]}, "entry '7', the mask must be pairs of start and length, and has 3 numbers"),
         ({"mask": [512 * 512, 2]}, "entry '7', the mask has a run from 262144 of length 2, beyond"),
         ({"mask": [10**30, 1]}, "beyond the 512 x 512 pixels"),
-        ({"mask": [-1, 2]}, "entry '7', the mask must be a list of whole numbers"),
-        ({"mask": [0.5, 2]}, "must be a list of whole numbers"),
-        ({"mask": [True, 2]}, "must be a list of whole numbers"),
-        ({"mask": "0 2"}, "must be a list of whole numbers"),
-        ({"mask": None}, "must be a list of whole numbers"),
+        ({"mask": [-1, 2]}, "entry '7': Expected `int` >= 0 - at `$.mask[0]`; get it from"),
+        ({"mask": [0.5, 2]}, "Expected `int`, got `float` - at `$.mask[0]`"),
+        ({"mask": [True, 2]}, "Expected `int`, got `bool` - at `$.mask[0]`"),
+        ({"mask": "0 2"}, "Expected `array`, got `str` - at `$.mask`"),
+        ({"mask": None}, "Expected `array`, got `null` - at `$.mask`"),
         ({"editing_type_id": "10"}, "'editing_type_id' must be 0 to 9, not '10'"),
-        ({"editing_type_id": None}, "'editing_type_id' must be 0 to 9, not None"),
-        ({"original_prompt": None}, "entry '7', 'original_prompt' must be text"),
+        ({"editing_type_id": 10}, "'editing_type_id' must be 0 to 9, not 10"),
+        ({"editing_type_id": None}, "Expected `int | str`, got `null` - at `$.editing_type_id`"),
+        ({"original_prompt": None}, "entry '7': Expected `str`, got `null` - at `$.original_prompt`"),
+        ({"original_prompt": " "}, "entry '7', 'original_prompt' must be text"),
         ({"editing_prompt": "[]"}, "entry '7', 'editing_prompt' must be text"),
-        ({"image_path": 3}, "must name its file in 'image_path'"),
+        ({"image_path": 3}, "entry '7': Expected `str`, got `int` - at `$.image_path`"),
+        ({"image_path": ""}, "entry '7': Expected `str` of length >= 1 - at `$.image_path`"),
     ],
 )
 def test_pie_bench_entries_that_are_wrong_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -106,7 +109,7 @@ def test_pie_bench_that_is_wrong_as_a_whole_is_refused(tmp_path: Path) -> None:
     write_json(mapping, [entry()])
     assert "must hold an object of entries by id" in refusal(tmp_path)
     write_json(mapping, {"1": 7})
-    assert "entry '1' must be an object" in refusal(tmp_path)
+    assert "entry '1': Expected `object`, got `int`" in refusal(tmp_path)
     write_json(mapping, {})
     assert "holds no images" in refusal(tmp_path)
     mapping.write_text('{"1": {},\n"1": {}}')

@@ -6,9 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from renoise.errors import ConfigError, reason
+
+T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
@@ -39,6 +43,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {key!r} occurs more than once")
     return record
+
+
+def shaped(value: Any, form: type[T], where: str, remedy: str) -> T:
+    """Return a value of JSON as an object of the given form."""
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}; {remedy}") from error
 
 
 def prompt_of(value: Any, where: str) -> str:
