@@ -18,10 +18,10 @@ DINO's ViT-B/8, and prints 1000 times the distance.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,25 +34,67 @@ from renoise.evaluation.measurement import key_of
 from renoise.images import to_pictures
 from renoise.loading.pipelines import resolve_device
 
-CLIP_NAME = "openai/clip-vit-large-patch14"
-DINO_NAME = "facebook/dino-vitb8"
-# The mean and the deviation of the colours of CLIP's training images, and of ImageNet's.
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# The mean, or the deviation, of the red, green and blue of the images that a network was trained on.
+_Colours = tuple[float, float, float]
 
 
 class _Judge:
-    """A network from a folder, in float32, with the standard of the colours that it was trained on."""
+    """A network from a folder that transformers wrote, in float32, with the standard of the colours it was trained on.
 
-    def __init__(self, folder: _Folder, model: Any, config: Any, device: Any, mean: Any, std: Any) -> None:
-        self._device = resolve_device(device)
-        self._model = model.to(self._device)
-        self._standard = folder.standard(mean, std)
-        self.identity = _identity(model, config)
+    Attributes:
+        identity: a text that differs for models with other weights.
+    """
+
+    what: ClassVar[str]
+    model_type: ClassVar[str]
+    name: ClassVar[str]
+    colours: ClassVar[tuple[_Colours, _Colours]]
+
+    def __init__(self, path: Path | str, device: str | torch.device | None) -> None:
+        self._path, self._device = Path(path).expanduser(), resolve_device(device)
+        try:
+            config = json.loads((self._path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._refusal(f"has no readable config.json ({reason(error)})") from error
+        found = config.get("model_type") if isinstance(config, dict) else None
+        if found != self.model_type:
+            raise self._refusal(f"holds a model of type {found!r}, not {self.model_type!r}")
+
+    def _refusal(self, why: str) -> ModelError:
+        return ModelError(
+            f"{self._path} is no {self.what}: it {why}; give a folder that transformers saved, or get one with: "
+            f"hf download {self.name} --local-dir {self.name.split('/')[1]}"
+        )
+
+    def _read(self, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except Exception as error:  # transformers raises whatever its readers do: all of it means "not loaded"
+            raise self._refusal(f"cannot be loaded ({' '.join(str(error).split())[:300]})") from error
+
+    def _load(self, model_class: Any, **options: Any) -> Any:
+        """Load the model, with all of its weights from the folder, and the standard of its colours."""
+        options = {"dtype": torch.float32, "local_files_only": True, "output_loading_info": True, **options}
+        model, found = self._read(lambda: model_class.from_pretrained(self._path, **options))
+        # transformers fills weights that it does not find with random numbers.
+        missing = sorted(found["missing_keys"])
+        if missing:
+            raise self._refusal(f"lacks weights, first {missing[0]}")
+        path = self._path / "preprocessor_config.json"
+        own = self._read(lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+        values = (own.get("image_mean", self.colours[0]), own.get("image_std", self.colours[1]))
+        self._standard = self._read(lambda: torch.tensor(values, dtype=torch.float32).reshape(2, 3, 1, 1))
+        return model.eval().to(self._device)
+
+    def _identified(self, config: Any) -> str:
+        """Return the vision transformer's shape, and a hash of some weights, whatever transformers calls them."""
+        samples = sorted(float(p.detach().flatten()[p.numel() // 2]) for p in self._model.parameters())
+        shape = f"ViT {config.num_hidden_layers}x{config.hidden_size}/{config.patch_size}"
+        return f"{shape} {key_of({'weights': samples})[:12]}"
 
     def _standardised(self, pixels: Tensor) -> Tensor:
-        standard = self._standard.to(pixels.device)
-        return (pixels - standard[0]) / standard[1]
+        mean, deviation = self._standard.to(pixels.device)
+        return (pixels - mean) / deviation
 
 
 class Clip(_Judge):
@@ -62,9 +104,6 @@ class Clip(_Judge):
         path: a folder with a CLIP model as transformers saves it, and its tokenizer.
         device: where it runs; None is the best device here.
 
-    Attributes:
-        identity: a text that differs for models with other weights.
-
     Raises:
         ModelError: if the folder holds no such model.
 
@@ -73,18 +112,21 @@ class Clip(_Judge):
         tensor([26.1])
     """
 
+    what, model_type, name = "CLIP model", "clip", "openai/clip-vit-large-patch14"
+    colours = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
     def __init__(self, path: Path | str, device: str | torch.device | None = None) -> None:
-        folder = _Folder(Path(path), "CLIP model", "clip", CLIP_NAME)
+        super().__init__(path, device)
         from transformers import AutoTokenizer, CLIPModel
 
         # Without these files transformers makes a tokenizer that knows no words.
-        if not any((folder.path / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-            raise folder.refusal("has no tokenizer")
-        model = folder.load(CLIPModel)
-        self._tokenizer = folder.read(lambda: AutoTokenizer.from_pretrained(folder.path, local_files_only=True))
-        self._side = int(model.config.vision_config.image_size)
-        self._tokens = int(model.config.text_config.max_position_embeddings)
-        super().__init__(folder, model, model.config.vision_config, device, _CLIP_MEAN, _CLIP_STD)
+        if not any((self._path / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+            raise self._refusal("has no tokenizer")
+        self._model = self._load(CLIPModel)
+        self._tokenizer = self._read(lambda: AutoTokenizer.from_pretrained(self._path, local_files_only=True))
+        self._side = int(self._model.config.vision_config.image_size)
+        self._tokens = int(self._model.config.text_config.max_position_embeddings)
+        self.identity = self._identified(self._model.config.vision_config)
 
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
@@ -109,20 +151,20 @@ class Dino(_Judge):
         path: a folder with a ViT model as transformers saves it. The files do not tell whether DINO trained it.
         device: where it runs; None is the best device here.
 
-    Attributes:
-        identity: a text that differs for models with other weights.
-
     Raises:
         ModelError: if the folder holds no such model.
     """
 
+    what, model_type, name = "DINO model", "vit", "facebook/dino-vitb8"
+    colours = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
     def __init__(self, path: Path | str, device: str | torch.device | None = None) -> None:
-        folder = _Folder(Path(path), "DINO model", "vit", DINO_NAME)
+        super().__init__(path, device)
         from transformers import ViTModel
 
-        model = folder.load(ViTModel, add_pooling_layer=False)
-        self._side, self._patch = int(model.config.image_size), int(model.config.patch_size)
-        super().__init__(folder, model, model.config, device, _IMAGENET_MEAN, _IMAGENET_STD)
+        self._model = self._load(ViTModel, add_pooling_layer=False)
+        self._side, self._patch = int(self._model.config.image_size), int(self._model.config.patch_size)
+        self.identity = self._identified(self._model.config)
 
     @torch.no_grad()
     def self_similarity(self, pixels: Tensor) -> Tensor:
@@ -171,57 +213,6 @@ class Judges:
         """The identities of the judges that are there, by name."""
         judges: Mapping[str, Clip | Dino | None] = {"clip": self.clip, "dino": self.dino}
         return {name: judge.identity for name, judge in judges.items() if judge is not None}
-
-
-class _Folder:
-    """A model's folder: what is in it, and what to say if that is not what was expected."""
-
-    def __init__(self, path: Path, what: str, model_type: str, name: str) -> None:
-        self.path, self._what, self._name = path.expanduser(), what, name
-        try:
-            config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self.refusal(f"has no readable config.json ({reason(error)})") from error
-        found = config.get("model_type") if isinstance(config, dict) else None
-        if found != model_type:
-            raise self.refusal(f"holds a model of type {found!r}, not {model_type!r}")
-
-    def refusal(self, why: str) -> ModelError:
-        return ModelError(
-            f"{self.path} is no {self._what}: it {why}; give a folder that transformers saved, or get one with: "
-            f"hf download {self._name} --local-dir {self._name.split('/')[1]}"
-        )
-
-    def read(self, load: Any) -> Any:
-        try:
-            return load()
-        except Exception as error:  # transformers raises whatever its readers do: all of it means "not loaded"
-            raise self.refusal(f"cannot be loaded ({' '.join(str(error).split())[:300]})") from error
-
-    def load(self, model_class: Any, **options: Any) -> Any:
-        """Load the model in float32, with all of its weights from the folder."""
-        options = {"dtype": torch.float32, "local_files_only": True, "output_loading_info": True, **options}
-        model, found = self.read(lambda: model_class.from_pretrained(self.path, **options))
-        # transformers fills weights that it does not find with random numbers.
-        missing = sorted(found["missing_keys"])
-        if missing:
-            raise self.refusal(f"lacks weights, first {missing[0]}")
-        return model.eval()
-
-    def standard(self, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-        """Return mean and deviation of colours, (2, 3, 1, 1): those in the folder, or else the given ones."""
-        path = self.path / "preprocessor_config.json"
-        own = self.read(lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
-        values = (own.get("image_mean", mean), own.get("image_std", std))
-        standard: Tensor = self.read(lambda: torch.tensor(values, dtype=torch.float32).reshape(2, 3, 1, 1))
-        return standard
-
-
-def _identity(model: Any, config: Any) -> str:
-    """Return the vision transformer's shape, and a hash of some weights, whatever transformers calls them."""
-    samples = sorted(float(p.detach().flatten()[p.numel() // 2]) for p in model.parameters())
-    shape = f"ViT {config.num_hidden_layers}x{config.hidden_size}/{config.patch_size}"
-    return f"{shape} {key_of({'weights': samples})[:12]}"
 
 
 def _centred(image: Image.Image, side: int) -> Image.Image:
