@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -22,13 +21,18 @@ from renoise.evaluation.runs import Plots
 from renoise.evaluation.summary import FAILURE_MARGIN, Summary, by_method, cell, with_unit
 
 _IMAGES_SHOWN, _EDITS_SHOWN, _WORST_SHOWN = 8, 24, 3
-_Rows = Mapping[str, Sequence[Measurement]]
-
 # The worst images of more methods than this are folded away.
 _MOST_OPEN = 20
 # The longer side of an embedded image: enough to judge it by, in a report that can still be sent around.
 _SIDE = 192
 _ARROWS = {"higher": " \N{UPWARDS ARROW}", "lower": " \N{DOWNWARDS ARROW}", None: ""}
+# What is told under an edit, where it is available.
+_TOLD = {
+    "structure_distance": "structure {:.4f}",
+    "psnr_background": "background {:.2f} dB",
+    "clip_whole": "CLIP {:.2f}",
+    "psnr": "image {:.2f} dB",
+}
 
 
 def page(
@@ -50,9 +54,7 @@ def page(
         plots: the plots by name, as `plots.draw` gives them.
         chosen: how the run's reconstructions are drawn.
     """
-    album = _Album(folder)
-    rows = by_method(measurements)
-    grid = _edit_grid(album, measurements, rows) if summary.edits else _grid(album, chosen, measurements, rows)
+    rows, every = by_method(measurements), _one_of_each(measurements)
     template = files("renoise.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -64,10 +66,20 @@ def page(
         metrics=sorted((metric for metric in summary.metrics if metric.heading), key=lambda metric: metric.place),
         arrows=_ARROWS,
         value=cell,
+        decibels=_decibels,
         margin=FAILURE_MARGIN,
-        plots=[_embedded(name, plot) for name, plot in plots.items()],
-        grid=grid,
-        tails=[_tail(album, method, own) for method, own in rows.items()],
+        # Plots lose their background, so that they take the page's in light and in dark.
+        plots={name: (plot, plot.render("svg", transparent=True)) for name, plot in plots.items()},
+        album=_Album(folder),
+        data_uri=_data_uri,
+        every=every,
+        shown=every[: _EDITS_SHOWN if summary.edits else _IMAGES_SHOWN],
+        methods=list(rows),
+        columns=_columns(rows) if not summary.edits and has_curves(chosen, measurements) else list(rows),
+        measured={(m.label, m.image, m.target): m for m in measurements},
+        bounds={m.image: m.psnr_bound for m in measurements if m.psnr_bound is not None},
+        told=_told,
+        tails=[_Tail.of(method, own) for method, own in rows.items()],
         most_open=_MOST_OPEN,
     )
 
@@ -90,78 +102,19 @@ def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, s
     }
 
 
-def _embedded(name: str, plot: Plot) -> dict[str, str]:
-    # Without its background, so that it takes the page's in light and in dark.
-    source = _data_uri("image/svg+xml", plot.render("svg", transparent=True))
-    return {"name": name, "caption": plot.caption, "source": source}
+def _told(m: Measurement) -> list[str]:
+    """Return the numbers that stand under an edit."""
+    values = ((text, getattr(m, name)) for name, text in _TOLD.items())
+    return [text.format(value) for text, value in values if value is not None]
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """An image with its description; without a source there is no image."""
-
-    alt: str
-    source: str | None
-
-
-@dataclass(frozen=True)
-class _Cell:
-    said: Sequence[str]
-    image: _Shown | None = None
-
-
-def _grid(album: _Album, chosen: Plots, measurements: Sequence[Measurement], rows: _Rows) -> dict[str, Any]:
-    """Return the table of the first images and of their reconstructions by each method."""
-    columns = _columns(rows) if has_curves(chosen, measurements) else rows
-    every = _one_of_each(measurements)
-    measured = {(m.label, m.image): m for own in columns.values() for m in own}
-
-    def row(one: Measurement) -> tuple[_Cell, list[_Cell]]:
-        own = [measured.get((method, one.image)) for method in columns]
-        bound = next((m.psnr_bound for m in own if m is not None and m.psnr_bound is not None), None)
-        round_trip = _Cell([_decibels(bound)], album.round_trip(one))
-        drawn = [_Cell(["not measured"]) if m is None else _Cell([_decibels(m.psnr)], album.drawn(m)) for m in own]
-        return _Cell([one.image], album.image(one)), [round_trip, *drawn]
-
-    shown = every[:_IMAGES_SHOWN]
-    methods = f" under {len(columns)} of {len(rows)} methods" if len(columns) < len(rows) else ""
-    note = f"The first {len(shown)} of {len(every)} images{methods}; under each reconstruction its PSNR against the "
-    note += "image, under the round trip the bound."
-    return {"note": note, "headings": ["image", "round trip", *columns], "rows": [row(one) for one in shown]}
-
-
-def _edit_grid(album: _Album, measurements: Sequence[Measurement], rows: _Rows) -> dict[str, Any]:
-    """Return the table of the first edits by each method."""
-    every = _one_of_each(measurements)
-    measured = {(m.label, m.image, m.target): m for own in rows.values() for m in own}
-
-    def edited(m: Measurement | None) -> _Cell:
-        if m is None:
-            return _Cell(["not measured"])
-        told = (
-            ("structure {:.4f}", m.structure_distance),
-            ("background {:.2f} dB", m.psnr_background),
-            ("CLIP {:.2f}", m.clip_whole),
-            ("image {:.2f} dB", m.psnr),
-        )
-        return _Cell([text.format(value) for text, value in told if value is not None], album.drawn(m))
-
-    def row(one: Measurement) -> tuple[_Cell, list[_Cell]]:
-        said = [one.image, one.prompt, f"\N{RIGHTWARDS ARROW} {one.target or ''}"]
-        return _Cell(said, album.image(one)), [edited(measured.get((m, one.image, one.target))) for m in rows]
-
-    shown = every[:_EDITS_SHOWN]
-    note = f"The first {len(shown)} of {len(every)} edits; under each what was measured of it."
-    return {"note": note, "headings": ["image and edit", *rows], "rows": [row(one) for one in shown]}
-
-
-def _columns(rows: _Rows) -> _Rows:
+def _columns(rows: Mapping[str, Sequence[Measurement]]) -> list[str]:
     """Return of a run that is drawn by samplers the plainest and the most renoised method for each sampler."""
     curves = [(curve_of(own[0]), method) for method, own in rows.items()]
     plainest = {curve.sampler: method for curve, method in reversed(curves) if curve.line == "reversing"}
     renoised = {curve.sampler: method for curve, method in curves if curve.line == "renoising"}
     chosen = {*plainest.values(), *renoised.values()}
-    return {method: own for method, own in rows.items() if method in chosen}
+    return [method for method in rows if method in chosen]
 
 
 def _one_of_each(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -174,31 +127,26 @@ def _one_of_each(measurements: Iterable[Measurement]) -> list[Measurement]:
     return list(found.values())
 
 
-def _tail(album: _Album, method: str, own: Sequence[Measurement]) -> dict[str, Any]:
-    """Return the worst images of a method, and why others have none."""
-    drawn = sorted(((m.psnr, m.image, m) for m in own if m.psnr is not None), key=lambda one: one[:2])
-    median = float(np.median([psnr for psnr, *_ in drawn])) if drawn else None
-    worst = f"worst {drawn[0][0]:.2f} dB, " if drawn else ""
-    reasons: dict[str, list[str]] = {}
-    for m in own:
-        if m.error is not None:
-            reasons.setdefault(m.error, []).append(m.image if m.target is None else f"{m.image} ({m.target})")
-    return {
-        "method": method,
-        "told": f"{worst}median {_decibels(median)}",
-        "asked": len(own),
-        "reasons": reasons,
-        "pairs": [
-            {
-                "name": m.image,
-                "image": album.image(m),
-                "drawn": album.drawn(m),
-                "psnr": _decibels(psnr),
-                "under": (median or 0.0) - psnr,
-            }
-            for psnr, _, m in drawn[:_WORST_SHOWN]
-        ],
-    }
+@dataclass(frozen=True)
+class _Tail:
+    """The images of a method with the lowest PSNR, and of those without an image why."""
+
+    method: str
+    asked: int
+    worst: list[Measurement]
+    median: float | None
+    reasons: Mapping[str, list[str]]
+
+    @classmethod
+    def of(cls, method: str, own: Sequence[Measurement]) -> _Tail:
+        """Return the tail of one method's measurements."""
+        drawn = sorted((m for m in own if m.psnr is not None), key=lambda m: (m.psnr, m.image))
+        median = float(np.median([m.psnr for m in drawn])) if drawn else None
+        reasons: dict[str, list[str]] = {}
+        for m in own:
+            if m.error is not None:
+                reasons.setdefault(m.error, []).append(m.image if m.target is None else f"{m.image} ({m.target})")
+        return cls(method, len(own), drawn[:_WORST_SHOWN], median, reasons)
 
 
 def _decibels(value: float | None) -> str:
@@ -206,29 +154,28 @@ def _decibels(value: float | None) -> str:
 
 
 class _Album:
-    """The images of a run, each of which is read once."""
+    """The images of a run, each of which is read once. An image is its description and its data, if there is any."""
 
     def __init__(self, folder: Path) -> None:
         self._files = Finder(folder)
         self._source = cache(_thumbnail)
 
-    def image(self, m: Measurement) -> _Shown:
+    def image(self, m: Measurement) -> tuple[str, str | None]:
         """Return the image as it was before."""
-        return self._shown(m, f"{m.image}, the image", "picture")
+        return f"{m.image}, the image", self._found(m, "picture")
 
-    def round_trip(self, m: Measurement) -> _Shown:
+    def round_trip(self, m: Measurement) -> tuple[str, str | None]:
         """Return the image encoded and decoded."""
-        return self._shown(m, f"{m.image}, the autoencoder's round trip", "round-trip")
+        return f"{m.image}, the autoencoder's round trip", self._found(m, "round-trip")
 
-    def drawn(self, m: Measurement) -> _Shown:
+    def drawn(self, m: Measurement) -> tuple[str, str | None]:
         """Return the reconstruction or the edit. A method that failed has none, whatever an earlier try left."""
         done = "reconstructed by" if m.target is None else f"edited to show {m.target} by"
-        alt = f"{m.image}, {done}: {m.label}"
-        return _Shown(alt, None) if m.error is not None else self._shown(m, alt, "drawn")
+        return f"{m.image}, {done}: {m.label}", None if m.error is not None else self._found(m, "drawn")
 
-    def _shown(self, m: Measurement, alt: str, role: Role) -> _Shown:
+    def _found(self, m: Measurement, role: Role) -> str | None:
         path = self._files.find(m, role)
-        return _Shown(alt, None if path is None else self._source(path))
+        return None if path is None else self._source(path)
 
 
 def _thumbnail(path: Path) -> str | None:
