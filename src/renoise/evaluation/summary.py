@@ -11,36 +11,18 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.measurement import Measurement, finite
 
 # A reconstruction this much under its method's median has failed, in dB.
 FAILURE_MARGIN = 6.0
 
 # One method's numbers by the names of `METRICS`; None is "not available".
 Line = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The measurements of one method.
-
-    Attributes:
-        asked: all of them.
-        bounds: the autoencoder's bound for each image of the run, in dB.
-    """
-
-    asked: Sequence[Measurement]
-    bounds: Mapping[str, float]
-
-    @property
-    def drawn(self) -> list[Measurement]:
-        """The measurements that have an image."""
-        return [m for m in self.asked if m.error is None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +63,7 @@ class Metric:
     """
 
     name: str
-    of: Callable[[Measured], Any] | str
+    of: Callable[[Sequence[Measurement]], Any] | str
     form: str | None = None
     heading: tuple[str, ...] = ()
     better: Literal["higher", "lower"] | None = None
@@ -89,10 +71,10 @@ class Metric:
     edits: bool | None = None
     score: Score | None = None
 
-    def taken(self, own: Measured) -> Any:
+    def taken(self, own: Sequence[Measurement]) -> Any:
         """Return the number of one method."""
         of = self.of
-        return mean(getattr(m, of) for m in own.drawn) if isinstance(of, str) else of(own)
+        return mean(getattr(m, of) for m in drawn(own)) if isinstance(of, str) else of(own)
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -101,26 +83,9 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _same(field: str) -> Callable[[Measured], Any]:
-    """Return a field that is the same for all measurements of a method."""
-    return lambda own: getattr(own.asked[0], field)
-
-
-def _percentile(q: int) -> Callable[[Measured], float | None]:
-    """Return a percentile of PSNR by linear interpolation, in which an image without a reconstruction ranks lowest.
-
-    It is None where it falls on such an image, or between it and a number.
-    """
-
-    def of(own: Measured) -> float | None:
-        known = sorted(m.psnr for m in own.drawn if m.psnr is not None)
-        missing = len(own.asked) - len(known)
-        place = q * (len(own.asked) - 1) / 100
-        if math.floor(place) < missing:
-            return None
-        return float(np.interp(place - missing, range(len(known)), known))
-
-    return of
+def drawn(own: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements that have an image."""
+    return [m for m in own if m.error is None]
 
 
 def failed(own: Sequence[Measurement]) -> list[Measurement]:
@@ -130,23 +95,33 @@ def failed(own: Sequence[Measurement]) -> list[Measurement]:
     return [m for m in own if m.psnr is None or m.psnr < least]
 
 
-def _share_failed(own: Measured) -> float:
-    return len(failed(own.asked)) / len(own.asked)
+def _same(field: str) -> Callable[[Sequence[Measurement]], Any]:
+    """Return a field that is the same for all measurements of a method."""
+    return lambda own: getattr(own[0], field)
 
 
-def _share_without(own: Measured) -> float:
-    return (len(own.asked) - len(own.drawn)) / len(own.asked)
+def _percentile(q: int) -> Callable[[Sequence[Measurement]], float | None]:
+    """Return a percentile of PSNR by linear interpolation, in which an image without a reconstruction ranks lowest.
+
+    It is None where it falls on such an image, or between it and a number.
+    """
+
+    def of(own: Sequence[Measurement]) -> float | None:
+        psnr = sorted(-math.inf if m.psnr is None else m.psnr for m in own)
+        return finite(float(np.interp(q * (len(own) - 1) / 100, range(len(own)), psnr)))
+
+    return of
 
 
-def _without_background(own: Measured) -> int | None:
-    shares = [m.background for m in own.drawn if m.background is not None]
+def _without_background(own: Sequence[Measurement]) -> int | None:
+    shares = [m.background for m in own if m.background is not None]
     return shares.count(0.0) if shares else None
 
 
-def _reasons(own: Measured) -> str | None:
+def _reasons(own: Sequence[Measurement]) -> str | None:
     """Return why measurements have no image, each reason with its count; None where all have one."""
-    counts = Counter(m.error for m in own.asked if m.error is not None)
-    return "; ".join(f"{error} ({count} of {len(own.asked)})" for error, count in counts.items()) or None
+    counts = Counter(m.error for m in own if m.error is not None)
+    return "; ".join(f"{error} ({count} of {len(own)})" for error, count in counts.items()) or None
 
 
 _ROUND_TRIP = ("PSNR against the", "round trip, mean (dB)")
@@ -169,8 +144,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr_roundtrip_mean", "psnr_roundtrip", ".2f", _ROUND_TRIP, "higher", 0, False, _AGAINST_ROUND_TRIP),
     Metric("ssim_mean", "ssim", ".4f", ("SSIM,", "mean"), "higher", 2, False),
     # Of edits: how many there are, what they keep, how well they fit their prompts, and how much they change at all.
-    Metric("pictures", lambda own: len({m.image for m in own.asked}), edits=True),
-    Metric("edits", lambda own: len(own.asked), edits=True),
+    Metric("pictures", lambda own: len({m.image for m in own}), edits=True),
+    Metric("edits", len, edits=True),
     Metric("structure_distance_mean", "structure_distance", ".5f", ("structure", "distance"), "lower", 0, True),
     Metric("psnr_background_mean", "psnr_background", ".2f", ("background", "PSNR (dB)"), "higher", 0, True),
     Metric("ssim_background_mean", "ssim_background", ".4f", ("background", "SSIM"), "higher", 0, True),
@@ -185,13 +160,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("passes_inversion", "passes_inversion", ".0f", ("passes of", "inversion"), "lower", 4),
     Metric("passes_denoising", "passes_denoising", ".0f", ("passes of", "denoising"), "lower", 4),
     Metric("seconds", "seconds", ".2f", ("seconds", "an image"), "lower", 4),
-    Metric("failures", _share_failed, ".1%", ("failed",), "lower", 1, False),
-    Metric("failures", _share_without, ".1%", ("failed",), "lower", 1, True),
+    Metric("failures", lambda own: len(failed(own)) / len(own), ".1%", ("failed",), "lower", 1, False),
+    Metric("failures", lambda own: (len(own) - len(drawn(own))) / len(own), ".1%", ("failed",), "lower", 1, True),
     Metric("ms_ssim_mean", "ms_ssim", ".4f", ("MS-SSIM,", "mean"), "higher", 2, False),
     Metric("lpips_mean", "lpips", ".4f", ("LPIPS,", "mean"), "lower", 2, False),
-    Metric("psnr_bound_mean", lambda own: mean(own.bounds.get(m.image) for m in own.asked), edits=False),
-    Metric("pictures", lambda own: len(own.asked), edits=False),
-    Metric("measured", lambda own: len(own.drawn), "d", edits=False),
+    Metric("psnr_bound_mean", lambda own: mean(m.psnr_bound for m in own), edits=False),
+    Metric("pictures", len, edits=False),
+    Metric("measured", lambda own: len(drawn(own)), "d", edits=False),
     Metric("error", _reasons),
 )
 
@@ -234,10 +209,12 @@ def summarise(measurements: Iterable[Measurement]) -> Summary:
     """Return one line for each method, and for edits one for each type of edit and method."""
     measured = list(measurements)
     edits = any(m.target is not None for m in measured)
+    # The bound is the image's, and counts also for a method that failed on it.
     bounds = {m.image: m.psnr_bound for m in measured if m.psnr_bound is not None}
+    measured = [replace(m, psnr_bound=bounds.get(m.image)) for m in measured]
 
     def lines(some: Iterable[Measurement]) -> tuple[Line, ...]:
-        rows = (Measured(own, bounds) for own in by_method(some).values())
+        rows = by_method(some).values()
         return tuple({m.name: m.taken(own) for m in METRICS if m.edits in (None, edits)} for own in rows)
 
     types = dict.fromkeys(m.edit_type for m in measured if m.edit_type is not None)
