@@ -87,10 +87,10 @@ def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Enc
     """
     shown = [f.image for f in fitted]
     truth = images.to_tensor(shown)
-    structure = [None] * len(shown) if judges.dino is None else judges.dino.self_similarity(truth).split(1)
+    structure = [None] * len(shown) if judges.dino is None else judges.dino.self_similarity(truth)[:, None]
     z_0 = editor.encode(shown)
     round_trip = editor.decode(z_0, "pt").cpu()
-    parts = zip(fitted, truth.split(1), z_0.split(1), round_trip.split(1), structure, strict=True)
+    parts = zip(fitted, truth[:, None], z_0[:, None], round_trip[:, None], structure, strict=True)
     return [Encoded((), f.mask, *own) for f, *own in parts]
 
 

@@ -110,10 +110,9 @@ def edit_numbers(
         numbers["clip_edited"] = float(judges.clip.similarity(edit * mask, [target]))
     if mask.all():
         return numbers
-    perceptual = metrics.lpips(edit * ~mask, image * ~mask)
     return numbers | {
         "mse_background": float(mse_background(edit, image, mask[None])),
         "psnr_background": min(float(psnr_background(edit, image, mask[None])), metrics.HIGHEST_PSNR),
-        "ssim_background": finite(float(ssim_background(edit, image, mask[None]))),
-        "lpips_background": None if perceptual is None else finite(float(perceptual)),
+        "ssim_background": finite(ssim_background(edit, image, mask[None])),
+        "lpips_background": finite(metrics.lpips(edit * ~mask, image * ~mask)),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,11 +22,7 @@ _HASH, _NAME, _PROMPT = 10, 60, 40
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        StorageError: if it cannot be made.
-    """
+    """Make a folder for results, or raise a `StorageError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -39,7 +36,7 @@ def usable(folder: Path) -> Iterator[None]:
     Raises:
         StorageError: if the folder cannot be made or written to.
     """
-    missing = [path for path in (folder, *folder.parents) if not _exists(path)]
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         make_folder(folder)
         # Permissions do not tell of everything: the disk may be full, or the folder one of the kernel's.
@@ -56,22 +53,10 @@ def usable(folder: Path) -> Iterator[None]:
         raise
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # no folder can have this name
-        return True
-
-
 def image_path(folder: Path, m: Measurement, role: Role = "drawn") -> Path:
-    """Return the path of an image of a run.
+    """Return the path of an image of a run, measured or still to be measured.
 
     The hash in the file's name tells it from every other image, model, run, row and edit.
-
-    Args:
-        folder: the run's folder.
-        m: a measurement of the run, or what is still to be measured.
-        role: what the file shows.
     """
     stem = Path(_safe(m.image, "-_.")).stem[:_NAME]
     if role != "drawn":

@@ -49,6 +49,9 @@ class _Judge:
     model_type: ClassVar[str]
     name: ClassVar[str]
     colours: ClassVar[tuple[_Colours, _Colours]]
+    identity: str
+    _model: Any
+    _standard: Tensor
 
     def __init__(self, path: Path | str, device: str | torch.device | None) -> None:
         self._path, self._device = Path(path).expanduser(), resolve_device(device)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, SupportsFloat
 
 import msgspec
 
@@ -128,6 +128,7 @@ def key_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
-def finite(value: float) -> float | None:
-    """Return a number for JSON, which has neither infinity nor NaN: None stands for both."""
-    return float(value) if math.isfinite(value) else None
+def finite(value: SupportsFloat | None) -> float | None:
+    """Return a number for JSON, which has neither infinity nor NaN: None stands for both, and for a missing one."""
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else None

@@ -33,13 +33,12 @@ def numbers(drawn: Tensor, image: Tensor, round_trip: Tensor) -> dict[str, float
         image: the image that was inverted, in the same form.
         round_trip: that image encoded and decoded, in the same form.
     """
-    multiscale, perceptual = ms_ssim(drawn, image), lpips(drawn, image)
     return {
-        "l2": finite(float(l2(drawn, image))),
+        "l2": finite(l2(drawn, image)),
         "psnr": decibels(drawn, image),
-        "ssim": finite(float(ssim(drawn, image))),
-        "ms_ssim": None if multiscale is None else finite(float(multiscale)),
-        "lpips": None if perceptual is None else finite(float(perceptual)),
+        "ssim": finite(ssim(drawn, image)),
+        "ms_ssim": finite(ms_ssim(drawn, image)),
+        "lpips": finite(lpips(drawn, image)),
         "psnr_roundtrip": decibels(drawn, round_trip),
         "psnr_bound": decibels(round_trip, image),
     }

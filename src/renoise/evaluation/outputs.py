@@ -28,17 +28,12 @@ def write(folder: str | Path, name: str, measurements: Sequence[Measurement], ru
         StorageError: if they cannot be written.
     """
     folder = Path(folder)
-    if run is None:
-        run = runs.RUNS.get(name, runs.Run(runs.ABOUT_OWN, lambda preset: ()))
+    run = run or runs.RUNS.get(name, runs.Run(runs.ABOUT_OWN, lambda preset: ()))
     summary = summarise(measurements)
-    make_folder(folder)
     # The tables come first: they are there even if drawing is cut short.
     _write(folder / "summary.csv", as_csv(summary).encode())
     _write(folder / "summary.md", as_markdown(summary).encode())
-    drawn: dict[str, plots.Plot] = {}
-    if not summary.edits:
-        make_folder(folder / "plots")
-        drawn = plots.draw(run.plots, measurements)
+    drawn = {} if summary.edits else plots.draw(run.plots, measurements)
     for plot_name, plot in drawn.items():
         _write(folder / "plots" / f"{plot_name}.png", plot.render("png"))
         _write(folder / "plots" / f"{plot_name}.svg", plot.render("svg"))
@@ -48,6 +43,7 @@ def write(folder: str | Path, name: str, measurements: Sequence[Measurement], ru
 
 
 def _write(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
     try:
         write_atomically(path, data)
     except OSError as error:

@@ -10,7 +10,7 @@ import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -79,8 +79,7 @@ class Plot:
 _LINES = ("reversing", "renoising", "edit losses", "noise correction")
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """The place of a row among the curves: the sampler's panel, and the line in it (one of `_LINES`)."""
 
     sampler: str
@@ -88,12 +87,7 @@ class Curve:
 
 
 def draw(chosen: Plots, measurements: Sequence[Measurement]) -> dict[str, Plot]:
-    """Draw the plots of a run, by the names of their files.
-
-    Args:
-        chosen: how its reconstructions are drawn.
-        measurements: the measurements of its rows, at least one.
-    """
+    """Draw the plots of a run from at least one measurement, by the names of their files."""
     with matplotlib.style.context(_STYLE_SHEETS):
         if chosen is Plots.residuals:
             return {"residuals": _residuals(measurements)}
@@ -109,17 +103,17 @@ def has_curves(chosen: Plots, measurements: Sequence[Measurement]) -> bool:
 def curve_of(measurement: Measurement) -> Curve:
     """Return the place of a row among the curves, by its settings."""
     scheduler, config = measurement.settings["scheduler"], measurement.settings["config"]
-    names = {theirs: ours for ours, (theirs, _) in SAMPLERS.items()}
-    sampler = names.get(scheduler, str(scheduler))
-    if config["noise_correction"] is not None:
-        return Curve(sampler, "noise correction")
-    if config["edit_losses"] is not None:
-        return Curve(sampler, "edit losses")
-    return Curve(sampler, "renoising" if config["renoising"]["iterations"] else "reversing")
+    sampler = next((ours for ours, (theirs, _) in SAMPLERS.items() if theirs == scheduler), str(scheduler))
+    # The last thing that passes are spent on comes first.
+    spent = {
+        "noise correction": config["noise_correction"],
+        "edit losses": config["edit_losses"],
+        "renoising": config["renoising"]["iterations"],
+    }
+    return Curve(sampler, next((line for line, setting in spent.items() if setting), "reversing"))
 
 
 # Distributions: one strip of points for each method. Columns of numbers stand this many points right of the plot.
-
 _MEDIANS, _FAILED = 26.0, 78.0
 
 
@@ -137,7 +131,7 @@ def _strips(measurements: Sequence[Measurement], score: Score) -> Plot:
     axes.set_xlabel(f"PSNR against {score.target} (dB), higher is better")
     _note(axes, _MEDIANS, -0.55, "median\n(dB)", va="bottom")
     _note(axes, _FAILED, -0.55, "failed", va="bottom")
-    bound = _draw_bound(axes.axvline, measurements, score, np.median, "median")
+    bound = _draw_bound(axes.axvline, measurements, score, "median")
     handles = [
         Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
         Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
@@ -177,30 +171,23 @@ def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: Score, many: b
     _note(axes, _MEDIANS, y, f"{median:.2f}")
 
 
-def _note(axes: Axes, points: float, y: float, text: str, *, va: str = "center", color: str = _INK) -> None:
+def _note(axes: Axes, points: float, y: float, text: str, **look: Any) -> None:
     """Write a cell of a column that stands this many points right of the plot."""
-    place: dict[str, Any] = {
-        "xycoords": axes.get_yaxis_transform(),
-        "xytext": (points, 0.0),
-        "textcoords": "offset points",
-    }
-    axes.annotate(text, (1.0, y), ha="center", va=va, fontsize=9, color=color, **place)
+    place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+    look = {"ha": "center", "va": "center", "fontsize": 9, "color": _INK, **place, **look}
+    axes.annotate(text, (1.0, y), (points, 0.0), **look)
 
 
 def _draw_bound(
-    line: Callable[..., Line2D],
-    measurements: Sequence[Measurement],
-    score: Score,
-    average: Callable[[Any], Any],
-    word: str,
+    line: Callable[..., Line2D], measurements: Sequence[Measurement], score: Score, average: Literal["mean", "median"]
 ) -> Line2D | None:
     """Draw the autoencoder's bound by `Axes.axvline` or `Axes.axhline`, if there is one."""
     values = [] if score.bound is None else [(m.image, getattr(m, score.bound)) for m in measurements]
     bounds = {image: value for image, value in values if value is not None}
     if not bounds:
         return None
-    value = float(average(list(bounds.values())))
-    return line(value, label=f"the autoencoder's bound, {word} {value:.2f} dB", **_BOUND)
+    value = float((np.mean if average == "mean" else np.median)(list(bounds.values())))
+    return line(value, label=f"the autoencoder's bound, {average} {value:.2f} dB", **_BOUND)
 
 
 def _say(axes: Axes, text: str) -> None:
@@ -267,7 +254,7 @@ def _curves(measurements: Sequence[Measurement], score: Score) -> Plot:
         for line, points in lines.items():
             style = _STYLES[_LINES.index(line)]
             handles[line] = axes.plot(*zip(*sorted(points), strict=True), label=line, **style)[0]
-        bound = _draw_bound(axes.axhline, measurements, score, np.mean, "mean")
+        bound = _draw_bound(axes.axhline, measurements, score, "mean")
         if bound is not None:
             handles["bound"] = bound
     figure.supxlabel("network passes for an image, inversion and denoising", fontsize=10)
@@ -289,11 +276,11 @@ def _points(measurements: Sequence[Measurement], score: Score) -> Mapping[str, M
     """Return (passes, mean PSNR) of every row that has images, by sampler and line."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for own in by_method(measurements).values():
-        curve = curve_of(own[0])
-        lines = panels.setdefault(curve.sampler, {})
-        drawn = [m for m in own if score.of(m) is not None]
-        passes = mean((m.passes_inversion or 0) + (m.passes_denoising or 0) for m in drawn)
-        value = mean(score.of(m) for m in drawn)
+        sampler, line = curve_of(own[0])
+        lines = panels.setdefault(sampler, {})
+        shown = [m for m in own if score.of(m) is not None]
+        passes = mean((m.passes_inversion or 0) + (m.passes_denoising or 0) for m in shown)
+        value = mean(map(score.of, shown))
         if passes is not None and value is not None:
-            lines.setdefault(curve.line, []).append((passes, value))
+            lines.setdefault(line, []).append((passes, value))
     return panels

@@ -201,7 +201,7 @@ def _numbers(one: Encoded, asked: Measurement, i: int, noised: Noised, drawn: Dr
         **metrics.numbers(again, one.truth, one.round_trip),
         "passes_inversion": noised.passes,
         "passes_denoising": drawn.passes,
-        "deviation": finite(float(noised.latents[i].std())),
+        "deviation": finite(noised.latents[i].std()),
         "residual_history": _history(noised.residuals, i),
         "timesteps": noised.timesteps,
     }

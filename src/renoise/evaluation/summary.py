@@ -108,7 +108,7 @@ def _percentile(q: int) -> Callable[[Sequence[Measurement]], float | None]:
 
     def of(own: Sequence[Measurement]) -> float | None:
         psnr = sorted(-math.inf if m.psnr is None else m.psnr for m in own)
-        return finite(float(np.interp(q * (len(own) - 1) / 100, range(len(own)), psnr)))
+        return finite(np.interp(q * (len(own) - 1) / 100, range(len(own)), psnr))
 
     return of
 
