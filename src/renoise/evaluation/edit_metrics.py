@@ -95,7 +95,7 @@ def edit_numbers(
         image: the image before, in the same form.
         target: what the edit should show.
         mask: boolean (H, W), True where the edit may change the image; None if that is not known.
-        structure: self-similarity (1, T, T) of the image (`Dino.self_similarity`); None without that judge.
+        structure: self-similarity (1, T, T) of the image; None without DINO.
         judges: CLIP and DINO, where they are.
     """
     numbers: dict[str, float | None] = {}

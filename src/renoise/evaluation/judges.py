@@ -96,8 +96,8 @@ class _Judge:
         return f"{shape} {key_of({'weights': samples})[:12]}"
 
     def _standardised(self, pixels: Tensor) -> Tensor:
-        mean, deviation = self._standard.to(pixels.device)
-        return (pixels - mean) / deviation
+        standard = self._standard.to(pixels.device)
+        return (pixels - standard[0]) / standard[1]
 
 
 class Clip(_Judge):

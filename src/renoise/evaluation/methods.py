@@ -101,11 +101,7 @@ class Method:
 
 @dataclass(frozen=True)
 class ByEditor(Method):
-    """A method that inverts with `Editor.invert`.
-
-    Attributes:
-        config: the settings of the inversion.
-    """
+    """A method that inverts with `Editor.invert` and the settings `config`."""
 
     config: InversionConfig
 
@@ -172,15 +168,10 @@ def drawing(
     edit_guidance_scale: float,
     **options: Any,
 ) -> Draw:
-    """Return what draws with `Editor.edit`, and counts the network passes.
+    """Return what draws with `Editor.edit` and counts the network passes.
 
-    Args:
-        editor: the model.
-        inversion: the inverted images.
-        source: the prompts of a reconstruction, one for each image.
-        guidance_scale: the method's guidance scale of a reconstruction.
-        edit_guidance_scale: the method's guidance scale of an edit.
-        options: further arguments of `Editor.edit`.
+    A reconstruction has the source prompts, one for each image, and a guidance scale that may differ from an edit's;
+    `options` are further arguments of `Editor.edit`.
     """
 
     def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:

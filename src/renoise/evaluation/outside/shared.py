@@ -19,13 +19,9 @@ from renoise.prompts import one_each
 
 @contextmanager
 def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: Tensor) -> Iterator[Network]:
-    """Give the network for a batch, without gradients; afterwards offloading hooks may move it away again.
+    """Give the network for a batch of latents (B, C, h, w), each with its prompt, without gradients.
 
-    Args:
-        editor: the model.
-        prompts: one prompt for each image.
-        guidance_scale: the guidance scale; 1 or less is no guidance.
-        z_0: latents (B, C, h, w) of the images' size.
+    A guidance scale of 1 or less is no guidance. Afterwards offloading hooks may move the network away again.
 
     Raises:
         ConfigError: if the prompts or the guidance scale cannot be used.

@@ -50,16 +50,18 @@ class Unguided(ByEditor):
             )
         settle(self, "guidance_scale")
 
+    def _noised(self, editor: Editor, z_0: Tensor, source: list[str], guidance_scale: float) -> Noised:
+        """Invert with the source prompts, which also take the negative prompt's place when the images are drawn."""
+        inversion = editor.invert(latents=z_0, prompt=source, config=self.config)
+        draw = drawing(editor, inversion, source, guidance_scale, self.guidance_scale, negative_prompt=source)
+        return Noised(inversion.latents, inversion.network_passes, draw)
+
 
 @dataclass(frozen=True)
 class NegativePrompt(Unguided):
-    """Negative-prompt inversion.
+    """Negative-prompt inversion; see `Unguided` for its settings.
 
     A reconstruction costs as much as an edit: it makes both passes of guidance, although the second adds nothing.
-
-    Attributes:
-        config: see `Unguided`.
-        guidance_scale: see `Unguided`.
 
     Examples:
         >>> NegativePrompt().iterations, NegativePrompt().guidance_scale
@@ -76,29 +78,22 @@ class NegativePrompt(Unguided):
             SchedulerError: if the model's sampler cannot be inverted.
             NumericalError: if the iteration diverges to NaN or infinity.
         """
-        source = list(prompts)
-        with network(editor, source, self.guidance_scale, editor.model.prepare(None, z_0).latents) as net:
+        with network(editor, prompts, self.guidance_scale, editor.model.prepare(None, z_0).latents) as net:
             if self.guidance_scale > 1.0 and net.cost == 1:
                 raise ConfigError(
                     "the network takes the guidance scale as an input, and no negative prompt, so that negative-prompt "
                     "inversion means nothing for it; use guidance_scale=1 or another method"
                 )
-        inversion = editor.invert(latents=z_0, prompt=source, config=self.config)
-        draw = drawing(editor, inversion, source, self.guidance_scale, self.guidance_scale, negative_prompt=source)
-        return Noised(inversion.latents, inversion.network_passes, draw)
+        return self._noised(editor, z_0, list(prompts), self.guidance_scale)
 
 
 @dataclass(frozen=True)
 class NullPrompt(Unguided):
-    """Inversion with an empty prompt.
+    """Inversion with an empty prompt; see `Unguided` for its settings.
 
     A reconstruction is drawn without guidance. The negative prompt of an edit is the encoded empty string, also for
     SDXL, whose pipelines take zeros for a negative prompt that is not given: it has to be what the image was inverted
     with.
-
-    Attributes:
-        config: see `Unguided`.
-        guidance_scale: w, the guidance scale of an edit; 1 or less is no guidance.
 
     Examples:
         >>> NullPrompt(guidance_scale=3).settings()["guidance_scale"]
@@ -114,7 +109,4 @@ class NullPrompt(Unguided):
             SchedulerError: if the model's sampler cannot be inverted.
             NumericalError: if the iteration diverges to NaN or infinity.
         """
-        inversion = editor.invert(latents=z_0, prompt="", config=self.config)
-        source = [""] * inversion.batch_size
-        draw = drawing(editor, inversion, source, 1.0, self.guidance_scale, negative_prompt="")
-        return Noised(inversion.latents, inversion.network_passes, draw)
+        return self._noised(editor, z_0, [""] * len(z_0), 1.0)
