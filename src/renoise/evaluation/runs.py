@@ -70,18 +70,12 @@ _AVERAGED_LOW_NOISE = Renoising(3, average=(0, 4))
 def _table1(preset: InversionConfig) -> tuple[Row, ...]:
     """Return rows by DDIM for every model, because schedules of unequal lengths share no timesteps with noises."""
     settings = ((50, 50, 0), (75, 25, 0), (80, 20, 0), (90, 10, 0), (25, 25, 2), (20, 20, 3), (10, 10, 8))
-    plain = preset.reversing()
-    return tuple(
-        Row(
-            f"{inversion} / {denoising} / {iterations}",
-            ReNoise(
-                replace(plain, num_steps=inversion, renoising=Renoising(iterations)),
-                denoising,
-                scheduler="DDIMScheduler",
-            ),
-        )
-        for inversion, denoising, iterations in settings
-    )
+    rows: list[Row] = []
+    for inversion, denoising, iterations in settings:
+        config = replace(preset.reversing(), num_steps=inversion, renoising=Renoising(iterations))
+        method = ReNoise(config, denoising, scheduler="DDIMScheduler")
+        rows.append(Row(f"{inversion} / {denoising} / {iterations}", method))
+    return tuple(rows)
 
 
 def ablation(preset: InversionConfig) -> tuple[tuple[str, InversionConfig], ...]:
@@ -102,24 +96,19 @@ def ablation(preset: InversionConfig) -> tuple[tuple[str, InversionConfig], ...]
 
 def _table2(preset: InversionConfig) -> tuple[Row, ...]:
     """Return the paper's rows, and then what its table leaves out."""
-    paper = ablation(preset)
+    paper, plain, steps = ablation(preset), preset.reversing(), preset.num_steps
     without_losses = replace(dict(paper)["+ noise correction"], edit_losses=None)
-    ours = (
-        ("averaging and noise correction, no edit losses", without_losses),
-        ("this model's preset", preset),
-    )
-    steps = preset.num_steps
-    # A stochastic sampler's noises belong to timesteps, and drawing cannot use those between the preset's steps: the
-    # row shows what that costs.
-    twice = ReNoise(replace(preset.reversing(), num_steps=2 * steps), steps)
-    others = (
-        Row("sampler reversing, twice the inversion steps", twice),
+    ours = (("averaging and noise correction, no edit losses", without_losses), ("this model's preset", preset))
+    return (
+        *(Row(label, ReNoise(config)) for label, config in (*paper, *ours)),
+        # A stochastic sampler's noises belong to timesteps, and drawing cannot use those between the preset's steps:
+        # the row shows what that costs.
+        Row("sampler reversing, twice the inversion steps", ReNoise(replace(plain, num_steps=2 * steps), steps)),
         Row("DDIM inversion of diffusers", DDIMInverse(steps)),
         Row("edit-friendly DDPM inversion", EditFriendly(steps, scheduler=None, seed=preset.seed)),
-        Row("negative-prompt inversion", NegativePrompt(preset.reversing())),
-        Row("null-prompt inversion", NullPrompt(preset.reversing())),
+        Row("negative-prompt inversion", NegativePrompt(plain)),
+        Row("null-prompt inversion", NullPrompt(plain)),
     )
-    return (*(Row(label, ReNoise(config)) for label, config in (*paper, *ours)), *others)
 
 
 def _figure7(preset: InversionConfig) -> tuple[Row, ...]:
@@ -129,11 +118,11 @@ def _figure7(preset: InversionConfig) -> tuple[Row, ...]:
 
 
 def _empty_prompt(preset: InversionConfig) -> tuple[Row, ...]:
-    rows: list[Row] = []
-    for prompt, suffix in ((None, "with the captions"), ("", "with an empty prompt")):
-        for label, config in ablation(preset)[:4]:
-            rows.append(Row(f"{label}, {suffix}", ReNoise(config), prompt))
-    return tuple(rows)
+    return tuple(
+        Row(f"{label}, {suffix}", ReNoise(config), prompt)
+        for prompt, suffix in ((None, "with the captions"), ("", "with an empty prompt"))
+        for label, config in ablation(preset)[:4]
+    )
 
 
 def _editing(preset: InversionConfig) -> tuple[Row, ...]:
@@ -144,9 +133,9 @@ def _editing(preset: InversionConfig) -> tuple[Row, ...]:
         ("ReNoise (this model's preset)", preset),
         ("ReNoise without edit losses", replace(preset, edit_losses=None)),
     )
-    friendly = EditFriendly(preset.num_steps, scheduler=None, seed=preset.seed)
     # Their default is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
     own = EDIT_GUIDANCE if preset.few_steps else 7.5
+    friendly = EditFriendly(preset.num_steps, scheduler=None, seed=preset.seed)
     return (
         *(Row(label, ReNoise(config), guidance=guidance) for label, config in ours),
         Row("edit-friendly DDPM inversion", friendly, guidance=guidance),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,7 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
     Raises:
         ConfigError: if there are no captions, or they cannot be used, or name an image that does not exist.
     """
-    readers: dict[str, Callable[[str, str], Iterator[tuple[str, dict[str, Any]]]]] = {
-        "captions.jsonl": _json_lines,
-        "captions.csv": _csv_lines,
-    }
-    for name, read in readers.items():
+    for name, read in (("captions.jsonl", _json_lines), ("captions.csv", _csv_lines)):
         path = folder / name
         if is_file(path):
             records = islice(read(read_text(path), str(path)), limit)
@@ -83,15 +79,11 @@ def _example(folder: Path, record: dict[str, Any], where: str) -> Example:
     if not isinstance(file, str) or not file.strip():
         raise ConfigError(f"{where} must name the image's file, not {short(file)}")
     prompt = prompt_of(first_of(record, CAPTION_KEYS, where), f"{where} the caption")
-    return Example(file, folder / file, prompt, _targets(record, where))
-
-
-def _targets(record: dict[str, Any], where: str) -> tuple[str, ...]:
-    value: Any = next((record[key] for key in TARGET_KEYS if record.get(key) is not None), [])
-    targets = [value] if isinstance(value, str) else value
+    edits: Any = next((record[key] for key in TARGET_KEYS if record.get(key) is not None), [])
+    targets = [edits] if isinstance(edits, str) else edits
     if not isinstance(targets, list):
-        raise ConfigError(f"{where} the edits must be a list of prompts, not {short(value)}")
-    return tuple(prompt_of(target, f"{where} an edit") for target in targets)
+        raise ConfigError(f"{where} the edits must be a list of prompts, not {short(edits)}")
+    return Example(file, folder / file, prompt, tuple(prompt_of(target, f"{where} an edit") for target in targets))
 
 
 def _with_texts(folder: Path, limit: int | None) -> list[Example]:
@@ -104,11 +96,10 @@ def _with_texts(folder: Path, limit: int | None) -> list[Example]:
             f"the folder {folder} has no captions: expected captions.jsonl, captions.csv, a .txt beside each image, "
             "PIE-Bench's mapping_file.json or what datasets' save_to_disk writes; add one of them"
         )
-    return [_with_text(file) for file in files[:limit]]
-
-
-def _with_text(file: Path) -> Example:
-    caption = file.with_suffix(".txt")
-    if not is_file(caption):
-        raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the image out")
-    return Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}"))
+    examples: list[Example] = []
+    for file in files[:limit]:
+        caption = file.with_suffix(".txt")
+        if not is_file(caption):
+            raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the image out")
+        examples.append(Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}")))
+    return examples

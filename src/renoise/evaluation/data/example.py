@@ -40,13 +40,7 @@ class Example:
 def checked(examples: list[Example], source: str, *, remedy: str) -> list[Example]:
     """Check that there are examples, that each has another name, and that their images exist.
 
-    Args:
-        examples: a finished set.
-        source: its name in errors.
-        remedy: what to do about missing images.
-
-    Raises:
-        ConfigError: if one of these does not hold.
+    `source` is the set's name in errors, and `remedy` says what to do about missing images.
     """
     if not examples:
         raise ConfigError(f"{source} holds no images; expected at least one with its caption")

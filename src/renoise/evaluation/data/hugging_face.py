@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,10 @@ def load_cached(name: str, split: str | None = None, limit: int | None = None) -
     Raises:
         ConfigError: if `datasets` is not installed, the data set is not in its cache, or its rows cannot be used.
     """
-    datasets = _library(name)
-    with _offline(datasets):
-        try:
-            loaded = datasets.load_dataset(name)
-        except Exception as error:  # datasets raises whatever its many readers do: all of it means "not loaded"
-            raise ConfigError(
-                f"{name} is no folder or file here, and no data set that can be read from the cache "
-                f"({one_line(error)}); correct the path, or get it with: "
-                f"python -c \"import datasets; datasets.load_dataset('{name}')\", "
-                "or give a folder written by its save_to_disk"
-            ) from error
-        return _examples(_one_split(loaded, split, f"{name}:"), name, limit)
+    what = "is no folder or file here, and no data set that can be read from the cache"
+    get = f"python -c \"import datasets; datasets.load_dataset('{name}')\""
+    remedy = f"correct the path, or get it with: {get}, or give a folder written by its save_to_disk"
+    return _load(name, lambda datasets: datasets.load_dataset(name), (what, remedy), split, f"{name}:", limit)
 
 
 def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
@@ -66,25 +58,29 @@ def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
     Raises:
         ConfigError: if `datasets` is not installed, or the data set or its rows cannot be used.
     """
-    datasets = _library(str(folder))
-    with _offline(datasets):
-        try:
-            loaded = datasets.load_from_disk(str(folder))
-        except Exception as error:  # as above
-            raise ConfigError(
-                f"{folder} cannot be read as a saved data set: {one_line(error)}; save it again with save_to_disk"
-            ) from error
-        return _examples(_one_split(loaded, None, f"{folder}/"), str(folder), limit)
+    told, name = ("cannot be read as a saved data set", "save it again with save_to_disk"), str(folder)
+    return _load(name, lambda datasets: datasets.load_from_disk(name), told, None, f"{name}/", limit)
 
 
-def _library(name: str) -> Any:
+def _load(
+    source: str, read: Callable[[Any], Any], told: tuple[str, str], split: str | None, prefix: str, limit: int | None
+) -> list[Example]:
+    """Load a data set as `read` does; `told` is what an error says of one that cannot be read, and its remedy."""
     try:
-        return importlib.import_module("datasets")
+        datasets = importlib.import_module("datasets")
     except ImportError as error:
         raise ConfigError(
-            f"{name} is read with the library datasets, which is not installed; run: pip install datasets, "
+            f"{source} is read with the library datasets, which is not installed; run: pip install datasets, "
             "or correct the path if a folder or file was meant"
         ) from error
+    with _offline(datasets):
+        try:
+            loaded = read(datasets)
+        except Exception as error:  # datasets raises whatever its many readers do: all of it means "not loaded"
+            raise ConfigError(f"{source} {told[0]} ({one_line(error)}); {told[1]}") from error
+        rows = _one_split(loaded, split, prefix)
+        count = len(rows) if limit is None else min(limit, len(rows))
+        return checked([_example(rows, number, source) for number in range(count)], source, remedy="get it again")
 
 
 @contextmanager
@@ -115,11 +111,6 @@ def _one_split(loaded: Any, split: str | None, prefix: str) -> Any:
         asked = "several splits" if split is None else f"no split {split!r}"
         raise ConfigError(f"{prefix[:-1]} has {asked}; give one of {', '.join(prefix + name for name in loaded)}")
     return loaded[split]
-
-
-def _examples(rows: Any, source: str, limit: int | None) -> list[Example]:
-    count = len(rows) if limit is None else min(limit, len(rows))
-    return checked([_example(rows, number, source) for number in range(count)], source, remedy="get it again")
 
 
 def _example(rows: Any, number: int, source: str) -> Example:
