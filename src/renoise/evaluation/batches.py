@@ -22,16 +22,12 @@ Asked = tuple[Measurement, ...]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An image as the model sees it, before it is encoded.
-
-    Attributes:
-        image: the cropped and resampled image.
-        mask: where an edit may change it, boolean (H, W); None if the data does not say so, or nothing is edited.
-        digest: hash of the pixels of the image and of the mask.
-    """
+    """An image as the model sees it, before it is encoded."""
 
     image: Image.Image
+    # Where an edit may change it, boolean (H, W); None if the data does not say so, or nothing is edited.
     mask: Tensor | None
+    # Hash of the pixels of the image and of the mask.
     digest: str
 
     @classmethod
@@ -56,22 +52,15 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """An image that is encoded and waits to be drawn.
-
-    Attributes:
-        asked: what it is drawn as.
-        mask: see `Fitted`.
-        truth: the fitted image, (1, 3, H, W) in [0, 1].
-        z_0: the encoded image, (1, C, h, w).
-        round_trip: the image encoded and decoded, which bounds a reconstruction, (1, 3, H, W).
-        structure: its self-similarity (1, T, T); None without the judge that needs it.
-    """
+    """An image that is encoded and waits to be drawn as what is asked of it."""
 
     asked: Asked
     mask: Tensor | None
+    # The fitted image, (1, 3, H, W) in [0, 1]; encoded, (1, C, h, w); and decoded again, which bounds a reconstruction.
     truth: Tensor
     z_0: Tensor
     round_trip: Tensor
+    # Its self-similarity (1, T, T); None without the judge that needs it.
     structure: Tensor | None
 
 

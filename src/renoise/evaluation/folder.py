@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -76,17 +75,7 @@ def _safe(name: str, punctuation: str) -> str:
     return "".join(c if (c.isascii() and c.isalnum()) or c in punctuation else "_" for c in name)
 
 
-class Finder:
-    """Finds the images in a run's folder, even if their names in the data set have changed since."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._by_hash = cache(self._listed)
-
-    def find(self, m: Measurement, role: Role = "drawn") -> Path | None:
-        """Return the file of an image, or None if there is none."""
-        path = image_path(self._folder, m, role)
-        return path if path.is_file() else self._by_hash().get(_hash(m, role))
-
-    def _listed(self) -> dict[str, Path]:
-        return {path.stem[-_HASH:]: path for path in sorted((self._folder / "pictures").glob("*.jpg"))}
+def find_image(folder: Path, m: Measurement, role: Role = "drawn") -> Path | None:
+    """Return the file of an image, even if its name in the data set has changed since, or None if there is none."""
+    path = image_path(folder, m, role)
+    return path if path.is_file() else next(path.parent.glob(f"*-{_hash(m, role)}.jpg"), None)

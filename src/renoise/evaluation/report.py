@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 
 from renoise import ImageError, images
-from renoise.evaluation.folder import Finder, Role
+from renoise.evaluation.folder import Role, find_image
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.plots import Plot, curve_of, has_curves
 from renoise.evaluation.runs import Plots
@@ -157,7 +157,7 @@ class _Album:
     """The images of a run, each of which is read once. An image is its description and its data, if there is any."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = Finder(folder)
+        self._folder = folder
         self._source = cache(_thumbnail)
 
     def image(self, m: Measurement) -> tuple[str, str | None]:
@@ -174,7 +174,7 @@ class _Album:
         return f"{m.image}, {done}: {m.label}", None if m.error is not None else self._found(m, "drawn")
 
     def _found(self, m: Measurement, role: Role) -> str | None:
-        path = self._files.find(m, role)
+        path = find_image(self._folder, m, role)
         return None if path is None else self._source(path)
 
 

@@ -30,21 +30,16 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[str, Measurement] = {}
-        if path.exists():
-            self._read()
-
-    def _read(self) -> None:
         try:
-            data = self.path.read_bytes()
+            data = path.read_bytes() if path.exists() else b""
         except OSError as error:
-            raise StorageError(f"cannot read {self.path}: {reason(error)}; name another folder") from error
+            raise StorageError(f"cannot read {path}: {reason(error)}; name another folder") from error
         for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
             try:
                 measurement = Measurement.from_line(line)
             except (ValueError, RecursionError) as error:
                 raise StorageError(
-                    f"line {number} of {self.path} is no result of renoise evaluate; remove the line, or name another "
-                    "folder"
+                    f"line {number} of {path} is no result of renoise evaluate; remove the line, or name another folder"
                 ) from error
             self._lines[measurement.key] = measurement
 

@@ -42,10 +42,21 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"limit must be a whole number of at least 1, or None for all images, not {limit!r}")
     if source == HELDOUT:
-        return captions.load(_heldout(), limit)
+        try:
+            import renoise_mini
+        except ImportError as error:
+            raise ConfigError(f"the images {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
+        return captions.load(Path(renoise_mini.path("heldout")), limit)
     path = _existing(source)
     if path is None:
-        return _load_cached(source, limit)
+        name = hugging_face.split_name(source) if isinstance(source, str) else None
+        if name is None:
+            raise ConfigError(
+                f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file "
+                f"that exists, or owner/name; check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from "
+                f"{pie_bench.DOWNLOAD}"
+            )
+        return hugging_face.load_cached(*name, limit)
     if not path.is_dir():
         return coco.load(path, limit)
     if is_file(path / pie_bench.MAPPING):
@@ -70,14 +81,6 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
     return found
 
 
-def _heldout() -> Path:
-    try:
-        import renoise_mini
-    except ImportError as error:
-        raise ConfigError(f"the images {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
-    return Path(renoise_mini.path("heldout"))
-
-
 def _existing(source: object) -> Path | None:
     """Return the folder or file that `source` names, if there is one."""
     if not isinstance(source, (str, os.PathLike)) or not str(source):
@@ -87,14 +90,3 @@ def _existing(source: object) -> Path | None:
         return path if path.exists() else None
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{str(source)[:80]!r} is no usable path ({reason(error)}); choose another") from error
-
-
-def _load_cached(source: str | os.PathLike[str], limit: int | None) -> list[Example]:
-    name = hugging_face.split_name(source) if isinstance(source, str) else None
-    if name is None:
-        raise ConfigError(
-            f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file that "
-            f"exists, or owner/name; check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from "
-            f"{pie_bench.DOWNLOAD}"
-        )
-    return hugging_face.load_cached(*name, limit)
