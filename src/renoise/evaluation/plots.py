@@ -10,6 +10,7 @@ import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
@@ -41,23 +42,8 @@ _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#56B4E9", "marker": "P", "linestyle": (0, (3, 3))},
 )
 _BOUND: dict[str, Any] = {"color": _INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.5}
-_LOOK: dict[str, Any] = {
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "font.size": 10,
-    "grid.color": "#E6E6E6",
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    # Equal plots are equal files.
-    "svg.hashsalt": "renoise",
-}
 # With the user's settings of matplotlib the plots would look, and fail, differently on every machine.
-_STYLE_SHEETS: list[Any] = ["default", _LOOK]
+_STYLE_SHEETS: list[Any] = ["default", Path(__file__).with_name("plots.mplstyle")]
 
 
 @dataclass(frozen=True)

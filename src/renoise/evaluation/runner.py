@@ -25,7 +25,7 @@ from renoise.evaluation.methods import Drawn, Noised
 from renoise.evaluation.registry import method_from
 from renoise.evaluation.results import RESULTS, Results
 from renoise.evaluation.runs import Row
-from renoise.evaluation.task import Numbered, Task, ask, example_of, numbered_examples, renamed, targets_of, versions
+from renoise.evaluation.task import Numbered, Task, ask, example_of, numbered_examples, targets_of, versions
 
 __all__ = ["Advance", "Task", "measure", "recompute", "versions"]
 
@@ -82,7 +82,9 @@ def measure(
                 if progress is not None:
                     progress(Advance(done, total, row.label))
     wanted = [m for own in asked for m in own]
-    return [renamed(m, one) for m, one in zip(results.get(m.key for m in wanted), wanted, strict=True)]
+    # An earlier measurement is given under the names and in the place that it has now.
+    now = [{name: getattr(m, name) for name in ("row", "data", "image", "index", "edit_type")} for m in wanted]
+    return [replace(m, **names) for m, names in zip(results.get(m.key for m in wanted), now, strict=True)]
 
 
 def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = None) -> Measurement:

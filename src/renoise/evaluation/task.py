@@ -158,12 +158,6 @@ def _seed(settings: Mapping[str, Any], otherwise: int) -> int:
     return own if isinstance(own, int) else otherwise
 
 
-def renamed(found: Measurement, asked: Measurement) -> Measurement:
-    """Return an earlier measurement under the names and in the place that it has now."""
-    names = ("row", "data", "image", "index", "edit_type")
-    return replace(found, **{name: getattr(asked, name) for name in names})
-
-
 @cache
 def versions() -> Mapping[str, str]:
     """Return the versions of everything whose change may change a number."""

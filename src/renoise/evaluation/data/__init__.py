@@ -8,8 +8,7 @@ from pathlib import Path
 
 from renoise.errors import ConfigError, reason
 from renoise.evaluation.data import captions, coco, hugging_face, pie_bench
-from renoise.evaluation.data.example import Example
-from renoise.evaluation.data.reading import is_file
+from renoise.evaluation.data.reading import Example, is_file
 
 __all__ = ["HELDOUT", "Example", "editable", "load"]
 

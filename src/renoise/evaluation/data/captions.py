@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import ConfigError, reason
-from renoise.evaluation.data.example import Example, checked
-from renoise.evaluation.data.reading import first_of, is_file, parse_json, prompt_of, read_text, short
+from renoise.evaluation.data.reading import Example, checked, first_of, is_file, parse_json, prompt_of, read_text, short
 from renoise.images import FORMATS
 
 FILE_KEYS = ("file", "file_name", "image")

@@ -10,8 +10,7 @@ from pathlib import Path
 import msgspec
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example, checked
-from renoise.evaluation.data.reading import is_file, parse_json, prompt_of, read_text, shaped
+from renoise.evaluation.data.reading import Example, checked, is_file, parse_json, prompt_of, read_text, shaped
 
 MIN_SIDE = 420
 DOWNLOAD = "https://cocodataset.org/#download"

@@ -15,8 +15,7 @@ from typing import Any
 from PIL import Image
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example, checked
-from renoise.evaluation.data.reading import first_of, is_file, one_line, prompt_of
+from renoise.evaluation.data.reading import Example, checked, first_of, is_file, one_line, prompt_of
 
 PREFIX = "hf:"
 IMAGE_KEYS = ("image", "jpg", "png")

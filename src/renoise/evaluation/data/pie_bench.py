@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renoise.errors import ConfigError
-from renoise.evaluation.data.example import Example, checked
-from renoise.evaluation.data.reading import parse_json, prompt_of, read_text, shaped
+from renoise.evaluation.data.reading import Example, checked, parse_json, prompt_of, read_text, shaped
 
 MAPPING = "mapping_file.json"
 IMAGES = "annotation_images"

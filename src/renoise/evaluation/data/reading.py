@@ -1,18 +1,62 @@
-"""What the readers of all formats share: files to values, and values to prompts. What is wrong is a `ConfigError`."""
+"""What the readers of all formats share: the example that they make and its checks. Errors are `ConfigError`s."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from renoise.errors import ConfigError, reason
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image with its caption and, where the data has them, edits of it.
+
+    Attributes:
+        name: unique within the data set and the same at every load: the image's path in its folder, its id in COCO or
+            PIE-Bench, its row in a Hugging Face data set.
+        image: the file, or the image itself where the data set holds no files.
+        prompt: the caption.
+        targets: prompts to edit the image with.
+        mask: boolean (H, W), True where an edit may change the image.
+        edit_type: what sort of edit it is, such as "add object".
+    """
+
+    name: str
+    image: Path | Image.Image
+    prompt: str
+    targets: tuple[str, ...] = ()
+    # Examples are compared without their masks, because an array has no single truth value.
+    mask: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    edit_type: str | None = None
+
+
+def checked(examples: list[Example], source: str, *, remedy: str) -> list[Example]:
+    """Check that there are examples, that each has another name, and that their images exist.
+
+    `source` is the set's name in errors, and `remedy` says what to do about missing images.
+    """
+    if not examples:
+        raise ConfigError(f"{source} holds no images; expected at least one with its caption")
+    name, times = Counter(example.name for example in examples).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"{source} names {name!r} {times} times; every name must occur once, so remove the others")
+    missing = [e.image for e in examples if isinstance(e.image, Path) and not is_file(e.image)]
+    if missing:
+        some = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
+        raise ConfigError(f"{some} missing of the {len(examples)} of {source}, first {missing[0]}; {remedy}")
+    return examples
 
 
 def read_text(path: Path) -> str:
