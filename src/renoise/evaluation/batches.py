@@ -32,12 +32,7 @@ class Fitted:
 
     @classmethod
     def of(cls, editor: Editor, example: data.Example, *, masked: bool) -> Fitted:
-        """Fit an example to a model, with its mask or without it.
-
-        Raises:
-            ImageError: if the image cannot be read.
-            ConfigError: if the mask does not fit its image.
-        """
+        """Fit an example to a model, with its mask or without it; an image that cannot be read is an `ImageError`."""
         loaded = images.load(example.image)
         image: Image.Image = editor.fit(loaded)
         mask = None
@@ -69,11 +64,7 @@ Batch = Sequence[Encoded]
 
 
 def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Encoded]:
-    """Encode fitted images, of which nothing is asked yet.
-
-    Raises:
-        NumericalError: if the autoencoder overflows.
-    """
+    """Encode fitted images, of which nothing is asked yet."""
     shown = [f.image for f in fitted]
     truth = images.to_tensor(shown)
     structure = [None] * len(shown) if judges.dino is None else judges.dino.self_similarity(truth)[:, None]

@@ -27,18 +27,10 @@ from renoise.evaluation.measurement import finite
 
 
 def fit_mask(mask: npt.NDArray[np.bool_], image: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Crop and resample a mask as `Editor.fit` does with its image, to the nearest pixel.
+    """Crop and resample a mask (h, w) as `Editor.fit` does with its image, to the nearest pixel.
 
-    Args:
-        mask: boolean (h, w), of the image's size or its proportions.
-        image: (height, width) of the image before it was fitted.
-        size: (height, width) of the fitted image.
-
-    Returns:
-        boolean, of shape `size`.
-
-    Raises:
-        ConfigError: if the mask's proportions are not the image's.
+    `image` and `size` are (height, width) of the image before and after it was fitted. The mask may have another size
+    than the image, but must have its proportions.
     """
     height, width = mask.shape
     if height * image[1] != width * image[0]:
@@ -90,13 +82,8 @@ def edit_numbers(
 ) -> dict[str, float | None]:
     """Return everything that is measured of edits alone, by the names of a `Measurement`'s fields.
 
-    Args:
-        edit: the edited image, (1, 3, H, W) in [0, 1].
-        image: the image before, in the same form.
-        target: what the edit should show.
-        mask: boolean (H, W), True where the edit may change the image; None if that is not known.
-        structure: self-similarity (1, T, T) of the image; None without DINO.
-        judges: CLIP and DINO, where they are.
+    The edit and the image before are (1, 3, H, W) in [0, 1]. The mask, boolean (H, W), is True where the edit may
+    change the image; `structure` is the image's self-similarity (1, T, T). Both are None if they are not known.
     """
     numbers: dict[str, float | None] = {}
     if judges.dino is not None and structure is not None:

@@ -30,11 +30,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Make sure that a folder can be written to, and remove it again if it was made for work that left nothing in it.
-
-    Raises:
-        StorageError: if the folder cannot be made or written to.
-    """
+    """Check that a folder can be written to, and remove it again if it was made for work that left nothing in it."""
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         make_folder(folder)

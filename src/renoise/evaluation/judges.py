@@ -41,8 +41,7 @@ _Colours = tuple[float, float, float]
 class _Judge:
     """A network from a folder that transformers wrote, in float32, with the standard of the colours it was trained on.
 
-    Attributes:
-        identity: a text that differs for models with other weights.
+    `identity` is a text that differs for models with other weights.
     """
 
     what: ClassVar[str]
@@ -204,11 +203,7 @@ class Judges:
 
     @classmethod
     def load(cls, clip: Path | None, dino: Path | None, device: str | torch.device | None = None) -> Judges:
-        """Load the judges whose folders are given.
-
-        Raises:
-            ModelError: if a folder does not hold its model.
-        """
+        """Load the judges whose folders are given; a folder without its model is a `ModelError`."""
         return cls(None if clip is None else Clip(clip, device), None if dino is None else Dino(dino, device))
 
     @property

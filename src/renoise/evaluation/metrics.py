@@ -28,10 +28,7 @@ _SMALLEST_MS_SSIM_SIDE = 161
 def numbers(drawn: Tensor, image: Tensor, round_trip: Tensor) -> dict[str, float | None]:
     """Return everything that is measured of one drawn image, by the names of a `Measurement`'s fields.
 
-    Args:
-        drawn: the drawn image, (1, 3, H, W) in [0, 1].
-        image: the image that was inverted, in the same form.
-        round_trip: that image encoded and decoded, in the same form.
+    The drawn image, the image that was inverted and its round trip are (1, 3, H, W) in [0, 1].
     """
     return {
         "l2": finite(l2(drawn, image)),

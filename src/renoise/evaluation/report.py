@@ -44,15 +44,10 @@ def page(
     *,
     chosen: Plots = Plots.distributions,
 ) -> str:
-    """Return the report as HTML.
+    """Return the report of a run with at least one measurement as HTML.
 
-    Args:
-        folder: where the run's images lie; those that are missing are shown as "no image".
-        title: what the run is called, and what it shows.
-        measurements: the measurements of its rows, at least one.
-        summary: the summary of these measurements.
-        plots: the plots by name, as `plots.draw` gives them.
-        chosen: how the run's reconstructions are drawn.
+    The run's images lie in the folder; those that are missing are shown as "no image". The plots are those that
+    `plots.draw` has drawn in the chosen way.
     """
     rows, every = by_method(measurements), _one_of_each(measurements)
     template = files("renoise.evaluation").joinpath("report.html").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ class Results:
         path: the file, which need not exist yet.
 
     Raises:
-        StorageError: if the file cannot be read as results.
+        StorageError: if the file cannot be read as results, or, by `add`, not be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,11 +56,7 @@ class Results:
         return list(self._lines.values())
 
     def add(self, measurements: Iterable[Measurement]) -> None:
-        """Keep measurements, and write those that the file does not hold as they are.
-
-        Raises:
-            StorageError: if they cannot be written.
-        """
+        """Keep measurements, and write those that the file does not hold as they are."""
         lines = {m.key: m.as_line() for m in measurements}
         lines = {key: line for key, line in lines.items() if all(line != m.as_line() for m in self.get([key]))}
         if not lines:

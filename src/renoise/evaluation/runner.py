@@ -32,13 +32,7 @@ __all__ = ["Advance", "Task", "measure", "recompute", "versions"]
 
 @dataclass(frozen=True)
 class Advance:
-    """What a `progress` callable is told after each batch of each row.
-
-    Attributes:
-        done: how many measurements there are so far.
-        total: how many there will be.
-        label: the row's label.
-    """
+    """What a `progress` callable is told after each batch of each row: how many are measured, and the row's label."""
 
     done: int
     total: int
@@ -199,24 +193,20 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
 def _numbers(one: Encoded, asked: Measurement, i: int, noised: Noised, drawn: Drawn, judges: Judges) -> dict[str, Any]:
     """Return all that is measured of an image, the i-th of its batch, by the names of a `Measurement`'s fields."""
     again = drawn.pixels[i : i + 1]
+    # The residuals of a step are padded with NaN.
+    residuals = None if noised.residuals is None else noised.residuals[..., i]
+    history = None if residuals is None else tuple(tuple(step[step.isfinite()].tolist()) for step in residuals)
     numbers: dict[str, Any] = {
         **metrics.numbers(again, one.truth, one.round_trip),
         "passes_inversion": noised.passes,
         "passes_denoising": drawn.passes,
         "deviation": finite(noised.latents[i].std()),
-        "residual_history": _history(noised.residuals, i),
+        "residual_history": history,
         "timesteps": noised.timesteps,
     }
     if asked.target is None:
         return numbers
     return numbers | edit_numbers(again, one.truth, asked.target, mask=one.mask, structure=one.structure, judges=judges)
-
-
-def _history(residuals: Tensor | None, i: int) -> tuple[tuple[float, ...], ...] | None:
-    """Return the residuals of each step of image i, without the padding."""
-    if residuals is None:
-        return None
-    return tuple(tuple(float(r) for r in step[:, i] if torch.isfinite(r)) for step in residuals)
 
 
 def _keep_images(folder: Path, one: Encoded, asked: Measurement, drawn: Tensor) -> None:

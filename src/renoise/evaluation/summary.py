@@ -27,18 +27,13 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of single reconstructions that plots show.
-
-    Attributes:
-        name: the name of the plot's file.
-        field: the measurement's field.
-        target: what the reconstruction is compared with.
-        bound: the field of what the metric cannot be expected to exceed; None if there is nothing.
-    """
+    """A metric of single reconstructions that plots show: the plot's file, the measurement's field, and its target."""
 
     name: str
     field: str
+    # What the reconstruction is compared with.
     target: str
+    # The field of what the metric cannot be expected to exceed.
     bound: str | None = None
 
     def of(self, m: Measurement) -> float | None:

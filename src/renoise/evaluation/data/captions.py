@@ -30,9 +30,6 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
     """Load the images of a folder in the order of its captions file, or by name where each has its own text file.
 
     Several edits are a list in JSON, and separated by | in CSV.
-
-    Raises:
-        ConfigError: if there are no captions, or they cannot be used, or name an image that does not exist.
     """
     for name, read in (("captions.jsonl", _json_lines), ("captions.csv", _csv_lines)):
         path = folder / name

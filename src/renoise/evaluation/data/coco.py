@@ -39,9 +39,6 @@ def load(path: Path, limit: int | None = None) -> list[Example]:
 
     The images lie beside the file, in `val2017/` beside it or in `../val2017/`, where COCO's archives put them; those
     of `captions_train2017.json` lie in `train2017/`, and so on.
-
-    Raises:
-        ConfigError: if the file is not of that form, or images are missing.
     """
     remedy = f"take captions_val2017.json from {DOWNLOAD}, or give a folder for data of another form"
     content = shaped(parse_json(read_text(path), str(path)), _Content, f"{path} is no COCO captions file", remedy)

@@ -40,11 +40,7 @@ def is_saved(folder: Path) -> bool:
 
 
 def load_cached(name: str, split: str | None = None, limit: int | None = None) -> list[Example]:
-    """Load a data set that `datasets.load_dataset(name)` has brought into its cache before.
-
-    Raises:
-        ConfigError: if `datasets` is not installed, the data set is not in its cache, or its rows cannot be used.
-    """
+    """Load a data set that `datasets.load_dataset(name)` has brought into its cache before."""
     what = "is no folder or file here, and no data set that can be read from the cache"
     get = f"python -c \"import datasets; datasets.load_dataset('{name}')\""
     remedy = f"correct the path, or get it with: {get}, or give a folder written by its save_to_disk"
@@ -52,11 +48,7 @@ def load_cached(name: str, split: str | None = None, limit: int | None = None) -
 
 
 def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
-    """Load a data set that `save_to_disk` has written; if it has several splits, give the folder of one of them.
-
-    Raises:
-        ConfigError: if `datasets` is not installed, or the data set or its rows cannot be used.
-    """
+    """Load a data set that `save_to_disk` has written; if it has several splits, give the folder of one of them."""
     told, name = ("cannot be read as a saved data set", "save it again with save_to_disk"), str(folder)
     return _load(name, lambda datasets: datasets.load_from_disk(name), told, None, f"{name}/", limit)
 

@@ -47,11 +47,7 @@ class _Entry(msgspec.Struct):
 
 
 def load(folder: Path, limit: int | None = None) -> list[Example]:
-    """Load PIE-Bench from the folder with `mapping_file.json` and `annotation_images/`, without its [brackets].
-
-    Raises:
-        ConfigError: if the mapping is not of the benchmark's form, or images are missing.
-    """
+    """Load PIE-Bench from the folder with `mapping_file.json` and `annotation_images/`, without its [brackets]."""
     path = folder / MAPPING
     form = f"{path} must hold an object of entries by id"
     mapping = shaped(parse_json(read_text(path), str(path)), dict[str, Any], form, _REMEDY)
@@ -60,17 +56,10 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
 
 
 def decode_mask(runs: Sequence[int], where: str) -> npt.NDArray[np.bool_]:
-    """Return the mask that a list of runs describes, boolean (512, 512).
+    """Return the mask of a list start, length, start, ... of the runs of True, row by row; boolean (512, 512).
 
     The outermost pixels are always True. The benchmark's own evaluation holds its annotations for unreliable there and
     does not ask that they be preserved; numbers are comparable with published ones only if that is done here too.
-
-    Args:
-        runs: start, length, start, length, ... of the runs of True, in an image read row by row.
-        where: the mask's name in errors.
-
-    Raises:
-        ConfigError: if they are no pairs, or reach beyond the image.
 
     Examples:
         >>> mask = decode_mask([512 + 10, 3], "the mask")

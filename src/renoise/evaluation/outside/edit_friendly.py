@@ -103,12 +103,7 @@ class EditFriendly(OneSchedule):
         return Noised(solved.latents, net.passes, draw)
 
     def steps(self, editor: Editor) -> tuple[Step, ...]:
-        """Return the sampler's steps that are used, in sampling order.
-
-        Raises:
-            SchedulerError: if the sampler is unknown or made for another sort of model, or none of the steps adds
-                noise.
-        """
+        """Return the sampler's steps that are used, in sampling order, of which at least one adds noise."""
         own = editor.pipe.scheduler
         name = self.scheduler or _own_or_ddim(own, self.num_steps)
         scheduler = own if self.scheduler is None and name != DDIM else exchanged(own, name)
@@ -123,13 +118,9 @@ class EditFriendly(OneSchedule):
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Images as edit-friendly noise.
+    """Images as edit-friendly noise."""
 
-    Attributes:
-        latents: z_T, (B, C, h, w).
-        noise: (num_steps, B, C, h, w) in sampling order; zero for a step that adds none.
-    """
-
+    # z_T, (B, C, h, w), and (num_steps, B, C, h, w) in sampling order; zero for a step that adds no noise.
     latents: Tensor
     noise: Tensor
 
@@ -137,13 +128,8 @@ class Solved:
 def solve(steps: Sequence[Step], predict: PredictAt, z_0: Tensor, drawn: Tensor) -> Solved:
     """Solve for the noises that take the sampler from one independently drawn latent to the next, and last to z_0.
 
-    A step that adds no noise leads wherever its prediction leads, and the next step starts from there.
-
-    Args:
-        steps: the sampler's steps in sampling order.
-        predict: the network, from a latent and a step to its raw output.
-        z_0: the clean latents, float32 (B, C, h, w).
-        drawn: the noise eps_t of each step, (len(steps), B, C, h, w) in sampling order.
+    A step that adds no noise leads wherever its prediction leads, and the next step starts from there. The latents z_0
+    are float32 (B, C, h, w), and `drawn` has the noise eps_t of each step, (len(steps), B, C, h, w).
 
     Examples:
         >>> step = Step(phi=1.0, psi=-1.0, rho=0.5, timestep=500.0, alpha=1.0, sigma=2.0)

@@ -22,9 +22,6 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
     """Give the network for a batch of latents (B, C, h, w), each with its prompt, without gradients.
 
     A guidance scale of 1 or less is no guidance. Afterwards offloading hooks may move the network away again.
-
-    Raises:
-        ConfigError: if the prompts or the guidance scale cannot be used.
     """
     scale = InversionConfig(guidance_scale=guidance_scale).guidance_scale
     texts = one_each(list(prompts), len(z_0), "prompt")
@@ -37,11 +34,7 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
 
 
 def settle(method: Any, *names: str) -> None:
-    """Check settings that `InversionConfig` has by the same names, and store them in the frozen method as it does.
-
-    Raises:
-        ConfigError: for a setting out of its range.
-    """
+    """Check settings that `InversionConfig` has by the same names, and store them in the frozen method as it does."""
     config = InversionConfig(**{name: getattr(method, name) for name in names})
     for name in names:
         object.__setattr__(method, name, getattr(config, name))
