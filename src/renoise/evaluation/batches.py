@@ -67,11 +67,16 @@ def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Enc
     """Encode fitted images, of which nothing is asked yet."""
     shown = [f.image for f in fitted]
     truth = images.to_tensor(shown)
-    structure = [None] * len(shown) if judges.dino is None else judges.dino.self_similarity(truth)[:, None]
+    structure = None if judges.dino is None else judges.dino.self_similarity(truth)
     z_0 = editor.encode(shown)
     round_trip = editor.decode(z_0, "pt").cpu()
-    parts = zip(fitted, truth[:, None], z_0[:, None], round_trip[:, None], structure, strict=True)
-    return [Encoded((), f.mask, *own) for f, *own in parts]
+    found: list[Encoded] = []
+    for i, f in enumerate(fitted):
+        # Slices keep the strides, by which some of torch's kernels round differently.
+        own = slice(i, i + 1)
+        similarity = None if structure is None else structure[own]
+        found.append(Encoded((), f.mask, truth[own], z_0[own], round_trip[own], similarity))
+    return found
 
 
 def batches(encoded: Sequence[Encoded], asked: Sequence[Asked]) -> list[Batch]:
