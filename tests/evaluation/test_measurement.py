@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement
 
 Make = Callable[..., Measurement]
@@ -19,6 +20,11 @@ def test_a_line_comes_back_as_it_was(make_measurement: Make, make_failure: Make)
         make_measurement(psnr=30, scheduler={"class": "DDIMScheduler", "config": {"beta_start": 1e-4}}),
     ):
         assert Measurement.from_line(m.as_line()) == m
+
+
+def test_a_whole_number_for_the_guidance_keeps_its_key(make_measurement: Make) -> None:
+    m = make_measurement(target="x", guidance=3)
+    assert keyed(Measurement.from_line(m.as_line())).key == m.key
 
 
 def test_fields_of_other_versions(make_measurement: Make) -> None:
