@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -89,3 +89,34 @@ def test_what_is_no_rule_is_refused(editor: Editor, picture: Image.Image, rule: 
     inversion = editor.invert(picture, "a lion", config=CONFIG)
     with pytest.raises(ConfigError, match="rule must be a value with a method advance"):
         editor.edit(inversion, "a cat", rule=rule)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Returns whatever it is told to."""
+
+    made: object
+    max_passes: object = 1
+
+    def advance(self, at: EditStep) -> object:
+        return self.made
+
+
+@pytest.mark.parametrize("made", [None, torch.zeros(1), torch.zeros(1, 4, 16, 16, dtype=torch.float64)])
+def test_a_rule_that_returns_no_latents_is_refused(editor: Editor, picture: Image.Image, made: object) -> None:
+    inversion = editor.invert(picture, "a lion", config=CONFIG)
+    with pytest.raises(ConfigError, match=r"rule must return latents torch\.float32") as caught:
+        editor.edit(inversion, "a cat", rule=Odd(made))  # type: ignore[arg-type]
+    assert caught.value.argument == "rule"
+    with pytest.raises(ConfigError, match="max_passes must be a whole number"):
+        editor.edit(inversion, "a cat", rule=Odd(made, "many"))  # type: ignore[arg-type]
+
+
+def test_the_announced_passes_are_a_bound_for_guided_predictions_of_the_source(
+    editor: Editor, picture: Image.Image
+) -> None:
+    told: list[Progress] = []
+    inversion = editor.invert(picture, "a lion", config=replace(CONFIG, guidance_scale=2.0))
+    editor.edit(inversion, "a cat", guidance_scale=1.0, rule=Listening(by_source=True), progress=told.append)
+    assert [at.done for at in told] == [2, 4, 6, 8]
+    assert told[-1].done <= told[-1].total

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from renoise import ConfigError, SchedulerError
+from renoise import ConfigError, Editor, Inversion, InversionConfig, SchedulerError, StorageError
 from renoise.network import Network
-from renoise.solvers import CONVERGED, Problem, Refine, Renoising, Solution, solver_from, solver_record
+from renoise.solvers import CONVERGED, SOLVERS, Problem, Refine, Renoising, Solution, solver_from, solver_record
 from renoise.steps import Step
 
 STEP = Step(phi=1.1, psi=0.3, rho=0.2, timestep=500.0)
@@ -187,3 +189,81 @@ def test_a_record_of_no_known_solver_is_refused(record: object) -> None:
 def test_a_solver_is_recorded_and_restored() -> None:
     solver = Renoising(4, average=(2, 5))
     assert solver_from(json.loads(json.dumps(solver_record(solver)))) == solver
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Returns what `made` makes of the plain iteration's solution."""
+
+    made: Callable[[Solution], object]
+    max_passes: object = 1
+
+    def solve(self, problem: Problem) -> object:
+        return self.made(Renoising(0).solve(problem))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda found: None, "a Solution, not NoneType"),
+        (lambda found: found.value, "a Solution, not Tensor"),
+        (lambda found: replace(found, value=found.value.double()), "latents torch.float32"),
+        (lambda found: replace(found, value=found.value[:, :1]), "latents torch.float32"),
+        (
+            lambda found: replace(found, residuals=found.residuals[:0]),
+            r"residuals \(passes, 1\), not \(0, 1\)",
+        ),
+        (
+            lambda found: replace(found, residuals=found.residuals[0]),
+            r"residuals \(passes, 1\), not \(1,\)",
+        ),
+    ],
+)
+def test_a_solver_that_returns_no_solution_is_refused(
+    editor: Editor, made: Callable[[Solution], object], message: str
+) -> None:
+    config = InversionConfig(num_steps=2, solver=Odd(made))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"solver must return {message}") as caught:
+        editor.invert(latents=torch.ones(1, 4, 16, 16), config=config)
+    assert caught.value.argument == "solver"
+
+
+@pytest.mark.parametrize("solver", ["renoising", 3, Odd, Renoising])
+def test_what_is_no_solver_is_refused(solver: object) -> None:
+    with pytest.raises(ConfigError, match="solver must be a value with a method solve"):
+        InversionConfig(solver=solver)  # type: ignore[arg-type]
+
+
+def test_a_solver_names_its_most_passes() -> None:
+    with pytest.raises(ConfigError, match="max_passes must be a whole number"):
+        InversionConfig(solver=Odd(lambda found: found, "many"))  # type: ignore[arg-type]
+
+
+def test_a_solver_without_a_name_is_not_saved(editor: Editor, tmp_path: Path) -> None:
+    config = InversionConfig(num_steps=2, solver=Odd(lambda found: found))  # type: ignore[arg-type]
+    inversion = editor.invert(latents=torch.ones(1, 4, 16, 16), config=config)
+    with pytest.raises(StorageError, match=r'name it: renoise.solvers.SOLVERS\["Odd"\] = Odd'):
+        inversion.save(tmp_path / "i.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A made-up solver with settings of several types."""
+
+    sizes: tuple[int, ...] = (1, 2)
+    label: str = "two"
+    max_passes: int = 2
+
+    def solve(self, problem: Problem) -> Solution:
+        return Renoising(1).solve(problem)
+
+
+def test_settings_of_a_solver_come_back_equal(editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOLVERS, "blocks", Blocks)
+    config = InversionConfig(num_steps=2, solver=Blocks((3, 4)))
+    editor.invert(latents=torch.ones(1, 4, 16, 16), config=config).save(tmp_path / "i.safetensors")
+    assert Inversion.load(tmp_path / "i.safetensors").config == config
+    monkeypatch.delitem(SOLVERS, "blocks")
+    with pytest.raises(StorageError, match="the solver 'blocks' is unknown"):
+        Inversion.load(tmp_path / "i.safetensors")

@@ -40,6 +40,17 @@ def require_noise(noise: Any, shape: Sequence[int]) -> None:
         )
 
 
+def require_pixels(pixels: Any, count: int, size: tuple[int, int]) -> None:
+    """Check that `pixels` are images (count, 3, H, W) of `size` (height, width).
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    shape = (count, 3, *size)
+    if not isinstance(pixels, Tensor) or tuple(pixels.shape) != shape:
+        raise ConfigError(f"images must be a tensor (B, 3, H, W) = {shape}, not {_found(pixels)}")
+
+
 def require_finite(tensor: Tensor, what: str, maker: str = "", remedy: Parts = ()) -> None:
     """Check that a tensor holds neither NaN nor infinity.
 

@@ -178,6 +178,8 @@ class InversionConfig:
                 f" must be a value with a method solve and a number max_passes, not {self.solver!r}",
                 remedy="see renoise.solvers.Solver",
             )
+        if self.solver is not None:
+            whole(self.solver.max_passes, "max_passes", 1)
 
     def solver_at(self, timestep: float) -> Solver:
         """Return what solves the step at a timestep."""
@@ -330,9 +332,18 @@ class InversionConfig:
             >>> config = InversionConfig.for_pipeline(pipe, "reverse")  # doctest: +SKIP
         """
         if variant not in VARIANTS:
-            raise ConfigError(f"preset {variant!r} is unknown", remedy=f"use one of {', '.join(VARIANTS)}")
+            raise ConfigError(
+                f"preset {variant!r} is unknown", argument="preset", remedy=f"use one of {', '.join(VARIANTS)}"
+            )
         family = family_of(pipe) or PipelineBackbone
-        own = presets[family.preset_for(pipe)]
+        name = family.preset_for(pipe)
+        if name not in presets:
+            raise ConfigError(
+                f"the family of {type(pipe).__name__} asks for the preset {name!r}, which there is not",
+                argument="config",
+                remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
+            )
+        own = presets[name]
         if variant == "released":
             own = presets["released" if own.few_steps else "released-many-step"]
         elif variant == "reverse":

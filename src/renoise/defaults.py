@@ -21,8 +21,8 @@ def edit_guidance(preset: InversionConfig) -> float:
 def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float:
     """Return the guidance scale that suits an edit with a pipeline.
 
-    That of a guided inversion is the inversion's. Else it is what diffusers tells networks that take the scale as an
-    input, and for other networks what suits the length of the model's schedule.
+    After a guided inversion it is the inversion's scale. Otherwise it is what diffusers tells networks that take the
+    scale as an input, and for other networks what suits the length of the model's schedule.
 
     Args:
         pipe: a diffusers pipeline.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from renoise.backbones import Request
 from renoise.config import InversionConfig
-from renoise.edit_rules import EditRule
+from renoise.edit_rules import EditRule, PlainSampling
 from renoise.errors import DrawnNoiseWarning
 from renoise.inversion import Inversion
 from renoise.model import Model, place
@@ -80,8 +80,8 @@ class Drawing:
         noise = None if self._noise is None else self._for_targets(self._noise, dim=1)
         with model.freeing():
             condition = model.condition(request)
-            # A rule of several predictions may ask for guided ones of the source as well.
-            cost = condition.passes if rule.max_passes == 1 else 2
+            # Other rules may ask for predictions with the source prompts, which can be guided where the edit is not.
+            cost = condition.passes if isinstance(rule, PlainSampling) else 2
             bound = len(steps) * rule.max_passes * cost
             network = model.network(condition, steps, Reporter(progress, "edit", steps, bound))
 

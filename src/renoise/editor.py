@@ -13,6 +13,7 @@ from torch import Tensor
 
 from renoise import images
 from renoise.backbones import Request
+from renoise.checks import require_pixels
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
@@ -27,6 +28,7 @@ from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.quality import Quality, quality_of
+from renoise.ranges import whole
 from renoise.schedulers import describe, exchanged
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -443,8 +445,11 @@ class Editor:
             >>> editor.quality(prepared, editor.reconstruct(inversion, "pt"))[0].image  # doctest: +SKIP
             28.1
         """
-        if not prepared.images:
-            raise ConfigError("there are no images to compare with, only latents", argument="prepared")
+        if not isinstance(prepared, Prepared) or not prepared.images:
+            raise ConfigError(
+                "there are no images to compare with", argument="prepared", remedy="make them with prepare"
+            )
+        require_pixels(reconstruction, len(prepared.images), prepared.images[0].size[::-1])
         return quality_of(reconstruction, images.to_tensor(prepared.images), self.model.decode(prepared.latents))
 
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
@@ -453,7 +458,7 @@ class Editor:
             raise ModelError(
                 f"the inversion's latents have {channels} channels, this model's {own}",
                 argument="model",
-                remedy=("load the ", Argument("model"), " that made the inversion"),
+                remedy="load the model that made the inversion",
             )
         if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
             made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
@@ -462,13 +467,7 @@ class Editor:
                 f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
                 "adapters",
                 argument="force",
-                remedy=(
-                    "load that ",
-                    Argument("model"),
-                    ", or give ",
-                    Argument("force", True),
-                    " to edit with this one all the same",
-                ),
+                remedy=("load that model, or give ", Argument("force", True), " to edit with this one all the same"),
             )
 
 
@@ -479,6 +478,8 @@ def _require_rule(rule: Any) -> None:
             f" must be a value with a method advance and a number max_passes, not {rule!r}",
             remedy="see renoise.edit_rules.EditRule",
         )
+    if rule is not None:
+        whole(rule.max_passes, "max_passes", 1)
 
 
 def _require_inversion(inversion: Any) -> None:

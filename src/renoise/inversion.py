@@ -45,7 +45,7 @@ class Inversion:
         model_name: the name by which the model was loaded; None for a pipeline that came loaded.
         image_embeds: what an IP-Adapter was shown, a tensor for each adapter; None without one.
 
-    Example:
+    Examples:
         >>> inversion.save("cat.safetensors")                         # doctest: +SKIP
         >>> inversion = Inversion.load("cat.safetensors")             # doctest: +SKIP
     """
@@ -86,13 +86,13 @@ class Inversion:
         """
         try:
             storage.check(self)
+            record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
+            record["config"] = self.config.to_record()
+            record["fits"] = [asdict(fit) for fit in self.fits]
         except (ConfigError, TypeError, ValueError) as error:
-            raise StorageError(f"this inversion cannot be saved: {error}", remedy="invert the image again") from error
+            raise StorageError(f"this inversion cannot be saved: {error}") from error
         tensors = {name: getattr(self, name) for name in _TENSORS}
         tensors |= {f"{_IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
-        record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
-        record["config"] = self.config.to_record()
-        record["fits"] = [asdict(fit) for fit in self.fits]
         storage.write(path, {name: t for name, t in tensors.items() if t is not None}, record)
 
     @classmethod

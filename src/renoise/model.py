@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,7 +78,7 @@ class Model:
         images.require_fit(fit)
         if isinstance(image, Prepared):
             self.require_latents(image.latents)
-            return image
+            return replace(image, latents=image.latents.to(self.backbone.device))
         if latents is None:
             loaded, batched = images.load_all(image)
             fitted, fits = zip(*(self.fitted(one, fit) for one in loaded), strict=True)

@@ -66,7 +66,9 @@ class Reporter:
     def __init__(self, callback: Callback | None, stage: Stage, steps: Sequence[Step], total: int) -> None:
         self._callback = callback
         self._stage = stage
-        self._places = {step: place for place, step in enumerate(steps)}
+        # By identity: a schedule may hold equal steps.
+        self._places = {id(step): place for place, step in enumerate(steps)}
+        self._steps = steps
         self._total = total
 
     def __call__(self, done: int, step: Step, latents: Tensor, residual: Tensor | None) -> None:
@@ -79,8 +81,8 @@ class Reporter:
                 done,
                 self._total,
                 step.timestep,
-                self._places[step],
-                len(self._places),
+                self._places[id(step)],
+                len(self._steps),
                 latents,
                 residual,
             )

@@ -14,7 +14,7 @@ The module loads no torch, so that settings can be made and listed without it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from renoise.errors import ConfigError
@@ -131,7 +131,7 @@ def _norm(z: Tensor) -> Tensor:
 
 @runtime_checkable
 class Solver(Protocol):
-    """A way to solve a `Problem`: a frozen dataclass whose fields are its settings, numbers or None.
+    """A way to solve a `Problem`: a frozen dataclass whose fields are its settings: numbers, texts, None, or tuples.
 
     Attributes:
         max_passes: the most predictions that a solve asks for, for progress bars and lists of what settings cost.
@@ -225,7 +225,7 @@ class Renoising:
 
     @property
     def max_passes(self) -> int:
-        """The same: this solver never stops early."""
+        """As many as `passes`, because this solver never stops early."""
         return self.passes
 
     def resolved_weights(self) -> tuple[float, ...]:
@@ -311,7 +311,9 @@ def solver_record(solver: Solver) -> dict[str, Any]:
             argument="solver",
             remedy=f'name it: renoise.solvers.SOLVERS["{type(solver).__name__}"] = {type(solver).__name__}',
         )
-    return {"name": name, **{field.name: getattr(solver, field.name) for field in fields(solver)}}  # type: ignore[arg-type]
+    if not is_dataclass(solver):
+        raise ConfigError(f"the solver {name!r} is no dataclass, whose fields could be recorded", argument="solver")
+    return {"name": name, **{field.name: getattr(solver, field.name) for field in fields(solver)}}
 
 
 def solver_from(record: Any) -> Solver:
@@ -327,7 +329,9 @@ def solver_from(record: Any) -> Solver:
             argument="solver",
             remedy="add its class to renoise.solvers.SOLVERS by this name, or invert the image again",
         )
-    settings = {key: value for key, value in record.items() if key != "name"}
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items() if key != "name"
+    }
     try:
         return SOLVERS[name](**settings)
     except TypeError as error:

@@ -32,7 +32,10 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: M
         StorageError: if the file cannot be written; nothing is left behind.
     """
     target = Path(path)
-    metadata = {_KEY: json.dumps({"format": FORMAT_VERSION, **record}, sort_keys=True)}
+    try:
+        metadata = {_KEY: json.dumps({"format": FORMAT_VERSION, **record}, sort_keys=True)}
+    except TypeError as error:
+        raise StorageError(f"this inversion cannot be saved: {error}", remedy="let settings be plain values") from error
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
     try:
         if target.is_dir():

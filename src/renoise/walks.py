@@ -13,6 +13,7 @@ from renoise.config import InversionConfig
 from renoise.correction import correct
 from renoise.edit_rules import EditRule, EditStep, PlainSampling, SourceStep
 from renoise.enhancement import Enhancement
+from renoise.errors import Argument, ConfigError
 from renoise.network import Network
 from renoise.solvers import Problem, Solution
 from renoise.steps import Step, noise_level
@@ -30,7 +31,6 @@ class InvertedStep:
         latents: z_t, float32 (B, C, h, w).
         noise: the step's noise, corrected if the settings say so, (B, C, h, w); None for a deterministic sampler.
         solution: what the solver found.
-        passes: the network passes that the step took for each image, with those beside the solver's.
     """
 
     index: int
@@ -38,7 +38,6 @@ class InvertedStep:
     latents: Tensor
     noise: Tensor | None
     solution: Solution
-    passes: int
 
 
 def invert_steps(
@@ -61,22 +60,23 @@ def invert_steps(
 
     Raises:
         SchedulerError: before the first pass, if any of the steps cannot be inverted.
+        ConfigError: if the solver returns no solution of its step.
     """
     for step in steps:
         step.require_invertible()
     correction = config.noise_correction
     z = latents
     for index in reversed(range(len(steps))):
-        step, z_prev, before = steps[index], z, network.passes
+        step, z_prev = steps[index], z
         step_noise = None if noise is None else noise[index]
         refine = None if enhancement is None else enhancement.refinement(step)
         as_published = enhancement is not None and enhancement.losses.released_procedure
         problem = Problem(step, z_prev, step_noise, network, refine, refine_as_published=as_published)
-        solution = config.solver_at(step.timestep).solve(problem)
+        solution = _checked(config.solver_at(step.timestep).solve(problem), z_prev)
         z = solution.value
         if step_noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
             step_noise = correct(step_noise, step.noise_for(z_prev, z, network(z, step)), correction)
-        yield InvertedStep(index, step, z, step_noise, solution, network.passes - before)
+        yield InvertedStep(index, step, z, step_noise, solution)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +113,16 @@ def denoise_steps(
         rule: makes the next latent at each step.
         source_network: makes the network with the source prompts, if the rule asks for it; None takes `network`.
         trajectory: the source's latents z_0 .. z_T, (len(steps) + 1, B, C, h, w); None if they were not kept.
+
+    Raises:
+        ConfigError: if the rule returns no latents.
     """
     z = latents
     for index, step in enumerate(steps):
         source = None
         if trajectory is not None:
             source = SourceStep(trajectory[len(steps) - index], trajectory[len(steps) - index - 1])
-        z = rule.advance(
+        z_next = rule.advance(
             EditStep(
                 index,
                 len(steps),
@@ -131,7 +134,32 @@ def denoise_steps(
                 source,
             )
         )
+        _require_latents("rule", "advance", z_next, z)
+        z = z_next
         yield DenoisedStep(index, step, z)
+
+
+def _checked(solution: Solution, z_prev: Tensor) -> Solution:
+    """Return what a solver found if a walk can go on from it.
+
+    Raises:
+        ConfigError: if it is no solution of the step.
+    """
+    if not isinstance(solution, Solution):
+        raise ConfigError(Argument("solver"), f" must return a Solution, not {type(solution).__name__}")
+    _require_latents("solver", "solve", solution.value, z_prev)
+    found = tuple(solution.residuals.shape)
+    if len(found) != 2 or found[0] == 0 or found[1] != len(z_prev):
+        raise ConfigError(Argument("solver"), f" must return residuals (passes, {len(z_prev)}), not {found}")
+    return solution
+
+
+def _require_latents(argument: str, method: str, made: Tensor, like: Tensor) -> None:
+    if not isinstance(made, Tensor) or made.shape != like.shape or made.dtype != like.dtype:
+        found = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise ConfigError(
+            Argument(argument), f" must return latents {like.dtype} {tuple(like.shape)} from {method}, not {found}"
+        )
 
 
 def _predict_source(source_network: Callable[[], Network], step: Step, z: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ def test_compare_shows_what_there_is(on_tiny: Renoise, inverted: Path) -> None:
 def test_another_model_needs_force(renoise: Renoise, on_tiny: Renoise, folder: Path) -> None:
     assert on_tiny("invert", "cat.png", "-p", "a cat", "--quiet").code == 0
     other = ("edit", "cat.safetensors", "--to", "a dog", "--model", TINY_XL, "-o", "dog.png")
-    assert "--model, or give --force" in renoise(*other).error
+    assert "load that model, or give --force" in renoise(*other).error
     assert not (folder / "dog.png").exists()
     assert renoise(*other, "--force").code == 0
 

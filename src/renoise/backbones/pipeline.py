@@ -36,6 +36,7 @@ class PipelineBackbone:
         flow: see `Backbone`.
         takes_true_cfg: see `Backbone`.
         preset: the settings that suit it, a key in `renoise.presets` (see `preset_for`).
+        turbo_preset: the settings that suit its turbo models; None if there are none.
     """
 
     name: ClassVar[str]
@@ -47,6 +48,7 @@ class PipelineBackbone:
     flow: ClassVar[bool] = False
     takes_true_cfg: ClassVar[bool] = False
     preset: ClassVar[str] = "sd"
+    turbo_preset: ClassVar[str | None] = None
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -72,7 +74,7 @@ class PipelineBackbone:
             return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
         scheduler = pipe.scheduler
         if type(scheduler).__name__.startswith("Euler") and scheduler.config.get("timestep_spacing") == "trailing":
-            return f"{cls.preset}-turbo"
+            return cls.preset if cls.turbo_preset is None else cls.turbo_preset
         return cls.preset
 
     @classmethod

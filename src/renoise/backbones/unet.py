@@ -26,6 +26,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         "StableDiffusionImg2ImgPipeline",
         "LatentConsistencyModelPipeline",
     )
+    turbo_preset: ClassVar[str | None] = "sd-turbo"
     components: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer")
     # The side, in latent elements, that diffusers' pipelines take for a network that names none.
     default_side: ClassVar[int] = 64
@@ -120,6 +121,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     )
     default_side: ClassVar[int] = 128
     preset: ClassVar[str] = "sdxl"
+    turbo_preset: ClassVar[str | None] = "sdxl-turbo"
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from renoise.cli import options as o
 from renoise.cli import report
 from renoise.cli.tables import two_columns
+from renoise.solvers import CONVERGED
 
 if TYPE_CHECKING:
     from renoise.inversion import Inversion
-
-# Above this the step's fixed point was not found, and the reconstruction will show it.
-_LARGE_RESIDUAL = 0.1
 
 
 def info(source: o.InversionFile, reporting: o.Describing) -> str:
@@ -54,7 +52,6 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
     """Return the facts in words, by what they are called."""
     sizes = ", ".join(f"{width} x {height}" for height, width in facts["original_size"])
     height, width = facts["size"]
-    low = facts["renoise_low_noise"]
     residual = facts["residual"]
     return {
         "file": f"{facts['source']} ({facts['file_size']:,} bytes)",
@@ -66,16 +63,29 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         f"(fingerprint {facts['model_fingerprint']})",
         "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
         "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
-        "renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"])),
+        **_solving(facts),
         "edit losses": _losses(facts["edit_losses"]),
         "noise correction": _correction(facts["noise_correction"]),
         "guidance": f"{facts['inversion_guidance']:g}",
-        "seed": "of the caller's own" if facts["seed"] is None else f"{facts['seed']}",
+        "seed": "none: the caller's generators drew the noises" if facts["seed"] is None else f"{facts['seed']}",
         "network passes": f"{facts['network_passes']}",
-        "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}"
-        + ("; the largest is not small: more --renoise would help" * (residual["max"] > _LARGE_RESIDUAL)),
+        "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}" + _hint(facts, residual["max"]),
         "deviation of z_T": f"{facts['latent_deviation']:.3f}",
     }
+
+
+def _solving(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the row that says how each step was solved."""
+    if "solver" in facts:
+        return {"solver": ", ".join(f"{name} {value}" for name, value in facts["solver"].items())}
+    low = facts["renoise_low_noise"]
+    return {"renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"]))}
+
+
+def _hint(facts: dict[str, Any], largest: float) -> str:
+    if largest <= CONVERGED:
+        return ""
+    return "; the largest is not small" + (": more --renoise would help" * ("solver" not in facts))
 
 
 def _fit(mode: str, boxes: list[list[int] | None]) -> str:

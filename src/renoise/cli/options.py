@@ -1,6 +1,6 @@
 """The options that commands share: their names, ranges, help and panels in one place.
 
-Only typer and the standard library are imported here, so that `renoise --help` answers at once.
+Only typer and light modules are imported here, so that `renoise --help` answers at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from renoise.ranges import LARGEST
 
 if TYPE_CHECKING:
     from renoise.config import InversionConfig
@@ -201,6 +203,7 @@ class Settings:
             "--inversion-guidance",
             metavar="G",
             min=0.0,
+            max=LARGEST,
             callback=_finite,
             help="Guidance scale of the inversion; 1 (the default) is none.",
         ),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from renoise.solvers import solver_record
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -103,6 +105,7 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         "strength": config.strength,
         "renoise": config.renoising.iterations,
         "renoise_low_noise": config.renoising.iterations if low is None else low.iterations,
+        **({} if config.solver is None else {"solver": solver_record(config.solver)}),
         "inversion_guidance": config.guidance_scale,
         "edit_losses": None if config.edit_losses is None else asdict(config.edit_losses),
         "noise_correction": None if config.noise_correction is None else asdict(config.noise_correction),

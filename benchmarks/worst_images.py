@@ -1,6 +1,6 @@
 """Draw the worst images of each method of a run of `renoise evaluate`: what went wrong with them.
 
-    python examples/worst_pictures.py results/table2-mini-turbo [--methods 7] [--out docs/images/worst-mini-turbo.png]
+    python benchmarks/worst_images.py results/table2-mini-turbo [--methods 7] [--out docs/images/worst-mini-turbo.png]
 
 Each row is a method; it shows its three reconstructions with the lowest PSNR, each beside its image and the
 autoencoder's own round trip of it.
