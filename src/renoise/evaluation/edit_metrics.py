@@ -35,8 +35,9 @@ def fit_mask(mask: npt.NDArray[np.bool_], image: tuple[int, int], size: tuple[in
     height, width = mask.shape
     if height * image[1] != width * image[0]:
         raise ConfigError(
-            f"a mask of {width} x {height} pixels does not fit its image of {image[1]} x {image[0]}; give both "
-            "the same size"
+            f"a mask of {width} x {height} pixels does not fit its image of {image[1]} x {image[0]}",
+            argument="mask",
+            remedy="give both the same size",
         )
     whole = Image.fromarray(mask.astype(np.uint8) * 255)
     fitted = ImageOps.fit(whole, (size[1], size[0]), method=Image.Resampling.NEAREST)

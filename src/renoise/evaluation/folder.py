@@ -25,7 +25,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot make the folder {folder}: {reason(error)}; name another") from error
+        problem = f"cannot make the folder {folder}: {reason(error)}"
+        raise StorageError(problem, argument="folder", remedy="name another") from error
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def usable(folder: Path) -> Iterator[None]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise StorageError(f"the folder {folder} cannot be written to: {reason(error)}; name another") from error
+            problem = f"the folder {folder} cannot be written to: {reason(error)}"
+            raise StorageError(problem, argument="folder", remedy="name another") from error
         yield
     except BaseException:
         for path in missing:

@@ -41,12 +41,14 @@ _Colours = tuple[float, float, float]
 class _Judge:
     """A network from a folder that transformers wrote, in float32, with the standard of the colours it was trained on.
 
-    `identity` is a text that differs for models with other weights.
+    `identity` is a text that differs for models with other weights. `argument` is the argument of `Judges.load` that
+    names the folder.
     """
 
     what: ClassVar[str]
     model_type: ClassVar[str]
     name: ClassVar[str]
+    argument: ClassVar[str]
     colours: ClassVar[tuple[_Colours, _Colours]]
     identity: str
     _model: Any
@@ -64,8 +66,10 @@ class _Judge:
 
     def _refusal(self, why: str) -> ModelError:
         return ModelError(
-            f"{self._path} is no {self.what}: it {why}; give a folder that transformers saved, or get one with: "
-            f"hf download {self.name} --local-dir {self.name.split('/')[1]}"
+            f"{self._path} is no {self.what}: it {why}",
+            argument=self.argument,
+            remedy="give a folder that transformers saved, or get one with: "
+            f"hf download {self.name} --local-dir {self.name.split('/')[1]}",
         )
 
     def _read(self, load: Callable[[], Any]) -> Any:
@@ -115,6 +119,7 @@ class Clip(_Judge):
     """
 
     what, model_type, name = "CLIP model", "clip", "openai/clip-vit-large-patch14"
+    argument = "clip"
     colours = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
     def __init__(self, path: Path | str, device: str | torch.device | None = None) -> None:
@@ -158,6 +163,7 @@ class Dino(_Judge):
     """
 
     what, model_type, name = "DINO model", "vit", "facebook/dino-vitb8"
+    argument = "dino"
     colours = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(self, path: Path | str, device: str | torch.device | None = None) -> None:

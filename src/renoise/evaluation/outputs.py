@@ -47,4 +47,8 @@ def _write(path: Path, data: bytes) -> None:
     try:
         write_atomically(path, data)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {reason(error)}; free space or name another folder") from error
+        raise StorageError(
+            f"cannot write {path}: {reason(error)}",
+            argument="folder",
+            remedy="free space or name another folder",
+        ) from error

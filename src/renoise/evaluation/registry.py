@@ -27,8 +27,13 @@ def method_from(settings: Mapping[str, Any]) -> Method:
     """
     name = settings.get("kind")
     if not isinstance(name, str) or name not in METHODS:
-        raise ConfigError(f"the method {name!r} is unknown; known are {', '.join(METHODS)}")
+        raise ConfigError(
+            f"the method {name!r} is unknown",
+            argument="settings",
+            remedy=f"known are {', '.join(METHODS)}",
+        )
     try:
         return METHODS[name].from_settings(settings)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"the settings of the method {name!r} are incomplete or damaged ({error})") from error
+        problem = f"the settings of the method {name!r} are incomplete or damaged ({error})"
+        raise ConfigError(problem, argument="settings") from error

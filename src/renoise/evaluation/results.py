@@ -33,13 +33,14 @@ class Results:
         try:
             data = path.read_bytes() if path.exists() else b""
         except OSError as error:
-            raise StorageError(f"cannot read {path}: {reason(error)}; name another folder") from error
+            raise StorageError(f"cannot read {path}: {reason(error)}", remedy="name another folder") from error
         for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
             try:
                 measurement = Measurement.from_line(line)
             except (ValueError, RecursionError) as error:
                 raise StorageError(
-                    f"line {number} of {path} is no result of renoise evaluate; remove the line, or name another folder"
+                    f"line {number} of {path} is no result of renoise evaluate",
+                    remedy="remove the line, or name another folder",
                 ) from error
             self._lines[measurement.key] = measurement
 
@@ -69,7 +70,8 @@ class Results:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(
-                f"cannot write {self.path}: {reason(error)}; free space or name another folder"
+                f"cannot write {self.path}: {reason(error)}",
+                remedy="free space or name another folder",
             ) from error
         # They are kept as the file gives them back, so that a resumed run says what an uninterrupted one says.
         self._lines |= {key: Measurement.from_line(line) for key, line in lines.items()}

@@ -98,7 +98,9 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
     if not measurement.image_hash or not measurement.scheduler:
         raise ConfigError(
             f"the record of {measurement.image!r} does not tell which image and sampler were measured: the image "
-            "could not be read, or an earlier version measured it; measure its run again"
+            "could not be read, or an earlier version measured it",
+            argument="measurement",
+            remedy="measure its run again",
         )
     m, known = measurement, judges or Judges()
     row, edits = Row(m.label, method_from(m.settings), m.prompt, m.guidance), m.target is not None
@@ -115,7 +117,9 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
         ]
         raise ConfigError(
             f"the record of {measurement.image!r} under {measurement.label!r} cannot be measured again: "
-            f"{' and '.join(differ)}; give what was measured, or measure the run again"
+            f"{' and '.join(differ)}",
+            argument="measurement",
+            remedy="give what was measured, or measure the run again",
         )
     asked = replace(asked, key=measurement.key, edit_type=measurement.edit_type)
     (batch,) = batches(encode(editor, [fitted], known), [(asked,)])

@@ -203,5 +203,9 @@ def named(run: str) -> Run:
         ConfigError: if `RUNS` has none.
     """
     if run not in RUNS:
-        raise ConfigError(f"the run {run!r} is unknown; use one of {', '.join(RUNS)}, or give rows of your own")
+        raise ConfigError(
+            f"the run {run!r} is unknown",
+            argument="run",
+            remedy=f"use one of {', '.join(RUNS)}, or give rows of your own",
+        )
     return RUNS[run]

@@ -69,20 +69,24 @@ class Task:
 
     def __post_init__(self) -> None:
         if not isinstance(self.run, str) or not self.run:
-            raise ConfigError(f"a run must have a name, not {self.run!r}")
+            raise ConfigError(f"a run must have a name, not {self.run!r}", argument="run")
         if self.batch < 1:
-            raise ConfigError(f"batch must be at least 1, not {self.batch}")
+            raise ConfigError(f"batch must be at least 1, not {self.batch}", argument="batch")
         object.__setattr__(self, "source", os.fspath(self.source))
         object.__setattr__(self, "folder", Path(self.folder))
         edits = runs.named(self.run).edits if self.rows is None else bool(self.edits)
         if self.edits not in (None, edits):
-            raise ConfigError(f"the run {self.run!r} has edits={edits}, not {self.edits}; give rows for another run")
+            raise ConfigError(
+                f"the run {self.run!r} has edits={edits}, not {self.edits}",
+                argument="edits",
+                remedy="give rows for another run",
+            )
         object.__setattr__(self, "edits", edits)
         if self.rows is not None:
             object.__setattr__(self, "rows", tuple(self.rows))
             labels = [row.label for row in self.rows]
             if not labels or len(set(labels)) < len(labels):
-                raise ConfigError(f"give at least one row, and every row another label, not {labels}")
+                raise ConfigError(f"give at least one row, and every row another label, not {labels}", argument="rows")
 
     @property
     def plan(self) -> Run:
@@ -107,7 +111,11 @@ def example_of(measurement: Measurement) -> Numbered:
         for index, example in enumerate(data.load(measurement.data, limit=limit)):
             if example.name == measurement.image:
                 return index, example
-    raise ConfigError(f"{measurement.data} has no image {measurement.image!r} any more; look for the old data")
+    raise ConfigError(
+        f"{measurement.data} has no image {measurement.image!r} any more",
+        argument="measurement",
+        remedy="look for the old data",
+    )
 
 
 def targets_of(task: Task, example: data.Example) -> tuple[str | None, ...]:

@@ -39,12 +39,18 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
         [Example(name='lion.jpg', image=PosixPath('pictures/lion.jpg'), prompt='a lion in the field', ...), ...]
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ConfigError(f"limit must be a whole number of at least 1, or None for all images, not {limit!r}")
+        raise ConfigError(
+            f"limit must be a whole number of at least 1, or None for all images, not {limit!r}", argument="limit"
+        )
     if source == HELDOUT:
         try:
             import renoise_mini
         except ImportError as error:
-            raise ConfigError(f"the images {HELDOUT!r} are not installed; run: pip install 'renoise[mini]'") from error
+            raise ConfigError(
+                f"the images {HELDOUT!r} are not installed",
+                argument="source",
+                remedy="run: pip install 'renoise[mini]'",
+            ) from error
         return captions.load(Path(renoise_mini.path("heldout")), limit)
     path = _existing(source)
     if path is None:
@@ -52,8 +58,9 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
         if name is None:
             raise ConfigError(
                 f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file "
-                f"that exists, or owner/name; check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from "
-                f"{pie_bench.DOWNLOAD}"
+                "that exists, or owner/name",
+                argument="source",
+                remedy=f"check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from {pie_bench.DOWNLOAD}",
             )
         return hugging_face.load_cached(*name, limit)
     if not path.is_dir():
@@ -74,8 +81,9 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
     found = [example for example in examples if example.targets]
     if not found:
         raise ConfigError(
-            f"none of the {len(examples)} images of {source} comes with a prompt to edit it with; give {HELDOUT}, "
-            'PIE-Bench, or a folder whose captions.jsonl has "edits"'
+            f"none of the {len(examples)} images of {source} comes with a prompt to edit it with",
+            argument="source",
+            remedy=f'give {HELDOUT}, PIE-Bench, or a folder whose captions.jsonl has "edits"',
         )
     return found
 
@@ -83,9 +91,11 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
 def _existing(source: object) -> Path | None:
     """Return the folder or file that `source` names, if there is one."""
     if not isinstance(source, (str, os.PathLike)) or not str(source):
-        raise ConfigError(f"a data set must be {HELDOUT!r}, a folder, a COCO file or owner/name, not {source!r}")
+        problem = f"a data set must be {HELDOUT!r}, a folder, a COCO file or owner/name, not {source!r}"
+        raise ConfigError(problem, argument="source")
     try:
         path = Path(source).expanduser()
         return path if path.exists() else None
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{str(source)[:80]!r} is no usable path ({reason(error)}); choose another") from error
+        problem = f"{str(source)[:80]!r} is no usable path ({reason(error)})"
+        raise ConfigError(problem, argument="source", remedy="choose another") from error

@@ -58,7 +58,9 @@ def _csv_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in reader:
             where = f"{source}, line {reader.line_num},"
             if None in row:
-                raise ConfigError(f"{where} has more columns than the header; put quotes around text with commas")
+                raise ConfigError(
+                    f"{where} has more columns than the header", remedy="put quotes around text with commas"
+                )
             record: dict[str, Any] = {key.strip(): value for key, value in row.items()}
             for key in TARGET_KEYS:
                 if key in record:
@@ -67,7 +69,7 @@ def _csv_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     except csv.Error as error:
         # The row begins there; one with an unclosed quote ends only with the file.
         line = reader.line_num + 1
-        raise ConfigError(f"{source}, line {line}, is not valid CSV: {error}; correct it") from error
+        raise ConfigError(f"{source}, line {line}, is not valid CSV: {error}", remedy="correct it") from error
 
 
 def _example(folder: Path, record: dict[str, Any], where: str) -> Example:
@@ -86,16 +88,20 @@ def _with_texts(folder: Path, limit: int | None) -> list[Example]:
     try:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
     except OSError as error:
-        raise ConfigError(f"the folder {folder} cannot be read: {reason(error)}; check its permissions") from error
+        problem = f"the folder {folder} cannot be read: {reason(error)}"
+        raise ConfigError(problem, argument="source", remedy="check its permissions") from error
     if not any(is_file(file.with_suffix(".txt")) for file in files):
         raise ConfigError(
             f"the folder {folder} has no captions: expected captions.jsonl, captions.csv, a .txt beside each image, "
-            "PIE-Bench's mapping_file.json or what datasets' save_to_disk writes; add one of them"
+            "PIE-Bench's mapping_file.json or what datasets' save_to_disk writes",
+            argument="source",
+            remedy="add one of them",
         )
     examples: list[Example] = []
     for file in files[:limit]:
         caption = file.with_suffix(".txt")
         if not is_file(caption):
-            raise ConfigError(f"{file} has no caption: expected it in {caption.name}; write one or take the image out")
+            problem = f"{file} has no caption: expected it in {caption.name}"
+            raise ConfigError(problem, remedy="write one or take the image out")
         examples.append(Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}")))
     return examples

@@ -45,14 +45,16 @@ def load(path: Path, limit: int | None = None) -> list[Example]:
     images = {image.id: image for image in content.images}
     if len(images) < len(content.images):
         again = next(image.id for image in content.images if images[image.id] is not image)
-        raise ConfigError(f"{path} has two images of the id {again}; every id must occur once, so remove one")
+        problem = f"{path} has two images of the id {again}"
+        raise ConfigError(problem, argument="source", remedy="every id must occur once, so remove one")
     # The first caption is that with the lowest id.
     captions = {c.image_id: c.caption for c in sorted(content.annotations, key=lambda c: c.id, reverse=True)}
     chosen = [i for _, i in sorted(images.items()) if min(i.width, i.height) > MIN_SIDE][:limit]
     if not chosen:
         raise ConfigError(
-            f"none of the {len(images)} images of {path} has both sides above {MIN_SIDE} pixels; "
-            f"take captions_val2017.json from {DOWNLOAD}"
+            f"none of the {len(images)} images of {path} has both sides above {MIN_SIDE} pixels",
+            argument="source",
+            remedy=f"take captions_val2017.json from {DOWNLOAD}",
         )
     split = path.stem.removeprefix("captions_") if path.stem.startswith("captions_") else "val2017"
     beside = path.absolute().parent

@@ -61,14 +61,15 @@ def _load(
         datasets = importlib.import_module("datasets")
     except ImportError as error:
         raise ConfigError(
-            f"{source} is read with the library datasets, which is not installed; run: pip install datasets, "
-            "or correct the path if a folder or file was meant"
+            f"{source} is read with the library datasets, which is not installed",
+            argument="source",
+            remedy="run: pip install datasets, or correct the path if a folder or file was meant",
         ) from error
     with _offline(datasets):
         try:
             loaded = read(datasets)
         except Exception as error:  # datasets raises whatever its many readers do: all of it means "not loaded"
-            raise ConfigError(f"{source} {told[0]} ({one_line(error)}); {told[1]}") from error
+            raise ConfigError(f"{source} {told[0]} ({one_line(error)})", argument="source", remedy=told[1]) from error
         rows = _one_split(loaded, split, prefix)
         count = len(rows) if limit is None else min(limit, len(rows))
         return checked([_example(rows, number, source) for number in range(count)], source, remedy="get it again")
@@ -100,7 +101,11 @@ def _one_split(loaded: Any, split: str | None, prefix: str) -> Any:
         return next(iter(loaded.values()))
     if split not in loaded:
         asked = "several splits" if split is None else f"no split {split!r}"
-        raise ConfigError(f"{prefix[:-1]} has {asked}; give one of {', '.join(prefix + name for name in loaded)}")
+        raise ConfigError(
+            f"{prefix[:-1]} has {asked}",
+            argument="source",
+            remedy=f"give one of {', '.join(prefix + name for name in loaded)}",
+        )
     return loaded[split]
 
 
@@ -109,12 +114,12 @@ def _example(rows: Any, number: int, source: str) -> Example:
     try:
         row = rows[number]
     except Exception as error:  # an image that cannot be decoded, or is not in the cache
-        raise ConfigError(f"{where} cannot be read: {one_line(error)}; get the data set again") from error
+        raise ConfigError(f"{where} cannot be read: {one_line(error)}", remedy="get the data set again") from error
     image = first_of(row, IMAGE_KEYS, where)
     if not isinstance(image, Image.Image):
         raise ConfigError(
-            f"{where} holds a {type(image).__name__} for an image; cast the column to datasets.Image() and save it "
-            "with save_to_disk"
+            f"{where} holds a {type(image).__name__} for an image",
+            remedy="cast the column to datasets.Image() and save it with save_to_disk",
         )
     caption = first_of(row, CAPTION_KEYS, where)
     if isinstance(caption, list):

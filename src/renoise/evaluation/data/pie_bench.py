@@ -67,13 +67,13 @@ def decode_mask(runs: Sequence[int], where: str) -> npt.NDArray[np.bool_]:
         [False, False, True, True, True, False, False]
     """
     if len(runs) % 2:
-        raise ConfigError(f"{where} must be pairs of start and length, and has {len(runs)} numbers; {_REMEDY}")
+        raise ConfigError(f"{where} must be pairs of start and length, and has {len(runs)} numbers", remedy=_REMEDY)
     mask = np.zeros(SIDE * SIDE, dtype=np.bool_)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
         # The benchmark's decoder cuts off a run that goes past the end; a run that begins there is damage.
         if start >= mask.size:
             beyond = f"a run from {start} of length {length}, beyond the {SIDE} x {SIDE} pixels of the image"
-            raise ConfigError(f"{where} has {beyond}; {_REMEDY}")
+            raise ConfigError(f"{where} has {beyond}", remedy=_REMEDY)
         mask[start : start + length] = True
     square = mask.reshape(SIDE, SIDE)
     square[[0, -1], :] = True
@@ -86,7 +86,7 @@ def _example(folder: Path, name: str, content: Any) -> Example:
     entry = shaped(content, _Entry, where, _REMEDY)
     edit_type = _EDIT_TYPES_BY_ID.get(str(entry.editing_type_id))
     if edit_type is None:
-        raise ConfigError(f"{where}: 'editing_type_id' must be 0 to 9, not {entry.editing_type_id!r}; {_REMEDY}")
+        raise ConfigError(f"{where}: 'editing_type_id' must be 0 to 9, not {entry.editing_type_id!r}", remedy=_REMEDY)
     return Example(
         name=name,
         image=folder / IMAGES / entry.image_path,

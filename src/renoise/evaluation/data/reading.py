@@ -48,14 +48,18 @@ def checked(examples: list[Example], source: str, *, remedy: str) -> list[Exampl
     `source` is the set's name in errors, and `remedy` says what to do about missing images.
     """
     if not examples:
-        raise ConfigError(f"{source} holds no images; expected at least one with its caption")
+        raise ConfigError(
+            f"{source} holds no images", argument="source", remedy="expected at least one with its caption"
+        )
     name, times = Counter(example.name for example in examples).most_common(1)[0]
     if times > 1:
-        raise ConfigError(f"{source} names {name!r} {times} times; every name must occur once, so remove the others")
+        problem = f"{source} names {name!r} {times} times"
+        raise ConfigError(problem, argument="source", remedy="every name must occur once, so remove the others")
     missing = [e.image for e in examples if isinstance(e.image, Path) and not is_file(e.image)]
     if missing:
         some = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
-        raise ConfigError(f"{some} missing of the {len(examples)} of {source}, first {missing[0]}; {remedy}")
+        problem = f"{some} missing of the {len(examples)} of {source}, first {missing[0]}"
+        raise ConfigError(problem, argument="source", remedy=remedy)
     return examples
 
 
@@ -64,9 +68,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not text in UTF-8 ({error.reason}); save it in that encoding") from error
+        raise ConfigError(f"{path} is not text in UTF-8 ({error.reason})", remedy="save it in that encoding") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {reason(error)}; check its permissions") from error
+        raise ConfigError(f"{path} cannot be read: {reason(error)}", remedy="check its permissions") from error
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -75,9 +79,9 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{where} is not valid JSON: {error.msg} at {place}; correct it") from error
+        raise ConfigError(f"{where} is not valid JSON: {error.msg} at {place}", remedy="correct it") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not usable JSON: {one_line(error)}; correct it") from error
+        raise ConfigError(f"{where} is not usable JSON: {one_line(error)}", remedy="correct it") from error
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,14 +98,14 @@ def shaped(value: Any, form: type[T], where: str, remedy: str) -> T:
     try:
         return msgspec.convert(value, form)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}; {remedy}") from error
+        raise ConfigError(f"{where}: {error}", remedy=remedy) from error
 
 
 def prompt_of(value: Any, where: str) -> str:
     """Return a value as a prompt: text that is not blank, with every run of blanks as one space."""
     prompt = " ".join(value.split()) if isinstance(value, str) else ""
     if not prompt:
-        raise ConfigError(f"{where} must be text that is not blank, not {short(value)}; give it one")
+        raise ConfigError(f"{where} must be text that is not blank, not {short(value)}", remedy="give it one")
     return prompt
 
 
@@ -111,7 +115,8 @@ def first_of(record: dict[str, Any], keys: Sequence[str], where: str) -> Any:
         if record.get(key) is not None:
             return record[key]
     present = [key for key, value in record.items() if value is not None]
-    raise ConfigError(f"{where} needs one of {', '.join(keys)}, and has {', '.join(present) or 'nothing'}; add it")
+    problem = f"{where} needs one of {', '.join(keys)}, and has {', '.join(present) or 'nothing'}"
+    raise ConfigError(problem, remedy="add it")
 
 
 def is_file(path: Path) -> bool:

@@ -75,7 +75,9 @@ class EditFriendly(OneSchedule):
         if not self.eta:
             raise ConfigError(
                 f"eta must be above 0 and at most 1, not {self.eta}: without noise in the sampler's steps there is "
-                "none to solve for; use eta=1, or the method ddim-inverse for the deterministic sampler"
+                "none to solve for",
+                argument="eta",
+                remedy="use eta=1, or the method ddim-inverse for the deterministic sampler",
             )
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
@@ -110,8 +112,9 @@ class EditFriendly(OneSchedule):
         steps = steps_for(scheduler, self.num_steps, eta=self.eta if name == DDIM else None, strength=self.strength)
         if not any(step.stochastic for step in steps):
             raise SchedulerError(
-                f"none of the {len(steps)} steps of {name} adds noise, so there is none to solve for; use more of "
-                "them, DDIMScheduler with eta=1, or another stochastic sampler"
+                f"none of the {len(steps)} steps of {name} adds noise, so there is none to solve for",
+                argument="scheduler",
+                remedy="use more of them, DDIMScheduler with eta=1, or another stochastic sampler",
             )
         return steps
 

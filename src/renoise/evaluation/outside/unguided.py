@@ -42,11 +42,14 @@ class Unguided(ByEditor):
 
     def __post_init__(self) -> None:
         if not isinstance(self.config, InversionConfig):
-            raise ConfigError(f"config must be an InversionConfig, not {type(self.config).__name__}")
+            problem = f"config must be an InversionConfig, not {type(self.config).__name__}"
+            raise ConfigError(problem, argument="config")
         if self.config.guidance_scale != 1.0:
             raise ConfigError(
                 f"the inversion must be without guidance, but its config has guidance_scale="
-                f"{self.config.guidance_scale:g}; leave that at 1 and give the method's own guidance_scale"
+                f"{self.config.guidance_scale:g}",
+                argument="config",
+                remedy="leave that at 1 and give the method's own guidance_scale",
             )
         settle(self, "guidance_scale")
 
@@ -82,7 +85,9 @@ class NegativePrompt(Unguided):
             if self.guidance_scale > 1.0 and net.cost == 1:
                 raise ConfigError(
                     "the network takes the guidance scale as an input, and no negative prompt, so that negative-prompt "
-                    "inversion means nothing for it; use guidance_scale=1 or another method"
+                    "inversion means nothing for it",
+                    argument="guidance_scale",
+                    remedy="use guidance_scale=1 or another method",
                 )
         return self._noised(editor, z_0, list(prompts), self.guidance_scale)
 
