@@ -62,6 +62,7 @@ def test_the_extension_that_is_shown_is_the_one_that_is_tested(path: Path) -> No
     assert f"({path.relative_to(ROOT).as_posix()}), {len(lines)} lines" in shown.replace("(../", "(")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ARCHITECTURE.exists(), reason="the sources' documents are not beside the tests")
 def test_the_code_for_users_of_diffusers_runs(
     picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

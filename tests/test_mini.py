@@ -16,6 +16,8 @@ import renoise_mini
 from renoise import Editor, InversionConfig, Renoising, images, presets
 from renoise.quality import psnr
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT = renoise_mini.path("heldout")
 CAPTIONS = [json.loads(line) for line in (HELD_OUT / "captions.jsonl").read_text().splitlines()]
 

@@ -380,6 +380,7 @@ def test_two_ip_adapters_are_shown_a_image_each(name: str, tmp_path: Path) -> No
     assert change(samples[0], samples[1]) > CLEARLY
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_pipelines_that_it_is_asked_for(tmp_path: Path) -> None:
     script = Path(__file__).parent / "tiny_pipelines"
     ran = subprocess.run([sys.executable, script, tmp_path, "sd15"], capture_output=True, text=True)

@@ -23,16 +23,32 @@ TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
 COMMANDS = ("edit", "invert", "reconstruct", "info")
 
 
+# Says "ready" as soon as `main` reads its modules: from there on it answers for interrupts, as no line before does.
+BEGIN = """
+import sys
+from renoise.cli import main
+
+class Ready:
+    @staticmethod
+    def find_spec(name, path, target=None):
+        if name == "renoise.cli.entry":
+            sys.meta_path.remove(Ready)
+            print("ready", flush=True)
+
+sys.meta_path.insert(0, Ready)
+main()
+"""
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a process of its own, which says when it is about to begin."""
+    """Start the command in a separate process, which says when it has begun."""
 
     def obey_interrupts() -> None:
         # pytest may run with interrupts ignored, as background jobs do; what a user starts does not.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    code = "from renoise.cli import main; print('ready', flush=True); main()"
     child = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--model", str(TINY), "--device", "cpu"],
+        [sys.executable, "-c", BEGIN, *arguments, "--model", str(TINY), "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,6 +98,7 @@ def test_info_needs_no_diffusers(inverted: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own(files: Files) -> None:
     """The whole way: the exit code, the streams, and no noise of the libraries."""
     child = start("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--steps", "2", "-o", "dog.png")
@@ -92,6 +109,7 @@ def test_in_a_process_of_its_own(files: Files) -> None:
 
 
 # At once, while it imports, and while it loads or works (where exactly does not matter).
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 1.0, 2.5])
 def test_interrupt_ends_cleanly(files: Files, delay: float) -> None:
     child = start("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "1000", "--renoise", "50", "-o", "out/")

@@ -88,6 +88,7 @@ def test_sliced_attention(name: str) -> None:
     assert relative(sliced.latents, expected.latents) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_networks(name: str, in_place: bool) -> None:

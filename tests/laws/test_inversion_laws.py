@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import pytest
 import torch
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from renoise import EditLosses, Editor, Inversion, InversionConfig, NoiseCorrection, NumericalError, Renoising
 from renoise.backbones import Request
 from renoise.schedulers import steps_for
+
+pytestmark = pytest.mark.slow
 
 SAMPLERS = (
     "DDIMScheduler",

@@ -115,6 +115,7 @@ except ModelError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["offline", "silent"])
 def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path, way: str) -> None:
     """Offline mode, and a hub that takes the call and never answers: its client would wait for ever."""
