@@ -10,11 +10,11 @@ PACKAGES_source := -e .[evaluation] -e packages/renoise-mini
 PACKAGES_wheels := $(addsuffix [evaluation],$(wildcard dist/renoise-[0-9]*.whl)) $(wildcard dist/renoise_mini-*.whl)
 SOURCES := src tests packages training benchmarks examples
 
-.PHONY: help install demo test evaluate lint types check format wheels clean
+.PHONY: help install demo test test-fast evaluate lint types check format wheels clean
 
 help:
 	@echo "make demo      edit a real image with the bundled model"
-	@echo "make test      run the tests"
+	@echo "make test      run the tests;  make test-fast: without those that take seconds"
 	@echo "make evaluate  reproduce a small table of what each part of the method adds"
 	@echo "make install   set up .venv (the others do it when it is due)"
 	@echo "make check     lint and types;  make format: mend the formatting;  make wheels: build dist/"
@@ -32,6 +32,9 @@ demo: install
 
 test: install
 	$(BIN)/pytest -n auto --dist worksteal
+
+test-fast: install
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 evaluate: install
 	$(BIN)/renoise evaluate table2 --model mini-turbo --limit 16 --out evaluation/table2-mini-turbo
