@@ -60,14 +60,7 @@ class Drawing:
             negatives: the negative prompts, one for each image of the inversion; None is the pipeline's default.
             image_embeds: what IP-Adapters are shown, with rows for each image of the inversion or for all.
         """
-        return Request(
-            prompts,
-            None if negatives is None else [negatives[i] for i in self._owners],
-            self._config.guidance_scale,
-            self._inversion.size,
-            self._config.true_cfg_scale,
-            self._embeds_for_targets(image_embeds),
-        )
+        return self._request(self._config, prompts, negatives, image_embeds)
 
     def run(self, request: Request, rule: EditRule, progress: Callback | None) -> Tensor:
         """Walk from the noise to the clean latents z_0, float32 (targets, C, h, w).
@@ -104,17 +97,28 @@ class Drawing:
         return None if trajectory is None or not self._as_inverted else self._for_targets(trajectory, dim=1)
 
     def _source_request(self) -> Request:
-        inversion, own = self._inversion, self._inversion.config
+        """Return what the images of the inversion showed, for each target."""
+        inversion = self._inversion
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
         negative = inversion.negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
+        own = [prompts[i] for i in self._owners]
+        return self._request(inversion.config, own, negatives, inversion.image_embeds)
+
+    def _request(
+        self,
+        config: InversionConfig,
+        prompts: Sequence[str],
+        negatives: Sequence[str] | None,
+        image_embeds: Sequence[Tensor] | None,
+    ) -> Request:
         return Request(
-            [prompts[i] for i in self._owners],
+            prompts,
             None if negatives is None else [negatives[i] for i in self._owners],
-            own.guidance_scale,
-            inversion.size,
-            own.true_cfg_scale,
-            self._embeds_for_targets(inversion.image_embeds),
+            config.guidance_scale,
+            self._inversion.size,
+            config.true_cfg_scale,
+            self._embeds_for_targets(image_embeds),
         )
 
     def _embeds_for_targets(self, image_embeds: Sequence[Tensor] | None) -> Sequence[Tensor] | None:

@@ -15,6 +15,7 @@ from renoise.backbones import Request
 from renoise.evaluation.methods import Method
 from renoise.network import Network
 from renoise.prompts import one_each
+from renoise.ranges import store
 
 
 @contextmanager
@@ -25,19 +26,14 @@ def network(editor: Editor, prompts: Sequence[str], guidance_scale: float, z_0: 
     """
     scale = InversionConfig(guidance_scale=guidance_scale).guidance_scale
     texts = one_each(list(prompts), len(z_0), "prompt")
-    with torch.no_grad():
-        condition = editor.model.condition(Request(texts, None, scale, editor.model.pixels(z_0)))
-        try:
-            yield editor.model.network(condition)
-        finally:
-            editor.model.backbone.release()
+    with torch.no_grad(), editor.model.freeing():
+        yield editor.model.network(editor.model.condition(Request(texts, None, scale, editor.model.pixels(z_0))))
 
 
 def settle(method: Any, *names: str) -> None:
     """Check settings that `InversionConfig` has by the same names, and store them in the frozen method as it does."""
     config = InversionConfig(**{name: getattr(method, name) for name in names})
-    for name in names:
-        object.__setattr__(method, name, getattr(config, name))
+    store(method, **{name: getattr(config, name) for name in names})
 
 
 @dataclass(frozen=True)
