@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from renoise.escaping import shown
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -72,8 +74,11 @@ class Told:
         super().__init__(self.told())  # type: ignore[call-arg] # an exception follows in every child
 
     def told(self, name: Naming = str) -> str:
-        """Return the whole message for a reader who knows the arguments by the names that `name` gives."""
-        texts = [_joined(parts, name) for parts in (self.problem, self.remedy) if parts]
+        """Return the whole message for a reader who knows the arguments by the names that `name` gives.
+
+        It is one line without control characters, because names and prompts from outside stand in it.
+        """
+        texts = [shown(_joined(parts, name)) for parts in (self.problem, self.remedy) if parts]
         return "; ".join(texts)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from renoise.backbones import FAMILIES, PipelineBackbone
+from renoise.reading import read_object
 
 INDEX = "model_index.json"
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -92,7 +92,7 @@ def has_weights(folder: Path, variant: str | None = None) -> bool:
                 return True
             # Large weights come in shards, with a file that names them.
             for index in (folder / f"{stem}{suffix}.index{infix}.json", folder / f"{stem}{infix}{suffix}.index.json"):
-                shards = set(read_json(index).get("weight_map", {}).values())
+                shards = set(read_object(index).get("weight_map", {}).values())
                 if shards and all((folder / shard).is_file() for shard in shards):
                     return True
     return False
@@ -105,13 +105,4 @@ def _component(value: Any) -> tuple[str, str] | None:
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    return read_json(folder / INDEX)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one if there is none to read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_object(folder / INDEX)

@@ -19,8 +19,9 @@ from safetensors import safe_open
 from renoise.errors import AdapterWarning, Argument, ConfigError, ModelError
 from renoise.loading import catalogue, hub
 from renoise.loading.contents import recognise
-from renoise.loading.folders import LORA_WEIGHTS, read_json
+from renoise.loading.folders import LORA_WEIGHTS
 from renoise.loading.places import place_of
+from renoise.reading import read_object
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 _SCHEDULER = "scheduler/scheduler_config.json"
@@ -154,7 +155,7 @@ def _take_scheduler(pipe: Any, lora: Lora) -> None:
     import diffusers
 
     if lora.folder is not None and (lora.folder / _SCHEDULER).is_file():
-        name = read_json(lora.folder / _SCHEDULER).get("_class_name")
+        name = read_object(lora.folder / _SCHEDULER).get("_class_name")
         if name not in SUPPORTED:
             problem = f"{lora.folder / _SCHEDULER} names {name}, which cannot be inverted"
             raise ModelError(problem, remedy=("name another sampler with ", Argument("sampler")))

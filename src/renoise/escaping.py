@@ -1,0 +1,41 @@
+"""Text from outside, made fit to be shown: what a file name or a prompt may hold can steer a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# As many characters as a reader takes in, and more than the longest path that most systems allow for one name.
+LIMIT = 600
+# Controls, formats (among them those that turn the direction of text), lone surrogates and the two line separators.
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# These formats join emoji and letters, and steer nothing.
+_JOINERS = "\u200c\u200d"
+
+
+def shown(text: object, limit: int = LIMIT) -> str:
+    r"""Return text on one line, with its control characters escaped and its middle cut out if it is too long.
+
+    Args:
+        text: anything; other than text is turned into it.
+        limit: the most characters to return.
+
+    Examples:
+        >>> shown("a\x1b[31m\ncat")
+        'a\\x1b[31m\\ncat'
+        >>> shown("x" * 1000, 11)
+        'xxxxx…xxxxx'
+    """
+    whole = str(text)
+    if len(whole) > limit:
+        # Cut first, so that long input costs nothing; the end of a path tells as much as its beginning.
+        whole = f"{whole[: limit // 2]}…{whole[len(whole) - (limit - 1) // 2 :]}"
+    escaped = "".join(_escaped(character) for character in whole)
+    if len(escaped) > limit:
+        escaped = f"{escaped[: limit // 2]}…{escaped[len(escaped) - (limit - 1) // 2 :]}"
+    return escaped
+
+
+def _escaped(character: str) -> str:
+    if character in _JOINERS or unicodedata.category(character) not in _UNSHOWN:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
