@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from renoise import Editor, InversionConfig, Progress, RenoiseWarning, Renoising
-from renoise.errors import DrawnNoiseWarning
+from renoise.errors import DrawnNoiseWarning, OtherStepsWarning
 
 MakeEditor = Callable[..., Editor]
 
@@ -69,3 +69,29 @@ def test_equal_steps_draw_nothing(make_editor: MakeEditor, z_0: torch.Tensor, re
     same = editor.edit(inversion, "", guidance_scale=1.0, num_steps=4, output_type="latent")
     assert torch.equal(same, editor.reconstruct(inversion, "latent"))
     assert not [one for one in recwarn if isinstance(one.message, RenoiseWarning)]
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7])
+def test_another_number_of_steps_is_remarked_on_once(
+    make_editor: MakeEditor, z_0: torch.Tensor, scheduler: str, num_steps: int
+) -> None:
+    editor = make_editor(scheduler=scheduler)
+    inversion = editor.invert(latents=z_0, prompt="a lion", config=InversionConfig(num_steps=4, renoising=Renoising(1)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RenoiseWarning)
+        editor.edit(inversion, "a lion", num_steps=num_steps, output_type="latent")
+    (told,) = [one.message for one in caught if isinstance(one.message, RenoiseWarning)]
+    assert isinstance(told, (DrawnNoiseWarning, OtherStepsWarning))
+    assert "the source prompt no longer reconstructs the image" in str(told)
+
+
+def test_the_advice_on_another_number_of_steps_is_right(make_editor: MakeEditor, z_0: torch.Tensor) -> None:
+    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler")
+    inversion = editor.invert(latents=z_0, prompt="a lion", config=InversionConfig(num_steps=4, renoising=Renoising(9)))
+    with pytest.warns(OtherStepsWarning, match="num_steps=4") as caught:
+        other = editor.edit(inversion, "a lion", guidance_scale=1.0, num_steps=2, output_type="latent")
+    (warned,) = [one for one in caught if isinstance(one.message, OtherStepsWarning)]
+    assert warned.filename == __file__
+    again = editor.edit(inversion, "a lion", guidance_scale=1.0, num_steps=4, output_type="latent")
+    assert relative(again, z_0) < relative(other, z_0)

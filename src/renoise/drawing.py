@@ -12,7 +12,7 @@ from torch import Tensor
 from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule, PlainSampling
-from renoise.errors import DrawnNoiseWarning
+from renoise.errors import Argument, DrawnNoiseWarning, OtherStepsWarning
 from renoise.inversion import Inversion
 from renoise.model import Model, place
 from renoise.network import Network
@@ -35,6 +35,7 @@ class Drawing:
 
     Warns:
         DrawnNoiseWarning: if noises are missing and had to be drawn.
+        OtherStepsWarning: if the number of steps is not that of the inversion.
     """
 
     def __init__(self, model: Model, inversion: Inversion, config: InversionConfig, owners: Sequence[int]) -> None:
@@ -48,7 +49,11 @@ class Drawing:
         self._steps = inverted
         if not self._as_inverted:
             self._steps = joined(model.steps(scheduler, config, inversion.size), inverted[0])
-        self._noise = self._noise_from(inverted)
+        self._noise, missing = self._noise_from(inverted)
+        if missing:
+            self._warn_of_drawn_noise(missing)
+        elif not self._as_inverted:
+            self._warn_of_other_steps()
 
     def request(
         self, prompts: Sequence[str], negatives: Sequence[str] | None, image_embeds: Sequence[Tensor] | None
@@ -131,21 +136,31 @@ class Drawing:
             for t in image_embeds
         ]
 
-    def _noise_from(self, inverted: Sequence[Step]) -> Tensor | None:
-        """Return the noises that the steps take, (len(steps), B, C, h, w) on the CPU."""
+    def _warn_of_other_steps(self) -> None:
+        inverted = self._inversion.config.num_steps
+        warnings.warn(
+            OtherStepsWarning(
+                f"the inversion has a schedule of {inverted} steps and the edit one of {self._config.num_steps}, so "
+                "that the source prompt no longer reconstructs the image",
+                argument="num_steps",
+                remedy=("edit with ", Argument("num_steps", inverted), ", or invert with as many steps as you draw"),
+            ),
+            stacklevel=5,  # the caller of Editor.edit, which torch wraps
+        )
+
+    def _noise_from(self, inverted: Sequence[Step]) -> tuple[Tensor | None, int]:
+        """Return the noises that the steps take, (len(steps), B, C, h, w) on the CPU, and how many had to be drawn."""
         steps, inversion = self._steps, self._inversion
         if not any(step.stochastic for step in steps):
-            return None
-        noise, missing = noise_for_steps(
-            steps, inverted, inversion.noise, inversion.latents.shape, inversion.config.seed
+            return None, 0
+        return noise_for_steps(steps, inverted, inversion.noise, inversion.latents.shape, inversion.config.seed)
+
+    def _warn_of_drawn_noise(self, missing: int) -> None:
+        warnings.warn(
+            DrawnNoiseWarning(
+                f"{self._inversion.scheduler['class']} adds noise in its steps, and the inversion does not hold that "
+                f"of {missing} of the {len(self._steps)} steps asked for: it is drawn from the inversion's seed, and "
+                "the source prompt no longer reconstructs the image"
+            ),
+            stacklevel=5,
         )
-        if missing:
-            warnings.warn(
-                DrawnNoiseWarning(
-                    f"{inversion.scheduler['class']} adds noise in its steps, and the inversion does not hold that of "
-                    f"{missing} of the {len(steps)} steps asked for: it is drawn from the inversion's seed, and the "
-                    "source prompt no longer reconstructs the image"
-                ),
-                stacklevel=5,  # the caller of Editor.edit, which torch wraps
-            )
-        return noise

@@ -293,7 +293,7 @@ class Editor:
             residual_history=padded(found.residuals) if keep_residual_history else None,
             trajectory=found.trajectory,
             network_passes=found.passes,
-            config=config,
+            config=found.config,
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
             seed=config.seed if generator is None and noise is None else None,
@@ -359,6 +359,7 @@ class Editor:
             num_steps: the length of the schedule; None is the inversion's. Another number starts at the noise level
                 where the inversion ended. Noises belong to timesteps: a stochastic sampler keeps those of the timesteps
                 that both have, the others are drawn from the inversion's seed, and a `DrawnNoiseWarning` is issued.
+                Without missing noises it is an `OtherStepsWarning`: the source prompt no longer draws the image again.
             true_cfg_scale: classifier-free guidance of models that have another form of guidance built in (Flux); None
                 is the inversion's.
             rule: makes the next latent at each step (see `renoise.edit_rules`); None is plain sampling.

@@ -122,6 +122,10 @@ class DrawnNoiseWarning(RenoiseWarning):
     """An edit needs noises that the inversion does not hold, so that they are drawn anew."""
 
 
+class OtherStepsWarning(RenoiseWarning):
+    """An edit walks another number of steps than the inversion did, so that the source prompt draws another image."""
+
+
 class IgnoredSettingWarning(RenoiseWarning):
     """A setting that has no effect with this model."""
 

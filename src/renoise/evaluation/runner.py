@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from renoise import ConfigError, Editor, ImageError, InversionConfig, NumericalError, SchedulerError, images
-from renoise.errors import DrawnNoiseWarning
+from renoise.errors import DrawnNoiseWarning, OtherStepsWarning
 from renoise.evaluation import data, metrics
 from renoise.evaluation.batches import Asked, Batch, Encoded, Fitted, batches, divided, encode
 from renoise.evaluation.edit_metrics import edit_numbers
@@ -173,9 +173,11 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
     prompts = [one.asked[0].prompt for one in batch]
     found: list[Measurement] = []
     try:
-        # A row may ask for noises that its inversion does not hold: what that costs is what the row shows.
+        # A row may ask for noises that its inversion does not hold, or for another number of steps: what that costs is
+        # what the row shows.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DrawnNoiseWarning)
+            warnings.simplefilter("ignore", OtherStepsWarning)
             noised = row.method.invert(task.editor, torch.cat([one.z_0 for one in batch]), prompts)
             inverting = time.perf_counter() - begun
             for asked in zip(*(one.asked for one in batch), strict=True):
