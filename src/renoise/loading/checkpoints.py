@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renoise.errors import Argument, ModelError, RenoiseWarning
-from renoise.loading import hub
+from renoise.loading import hub, networks
+from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import Contents
-from renoise.loading.folders import component, family_in, has_weights, missing_of, missing_parts
+from renoise.loading.folders import family_in, has_weights, missing_of, missing_parts
 from renoise.loading.layouts import Layout
+from renoise.loading.parts import classes_in
 from renoise.loading.places import is_hub_name
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def _configuration(path: Path, layout: Layout, options: Mapping[str, Any]) -> Pa
         raise ModelError(
             Argument("config", str(folder)), f" is no whole pipeline folder: it lacks {', '.join(missing)}"
         )
+    classes = classes_in(folder, options)
+    require_sensible(folder, classes, weights=False)
     family = family_in(folder)
     if family is not layout.family:
         found = "no supported pipeline" if family is None else f"a pipeline of {family.title}"
@@ -88,8 +91,8 @@ def _configuration(path: Path, layout: Layout, options: Mapping[str, Any]) -> Pa
 
 def _part(path: Path, part: str, contents: Contents, folder: Path, dtype: torch.dtype) -> Any:
     """Load a part that the file lacks from the folder of its configuration."""
-    names = component(folder, part)
-    if names is None:  # that pipeline does without it
+    cls = classes_in(folder).get(part)
+    if cls is None:  # that pipeline does without it
         return None
     variant = None if has_weights(folder / part) else "fp16"
     if missing_of(folder, part, variant):
@@ -97,9 +100,8 @@ def _part(path: Path, part: str, contents: Contents, folder: Path, dtype: torch.
         if part == "text_encoder_3" and contents.lacks == (part,):
             remedy += ", or do without it: text_encoder_3=None, tokenizer_3=None"
         raise ModelError(f"{path} is {contents.what} without {', '.join(contents.lacks)}", remedy=remedy)
-    library, name = names
-    network = getattr(import_module(library), name)
-    return network.from_pretrained(folder, subfolder=part, dtype=dtype, variant=variant)
+    networks.require_room(cls, folder / part, variant)
+    return networks.load(cls, folder, part, dtype, variant)
 
 
 def _with_config(path: Path) -> str:

@@ -12,10 +12,12 @@ import torch
 
 from renoise.backbones import PipelineBackbone
 from renoise.errors import ConfigError, ModelError, RenoiseError
-from renoise.loading import catalogue, checkpoints, hub
+from renoise.loading import catalogue, checkpoints, hub, networks
 from renoise.loading import lora as adapters
+from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import recognise, require_readable
-from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts
+from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts, weight_files
+from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
 from renoise.schedulers.names import stand_in
@@ -109,6 +111,7 @@ def load_pipeline(
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}", argument="model")
     # What can be refused without the model is refused before the model is loaded.
     resolve_dtype(dtype, device)
+    refuse_code(options)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
@@ -179,13 +182,14 @@ def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tupl
 
 
 def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Load the pipeline in a folder, if it is whole.
+    """Load the pipeline in a folder, if it is whole and sound.
 
     diffusers does not check that: a tokenizer without its files, for example, loads all the same and knows no words.
     """
     from diffusers import DiffusionPipeline
 
     given = {**dict.fromkeys(absent_parts(folder)), **options}
+    classes = classes_in(folder, given)
     missing = missing_parts(folder, given.get("variant"), given)
     if missing and "variant" not in given and not missing_parts(folder, "fp16", given):
         log.info("%s has its weights as the variant fp16; loading that", name)
@@ -193,7 +197,26 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[s
     elif missing:
         problem = f"model {name!r} is not whole: {folder} lacks {', '.join(missing)}"
         raise ModelError(problem, argument="model", remedy="download it again")
+    require_sensible(folder, classes)
+    given |= _networks(folder, classes, dtype, given)
     return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
+
+
+def _networks(
+    folder: Path, classes: Mapping[str, type], dtype: torch.dtype, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Load the networks of a pipeline's folder, each with exactly the weights that it has."""
+    loaded = {}
+    for part, cls in classes.items():
+        if not issubclass(cls, torch.nn.Module):
+            continue
+        variant = options.get("variant") if weight_files(folder / part, options.get("variant")) else None
+        networks.require_room(cls, folder / part, variant)
+        # The safety checker is never used; and what is quantised on loading, diffusers alone knows how to load.
+        if part != "safety_checker" and options.get("quantization_config") is None:
+            chosen = {key: options[key] for key in ("use_safetensors", "low_cpu_mem_usage") if key in options}
+            loaded[part] = networks.load(cls, folder, part, dtype, variant, **chosen)
+    return loaded
 
 
 def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -> None:
