@@ -100,7 +100,6 @@ def _part(path: Path, part: str, contents: Contents, folder: Path, dtype: torch.
         if part == "text_encoder_3" and contents.lacks == (part,):
             remedy += ", or do without it: text_encoder_3=None, tokenizer_3=None"
         raise ModelError(f"{path} is {contents.what} without {', '.join(contents.lacks)}", remedy=remedy)
-    networks.require_room(cls, folder / part, variant)
     return networks.load(cls, folder, part, dtype, variant)
 
 

@@ -45,7 +45,7 @@ _POSITIVE: Rule = ("a number above 0", lambda value: _is_number(value) and value
 _NUMBER: Rule = ("a finite number", _is_number)
 _BETA: Rule = ("a number above 0 and below 1", lambda value: _is_number(value) and 0 < value < 1)
 
-# The ranges of networks' settings. A list has as many values in range; None leaves a setting to its class.
+# The ranges of networks' settings; None leaves a setting to its class.
 NETWORKS: Mapping[str, Rule] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -100,6 +100,25 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
         **dict.fromkeys(("scaling_factor", "latents_std", "layer_norm_eps", "layer_norm_epsilon"), _POSITIVE),
         **dict.fromkeys(("shift_factor", "latents_mean"), _NUMBER),
     }
+)
+# Settings that may have a value for each block, axis, channel or timestep.
+_LISTS = frozenset(
+    (
+        "layers_per_block",
+        "transformer_layers_per_block",
+        "reverse_transformer_layers_per_block",
+        "num_attention_heads",
+        "attention_head_dim",
+        "cross_attention_dim",
+        "block_out_channels",
+        "encoder_block_out_channels",
+        "decoder_block_out_channels",
+        "axes_dims_rope",
+        "latents_mean",
+        "latents_std",
+        "sample_size",
+        "trained_betas",
+    )
 )
 # Settings that a network cannot leave to its class.
 _NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -184,7 +203,7 @@ def _require_ranges(content: Any, rules: Mapping[str, Rule], path: Path) -> None
             raise ModelError(f"{path}: {shown(key, 60)} is not a number (NaN)", argument="model", remedy=_REMEDY)
         if key in rules and value is not None:
             words, fits = rules[key]
-            if not _all(value, fits):
+            if not (_all(value, fits) if key in _LISTS else fits(value)):
                 problem = f"{path}: {key} must be {words}, not {shown(value, 80)}"
                 raise ModelError(problem, argument="model", remedy=_REMEDY)
         elif isinstance(value, list) and len(value) > _MOST_TIMESTEPS:

@@ -72,10 +72,21 @@ def missing_of(folder: Path, part: str, variant: str | None = None, *, weights: 
     """Return what a pipeline's folder lacks of one of its parts (see `missing_parts`)."""
     files = next((files for name, files in _WITHOUT_WEIGHTS.items() if part.startswith(name)), None)
     if files is not None:
-        return () if any((folder / part / file).is_file() for file in files) else (f"{part}/{files[0]}",)
+        there = any((folder / part / file).is_file() for file in files)
+        return _missing_beside(folder / part, part) if there else (f"{part}/{files[0]}",)
     missing = () if (folder / part / "config.json").is_file() else (f"{part}/config.json",)
     there = not weights or has_weights(folder / part) or (variant is not None and has_weights(folder / part, variant))
     return missing if there else (*missing, f"{part} weights")
+
+
+def _missing_beside(folder: Path, part: str) -> tuple[str, ...]:
+    """Return what a tokenizer's folder lacks besides its words: how they are put together, and its settings."""
+    if not part.startswith("tokenizer"):
+        return ()
+    wanted = ["tokenizer_config.json"]
+    if (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
+        wanted.append("merges.txt")
+    return tuple(f"{part}/{file}" for file in wanted if not (folder / file).is_file())
 
 
 def has_weights(folder: Path, variant: str | None = None) -> bool:

@@ -90,9 +90,13 @@ def load(cls: Any, folder: Path, part: str, dtype: Any, variant: str | None, **o
     from transformers import PreTrainedModel
 
     place = folder / part
+    there, described = require_room(cls, place, variant)
     if issubclass(cls, PreTrainedModel):
-        # Those of another shape are told afterwards, with all others. Each is passed on alone by diffusers as an error.
+        # Those of another shape are told afterwards, with all others.
         options["ignore_mismatched_sizes"] = True
+    else:
+        both = (name for name in there if name in described and there[name] != described[name])
+        Misfits(shapes=tuple((name, there[name], described[name]) for name in both)).refuse(part, place)
     network, told = cls.from_pretrained(str(place), dtype=dtype, variant=variant, output_loading_info=True, **options)
     Misfits(
         tuple(sorted(told["missing_keys"])),
@@ -102,7 +106,7 @@ def load(cls: Any, folder: Path, part: str, dtype: Any, variant: str | None, **o
     return network
 
 
-def require_room(cls: Any, place: Path, variant: str | None = None) -> None:
+def require_room(cls: Any, place: Path, variant: str | None = None) -> tuple[Shapes, Shapes]:
     """Refuse a configuration that describes a network far larger than its weights, before memory is taken for it.
 
     Args:
@@ -110,15 +114,19 @@ def require_room(cls: Any, place: Path, variant: str | None = None) -> None:
         place: the folder of the network, with its config.json and its weights.
         variant: the variant of the weights; None means none.
 
+    Returns:
+        The shapes of the weights in the files and of those in the network, by name.
+
     Raises:
         ModelError: if it does, if a file of weights is damaged, or if a pickle holds more than weights.
     """
-    held = sum(map(math.prod, read_shapes(weight_files(place, variant)).values()))
-    described = sum(map(math.prod, described_shapes(cls, place).values()))
-    if described > _SPARE + 4 * held:
-        problem = f"{place / 'config.json'} describes a network of {described:,} weights, but its files hold {held:,}"
+    there, described = read_shapes(weight_files(place, variant)), described_shapes(cls, place)
+    held, wanted = (sum(map(math.prod, shapes.values())) for shapes in (there, described))
+    if wanted > _SPARE + 4 * held:
+        problem = f"{place / 'config.json'} describes a network of {wanted:,} weights, but its files hold {held:,}"
         remedy = "download them again, or take weights and configuration of one model"
         raise ModelError(problem, argument="model", remedy=remedy)
+    return there, described
 
 
 def unknown(cls: type, names: Iterable[str]) -> tuple[str, ...]:
@@ -170,15 +178,27 @@ def _pickled(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def described_shapes(cls: Any, place: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the weights of a network that a folder's config.json describes; no memory is taken."""
+    """Return the shapes of the weights of a network that a folder's config.json describes; no memory is taken.
+
+    Raises:
+        ModelError: if no network can be made of it.
+    """
     import torch
     from transformers import PreTrainedModel
 
-    with torch.device("meta"):
-        if issubclass(cls, PreTrainedModel):
-            network = cls(cls.config_class.from_pretrained(str(place)))
-        else:
-            network = cls.from_config(cls.load_config(str(place)))
+    try:
+        with torch.device("meta"):
+            if issubclass(cls, PreTrainedModel):
+                network = cls(cls.config_class.from_pretrained(str(place)))
+            else:
+                network = cls.from_config(cls.load_config(str(place)))
+    except Exception as error:  # many sorts of errors come of a configuration without sense
+        raise ModelError(
+            f"{place / 'config.json'} describes no {cls.__name__} that can be built "
+            f"({type(error).__name__}: {shown(error, 200)})",
+            argument="model",
+            remedy="download it again",
+        ) from error
     return {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
 
 

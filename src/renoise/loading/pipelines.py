@@ -189,7 +189,7 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[s
     from diffusers import DiffusionPipeline
 
     given = {**dict.fromkeys(absent_parts(folder)), **options}
-    classes = classes_in(folder, given)
+    classes = {part: cls for part, cls in classes_in(folder, options).items() if part not in given}
     missing = missing_parts(folder, given.get("variant"), given)
     if missing and "variant" not in given and not missing_parts(folder, "fp16", given):
         log.info("%s has its weights as the variant fp16; loading that", name)
@@ -211,9 +211,10 @@ def _networks(
         if not issubclass(cls, torch.nn.Module):
             continue
         variant = options.get("variant") if weight_files(folder / part, options.get("variant")) else None
-        networks.require_room(cls, folder / part, variant)
         # The safety checker is never used; and what is quantised on loading, diffusers alone knows how to load.
-        if part != "safety_checker" and options.get("quantization_config") is None:
+        if part == "safety_checker" or options.get("quantization_config") is not None:
+            networks.require_room(cls, folder / part, variant)
+        else:
             chosen = {key: options[key] for key in ("use_safetensors", "low_cpu_mem_usage") if key in options}
             loaded[part] = networks.load(cls, folder, part, dtype, variant, **chosen)
     return loaded
