@@ -179,7 +179,7 @@ def test_an_index_of_weights_names_files_beside_it(tiny: Path, tmp_path: Path, w
     index = weights.with_name("diffusion_pytorch_model.safetensors.index.json")
     index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     if weight_map != {"a": "nowhere.safetensors"}:
-        with pytest.raises(ModelError, match="weight_map|none beside it"):
+        with pytest.raises(ModelError, match=r"weight_map|none beside it"):
             require_sensible(folder, ["unet"])
     weights.unlink()
     assert not has_weights(folder / "unet")

@@ -86,10 +86,10 @@ def test_a_model_whose_weights_do_not_fit_is_refused(tiny: Path, tmp_path: Path,
 def test_another_encoders_file_is_refused(tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folder_of("sdxl", tiny), tmp_path / "model"))
     shutil.copy(folder / "text_encoder_2/model.safetensors", folder / "text_encoder/model.safetensors")
-    with pytest.raises(ModelError, match="weights of the text_encoder .* have another shape in .*x"):
+    with pytest.raises(ModelError, match=r"weights of the text_encoder .* have another shape in .*x"):
         Editor.from_pretrained(folder, device="cpu")
     shutil.copy(folder / "vae/diffusion_pytorch_model.safetensors", folder / "text_encoder/model.safetensors")
-    with pytest.raises(ModelError, match="weights of the text_encoder .* they lack"):
+    with pytest.raises(ModelError, match=r"weights of the text_encoder .* they lack"):
         Editor.from_pretrained(folder, device="cpu")
 
 
@@ -173,7 +173,7 @@ def test_honest_pickles_of_weights_are_read_without_running_them(tiny: Path, tmp
     assert all(torch.equal(weight, own[key]) for key, weight in pipe.unet.state_dict().items())
     file = folder / "text_encoder" / "pytorch_model.bin"
     torch.save(half(torch.load(file, weights_only=True)), file)
-    with pytest.raises(ModelError, match="weights of the text_encoder .* lack"):
+    with pytest.raises(ModelError, match=r"weights of the text_encoder .* lack"):
         Editor.from_pretrained(folder, device="cpu")
 
 
@@ -215,7 +215,7 @@ def test_pickles_that_run_code_are_refused(tiny: Path, tmp_path: Path, part: str
 def test_damaged_weights_are_one_line(tiny: Path, tmp_path: Path, content: bytes) -> None:
     folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(content)
-    with pytest.raises(ModelError, match="diffusion_pytorch_model.safetensors cannot be loaded"):
+    with pytest.raises(ModelError, match=r"diffusion_pytorch_model.safetensors cannot be loaded"):
         Editor.from_pretrained(folder, device="cpu")
     to_pickles(folder, "unet")
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(content)

@@ -1,4 +1,4 @@
-"""No code runs because a model's folder names it: parts are classes of diffusers and transformers, and of their kind."""
+"""No code runs because a model names it: parts are classes of diffusers and transformers, and of their kind."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_code_that_an_index_names_never_runs(tiny: Path, tmp_path: Path, entries
 @pytest.mark.usefixtures("evil")
 def test_a_module_that_is_imported_already_is_no_library_of_models(tiny: Path, tmp_path: Path) -> None:
     folder = changed(folder_of("sd15", tiny), tmp_path / "model", vae=["json", "JSONDecoder"])
-    with pytest.raises(ModelError, match="names json.JSONDecoder as vae, which is no class of diffusers"):
+    with pytest.raises(ModelError, match=r"names json.JSONDecoder as vae, which is no class of diffusers"):
         Editor.from_pretrained(folder, device="cpu")
 
 

@@ -28,7 +28,8 @@ def pipeline_class(folder: Path) -> str | None:
     """Return the name of the class in diffusers of a pipeline's folder; None if it is no such folder."""
     name = _index(folder).get("_class_name")
     # A pipeline with its own code names a file and a class.
-    return name[-1] if isinstance(name, list) and name else name if isinstance(name, str) else None
+    name = name[-1] if isinstance(name, list) and name else name
+    return name if isinstance(name, str) else None
 
 
 def family_in(folder: Path) -> type[PipelineBackbone] | None:

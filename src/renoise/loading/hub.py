@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renoise.environment import require_hub
 from renoise.errors import Argument, ModelError, Parts
 from renoise.loading import catalogue
 from renoise.loading.downloads import snapshot_of
@@ -42,7 +43,11 @@ def ask(name: str, options: Mapping[str, Any]) -> Answer:
     Args:
         name: the repository's hub name.
         options: the options of the download, of which `revision`, `token` and `local_files_only` count.
+
+    Raises:
+        ConfigError: if a variable that says where the hub or its cache is makes no sense.
     """
+    require_hub()
     from huggingface_hub import constants, model_info
     from huggingface_hub.errors import OfflineModeIsEnabled
 
