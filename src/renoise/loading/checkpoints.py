@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renoise.errors import Argument, ModelError, RenoiseWarning
+from renoise.escaping import shown
 from renoise.loading import hub, networks
 from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import Contents
 from renoise.loading.folders import family_in, has_weights, missing_of, missing_parts
 from renoise.loading.layouts import Layout
+from renoise.loading.networks import Misfits
+from renoise.loading.originals import require_fitting, unread
 from renoise.loading.parts import classes_in
 from renoise.loading.places import is_hub_name
 
@@ -41,8 +44,16 @@ def load(path: Path, contents: Contents, dtype: torch.dtype, options: Mapping[st
     layout, given = contents.layout, dict(options)
     pipeline = getattr(diffusers, layout.family.pipelines[0])
     if "original_config" in given:  # diffusers reads it, and needs no folder
-        return pipeline.from_single_file(str(path), dtype=dtype, **given)
+        return _whole(pipeline.from_single_file(str(path), dtype=dtype, **given), path)
     folder = _configuration(path, layout, given)
+    require_fitting(path, contents.shapes, layout, _networks(folder, contents, given), folder)
+    left = unread(contents.shapes, layout)
+    if left:
+        some = f"{', '.join(shown(name, 80) for name in left[:3])}{', ...' if len(left) > 3 else ''}"
+        warnings.warn(
+            RenoiseWarning(f"{path.name} holds {len(left)} tensors of no part of {layout.title}, not read: {some}"),
+            stacklevel=2,
+        )
     for part in contents.lacks:
         if part not in given:
             given[part] = _part(path, part, contents, folder, dtype)
@@ -50,7 +61,35 @@ def load(path: Path, contents: Contents, dtype: torch.dtype, options: Mapping[st
         remedy = ("if it is another, give the folder of its pipeline as ", Argument("config"))
         warnings.warn(RenoiseWarning(f"{path.name}: {layout.guess}", argument="config", remedy=remedy), stacklevel=2)
     given["config"] = str(folder)
-    return pipeline.from_single_file(str(path), dtype=dtype, **given)
+    return _whole(pipeline.from_single_file(str(path), dtype=dtype, **given), path)
+
+
+def _whole(pipe: Any, path: Path) -> Any:
+    """Return a pipeline after it was checked that each of its weights has a value."""
+    import torch
+    from transformers import PreTrainedModel
+
+    for part, network in pipe.components.items():
+        if not isinstance(network, torch.nn.Module):
+            continue
+        if isinstance(network, PreTrainedModel):
+            network.tie_weights()  # diffusers leaves out the second of two names for the same weights, as T5 has
+        empty = tuple(name for name, weight in network.state_dict().items() if weight.is_meta)
+        Misfits(missing=empty).refuse(part, path)
+    return pipe
+
+
+def _networks(folder: Path, contents: Contents, given: Mapping[str, Any]) -> dict[str, type]:
+    """Return the classes of the networks that are loaded from the file itself, by their names in the pipeline."""
+    import torch
+
+    layout = contents.layout
+    own = () if layout is None else (layout.family.components[0], *layout.parts)
+    return {
+        part: cls
+        for part, cls in classes_in(folder, given).items()
+        if part in own and part not in contents.lacks and issubclass(cls, torch.nn.Module)
+    }
 
 
 def _configuration(path: Path, layout: Layout, options: Mapping[str, Any]) -> Path:

@@ -18,6 +18,25 @@ from renoise.errors import Argument, Parts
 
 # The prefix of a denoising network's names, which files that hold the network alone may leave out.
 DIFFUSION = "model.diffusion_model."
+# How the names begin of what files hold besides a model's parts: averages of training, tables of the noise levels that
+# the configuration has as well, and marks of how a model was trained (see `renoise.loading.training`).
+UNREAD = (
+    "model_ema.",
+    "alphas_cumprod",
+    "betas",
+    "sqrt_",
+    "log_one_minus_",
+    "posterior_",
+    "logvar",
+    "lvlb_weights",
+    "scale_factor",
+    "denoiser.",
+    "global_step",
+    "cond_stage_model.logit_scale",
+    "v_pred",
+    "ztsnr",
+    "edm_",
+)
 # The advice for files that are no model of a supported family.
 EXPECTED = "give a checkpoint of Stable Diffusion, SDXL, SD3 or FLUX.1 for making images of a prompt"
 

@@ -183,15 +183,23 @@ def described_shapes(cls: Any, place: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: if no network can be made of it.
     """
+    return {name: tuple(weight.shape) for name, weight in described(cls, place).state_dict().items()}
+
+
+def described(cls: Any, place: Path) -> Any:
+    """Make the network that a folder's config.json describes, without numbers: no memory is taken.
+
+    Raises:
+        ModelError: if no network can be made of it.
+    """
     import torch
     from transformers import PreTrainedModel
 
     try:
         with torch.device("meta"):
             if issubclass(cls, PreTrainedModel):
-                network = cls(cls.config_class.from_pretrained(str(place)))
-            else:
-                network = cls.from_config(cls.load_config(str(place)))
+                return cls(cls.config_class.from_pretrained(str(place)))
+            return cls.from_config(cls.load_config(str(place)))
     except Exception as error:  # many sorts of errors come of a configuration without sense
         raise ModelError(
             f"{place / 'config.json'} describes no {cls.__name__} that can be built "
@@ -199,7 +207,6 @@ def described_shapes(cls: Any, place: Path) -> dict[str, tuple[int, ...]]:
             argument="model",
             remedy="download it again",
         ) from error
-    return {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
 
 
 def _counted(names: Collection[str]) -> str:
