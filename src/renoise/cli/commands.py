@@ -66,7 +66,7 @@ def edit(
     taken = load_single_inversion(source) if inverted else _read_image(source, reporting)
     from renoise.inversion import Inversion
 
-    with working(model, reporting, settings.sampler) as work:
+    with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         guidance = work.editor.edit_guidance(config) if change.guidance is None else change.guidance
         if change.negative_source:
@@ -126,7 +126,7 @@ def invert(
     _check_files([path], [source], files.compare)
     image = _read_image(source, reporting)
 
-    with working(model, reporting, settings.sampler) as work:
+    with working(model, reporting, settings.sampler, settings.spacing) as work:
         encoded, inversion = _invert(work, image, settings.config(work.editor), settings, negative_prompt)
         again, prepared, quality = _draw_again(work, inversion, encoded)
         panels = _panels(inversion, prepared, again)

@@ -33,6 +33,7 @@ def evaluate(
     clip: e.ClipFolder = None,
     dino: e.DinoFolder = None,
     sampler: o.Sampler = None,
+    spacing: o.Spacing = None,
     *,
     model: ModelChoice,
     reporting: Reporting,
@@ -54,7 +55,7 @@ def evaluate(
     skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
     with _usable(folder):
         judges = _judges(clip, dino, model, reporting)
-        with working(model, reporting, sampler) as work:
+        with working(model, reporting, sampler, spacing) as work:
             from renoise.evaluation import outputs, runner
 
             task = runner.Task(run, work.editor, data, folder, limit, seed, batch)

@@ -18,17 +18,19 @@ from renoise.loading.networks import Misfits
 from renoise.loading.originals import require_fitting, unread
 from renoise.loading.parts import classes_in
 from renoise.loading.places import is_hub_name
+from renoise.loading.training import Training
 
 if TYPE_CHECKING:
     import torch
 
 
-def load(path: Path, contents: Contents, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+def load(path: Path, contents: Contents, training: Training, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
     """Load the pipeline in a single file.
 
     Args:
         path: a .safetensors file.
         contents: what the file holds (see `renoise.loading.contents.recognise`).
+        training: what the file says about how its model was trained.
         dtype: the floating-point type of the networks.
         options: the options of diffusers' `from_single_file`. `config` is the folder, or the hub name, of a pipeline
             with the same layout, which says how the weights are put together; parts that the file lacks come from that
@@ -57,7 +59,7 @@ def load(path: Path, contents: Contents, dtype: torch.dtype, options: Mapping[st
     for part in contents.lacks:
         if part not in given:
             given[part] = _part(path, part, contents, folder, dtype)
-    if layout.guess and "config" not in options:
+    if layout.guess and "config" not in options and training.prediction is None:
         remedy = ("if it is another, give the folder of its pipeline as ", Argument("config"))
         warnings.warn(RenoiseWarning(f"{path.name}: {layout.guess}", argument="config", remedy=remedy), stacklevel=2)
     given["config"] = str(folder)

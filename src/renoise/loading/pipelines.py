@@ -19,6 +19,8 @@ from renoise.loading.contents import recognise, require_readable
 from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts, weight_files
 from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
+from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
+from renoise.loading.training import training_of
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
 from renoise.schedulers.names import stand_in
 
@@ -86,6 +88,7 @@ def load_pipeline(
     *,
     lora: Any = None,
     sampler: str | None = None,
+    spacing: str | None = None,
     **options: Any,
 ) -> Any:
     """Load a diffusers pipeline by name, with a scheduler that can be inverted.
@@ -99,28 +102,34 @@ def load_pipeline(
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
             or one of the short names in `renoise.schedulers.SAMPLERS`. It takes precedence over the scheduler of a
             LoRA.
+        spacing: how the timesteps of a schedule are spaced, one of `renoise.loading.sampling.SPACINGS`; None leaves it
+            to the model. It takes precedence over the scheduler of a LoRA and over what a single file says.
         options: the options of diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
-        SchedulerError: if the sampler is unknown, or does not suit the model.
-        ConfigError: if `lora` is no name, or the dtype is unknown.
+        SchedulerError: if the sampler is unknown, or does not suit the model, or a spacing has no effect on it.
+        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown.
     """
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}", argument="model")
     # What can be refused without the model is refused before the model is loaded.
     resolve_dtype(dtype, device)
     refuse_code(options)
+    require_spacing(spacing)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
     loras = _loras(lora, None if base is None else os.fspath(name), options)
+    training = None
     try:
         if isinstance(source, Path) and source.is_file():
             contents = recognise(source)
+            training = training_of(source, contents.shapes, contents.metadata)
             family = None if contents.layout is None else contents.layout.family
-            pipe = checkpoints.load(source, contents, resolve_dtype(dtype, device, family), options)
+            pipe = checkpoints.load(source, contents, training, resolve_dtype(dtype, device, family), options)
+            follow(pipe, training, source, options)
         else:
             folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
             pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family_in(folder)), options)
@@ -135,6 +144,10 @@ def load_pipeline(
         pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     _make_invertible(pipe)
+    if spacing is not None:
+        pipe.scheduler = spaced(pipe.scheduler, spacing)
+    elif training is not None and isinstance(source, Path):
+        remark_on_few_steps(pipe, training, source)
     return pipe.to(device)
 
 
