@@ -98,13 +98,12 @@ def test_absurd_noise_levels_are_one_line(tiny: Path, tmp_path: Path, setting: s
 
 
 def test_a_network_far_larger_than_its_weights_takes_no_memory(tiny: Path, tmp_path: Path) -> None:
-    for number, (file, settings) in enumerate(
-        [
-            ("text_encoder/config.json", {"intermediate_size": 100_000, "hidden_size": 100_000}),
-            ("unet/config.json", {"block_out_channels": [65536, 65536]}),
-            ("vae/config.json", {"block_out_channels": [65536, 65536, 65536]}),
-        ]
-    ):
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("text_encoder/config.json", {"intermediate_size": 100_000, "hidden_size": 100_000}),
+        ("unet/config.json", {"block_out_channels": [65536, 65536]}),
+        ("vae/config.json", {"block_out_channels": [65536, 65536, 65536]}),
+    ]
+    for number, (file, settings) in enumerate(cases):
         folder = with_setting(folder_of("sd15", tiny), tmp_path / f"{number}", file, **settings)
         assert "describes a network of" in refused(folder)
 

@@ -169,6 +169,8 @@ def test_honest_pickles_of_weights_are_read_without_running_them(tiny: Path, tmp
     folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
     to_pickles(folder, "unet", "vae", "text_encoder")
     pipe = Editor.from_pretrained(folder, device="cpu").pipe
+    with pytest.raises(ModelError, match="as pickles, which use_safetensors=True leaves unread"):
+        Editor.from_pretrained(folder, device="cpu", use_safetensors=True)
     own = built("sd15").unet.state_dict()
     assert all(torch.equal(weight, own[key]) for key, weight in pipe.unet.state_dict().items())
     file = folder / "text_encoder" / "pytorch_model.bin"

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from renoise import Editor, ModelError
 from renoise.loading.parts import classes_in
+from renoise.loading.pipelines import load_pipeline
+from tiny_pipelines import BUILDERS
 from written import file_of, folder_of
 
 CODE = "import builtins; builtins.renoise_evil = True\nclass X:\n    from_pretrained = staticmethod(print)\n"
@@ -41,7 +44,7 @@ def changed(folder: Path, target: Path, **entries: Any) -> Path:
     shutil.copytree(folder, target)
     index = target / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), **entries}))
-    for part in ("unet", "vae", ""):
+    for part in ("vae", "scheduler", ""):
         (target / part / "evil.py").write_text(CODE)
         (target / part / "X.py").write_text(CODE)
     return target
@@ -138,10 +141,9 @@ def test_a_damaged_index_is_one_line(tiny: Path, tmp_path: Path, entries: dict[s
 def test_an_index_that_is_none_is_one_line(tiny: Path, tmp_path: Path, content: str) -> None:
     folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
     (folder / "model_index.json").write_text(content)
-    for asked in ({}, {"config": folder}):
-        name = file_of("sd15", tiny) if asked else folder
+    for name in (file_of("sd15", tiny), folder):
         with pytest.raises(ModelError) as caught:
-            Editor.from_pretrained(name, device="cpu", **asked)
+            load_pipeline(name, torch.device("cpu"), **({} if name == folder else {"config": folder}))
         assert len(str(caught.value).splitlines()) == 1
 
 
@@ -187,3 +189,30 @@ def test_a_refiner_is_refused_as_its_single_file_is(tiny: Path, tmp_path: Path) 
     folder = changed(folder_of("sdxl", tiny), tmp_path / "model", **entries)
     with pytest.raises(ModelError, match="is an SDXL refiner, which only finishes images; load the base model"):
         Editor.from_pretrained(folder, device="cpu")
+
+
+def test_a_pipeline_with_a_refiners_network_is_refused() -> None:
+    pipe: Any = BUILDERS["sdxl"]()
+    pipe.unet.register_to_config(projection_class_embeddings_input_dim=24 + 8 * 5)
+    with pytest.raises(ModelError, match="is an SDXL refiner"):
+        Editor(pipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("sd15", ("text_encoder", "tokenizer")),
+        ("sdxl", ("text_encoder_2", "tokenizer_2")),
+        ("sdxl", ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")),
+        ("sd3", ("text_encoder_3", "tokenizer_3")),
+        ("flux-dev", ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")),
+    ],
+)
+def test_a_folder_whose_encoders_were_left_out_on_purpose_loads(
+    tiny: Path, tmp_path: Path, name: str, parts: tuple[str, ...]
+) -> None:
+    folder = changed(folder_of(name, tiny), tmp_path / "model", **{key: [None, None] for key in parts})
+    for part in parts:
+        shutil.rmtree(folder / part)
+    pipe = load_pipeline(folder, torch.device("cpu"))
+    assert all(getattr(pipe, part) is None for part in parts)

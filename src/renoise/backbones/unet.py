@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from renoise.backbones import ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
+from renoise.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +124,13 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     preset: ClassVar[str] = "sdxl"
     turbo_preset: ClassVar[str | None] = "sdxl-turbo"
 
+    def __init__(self, pipe: Any) -> None:
+        if _is_refiner(pipe):
+            raise ModelError(
+                "the pipeline is an SDXL refiner, which only finishes images", remedy="load the base model"
+            )
+        super().__init__(pipe)
+
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
         """See `PipelineBackbone.built_in_guidance`."""
@@ -142,6 +150,19 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
         added = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
         return {**super()._added(embeddings), **added}
+
+
+def _is_refiner(pipe: Any) -> bool:
+    """Tell whether a pipeline of SDXL is its refiner, by what its network is told of an image: a score for beauty."""
+    if pipe.config.get("requires_aesthetics_score"):
+        return True
+    network, encoder = getattr(pipe, "unet", None), getattr(pipe, "text_encoder_2", None)
+    if network is None or encoder is None:
+        return False
+    # The base is told six numbers, the original size, the crop and the target size; the refiner two sizes and a score.
+    config, pooled = network.config, encoder.config.projection_dim
+    told = (config.get("projection_class_embeddings_input_dim") or 0) - pooled
+    return bool(told > 0 and told == 5 * (config.get("addition_time_embed_dim") or 0))
 
 
 def _embedding_width(unet: Any) -> int | None:

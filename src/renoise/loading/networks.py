@@ -85,11 +85,14 @@ def load(cls: Any, folder: Path, part: str, dtype: Any, variant: str | None, **o
         options: other options of `from_pretrained`.
 
     Raises:
-        ModelError: if weights are missing, left over or of another shape.
+        ModelError: if weights are missing, left over or of another shape, or are pickles that are not wanted.
     """
     from transformers import PreTrainedModel
 
     place = folder / part
+    if options.get("use_safetensors") and any(file.suffix != ".safetensors" for file in weight_files(place, variant)):
+        problem = f"{place} holds its weights as pickles, which use_safetensors=True leaves unread"
+        raise ModelError(problem, argument="model", remedy="take the .safetensors files of the model")
     there, described = require_room(cls, place, variant)
     if issubclass(cls, PreTrainedModel):
         # Those of another shape are told afterwards, with all others.

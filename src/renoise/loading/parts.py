@@ -96,7 +96,9 @@ def _pipeline(index: Mapping[str, Any], path: Path) -> tuple[type, type[Pipeline
     name = index.get("_class_name")
     if isinstance(name, list):
         raise ModelError(
-            f"{path} names code of its own as the pipeline ({shown(name, 120)})", argument="model", remedy=_REMEDY
+            f"{path} names code that comes with it as the pipeline ({shown(name, 120)})",
+            argument="model",
+            remedy=_REMEDY,
         )
     if not isinstance(name, str) or not name.isidentifier():
         raise ModelError(f"{path} names no pipeline, but {shown(name, 120)}", argument="model", remedy=_REMEDY)
