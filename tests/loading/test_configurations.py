@@ -108,6 +108,25 @@ def test_a_network_far_larger_than_its_weights_takes_no_memory(tiny: Path, tmp_p
         assert "describes a network of" in refused(folder)
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"])
+@pytest.mark.parametrize("value", ["evil/kernel", "evil/kernel@main:attention", ["eager"], {"": "evil/kernel"}, 7])
+def test_attention_from_elsewhere_is_refused(tiny: Path, tmp_path: Path, key: str, value: Any) -> None:
+    for part in ("text_encoder", "unet"):
+        file = f"{part}/config.json"
+        folder = with_setting(folder_of("sd15", tiny), tmp_path / part, file, **{key: value})
+        with pytest.raises(ModelError, match=f"{key} must be one of eager, sdpa"):
+            require_sensible(folder, [part])
+        nested = with_setting(folder_of("sd15", tiny), tmp_path / f"{part}-2", file, text_config={key: value})
+        with pytest.raises(ModelError, match=f"{key} must be one of eager, sdpa"):
+            require_sensible(nested, [part])
+
+
+def test_an_adapter_in_the_place_of_an_encoder_is_not_followed(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
+    (folder / "text_encoder" / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/model"}')
+    assert "makes another model of the text_encoder" in refused(folder)
+
+
 def test_a_network_that_cannot_be_built_is_one_line(tiny: Path, tmp_path: Path) -> None:
     settings: list[dict[str, Any]] = [
         {"block_out_channels": [16]},

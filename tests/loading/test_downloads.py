@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import renoise_mini
+from renoise import Editor, ModelError
 from renoise.loading.catalogue import MODELS
 from renoise.loading.downloads import Cache, bundled
 
@@ -200,6 +201,16 @@ def test_one_damaged_model_does_not_hide_the_others(tmp_path: Path, model: Path,
         assert "\n" not in why
     else:
         assert cache.presence(TURBO).state == "partly"
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_model_in_the_cache_is_refused_in_one_line(tmp_path: Path, model: Path, kind: str) -> None:
+    cached(tmp_path / "hub", "me/broken", model)
+    damaged(tmp_path / "hub" / "models--me--broken", kind)
+    with pytest.raises(ModelError, match="'me/broken' is damaged in the cache .*; delete the folder") as caught:
+        Editor.from_pretrained("me/broken", device="cpu", cache_dir=tmp_path / "hub")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("weight_map", [[1, 2], 7, None, {"a": 7}, {"a": ["b"]}, {"a": {}}, {"a": "../x"}])

@@ -141,10 +141,12 @@ def test_a_damaged_index_is_one_line(tiny: Path, tmp_path: Path, entries: dict[s
 def test_an_index_that_is_none_is_one_line(tiny: Path, tmp_path: Path, content: str) -> None:
     folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
     (folder / "model_index.json").write_text(content)
-    for name in (file_of("sd15", tiny), folder):
-        with pytest.raises(ModelError) as caught:
-            load_pipeline(name, torch.device("cpu"), **({} if name == folder else {"config": folder}))
-        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ModelError) as caught:
+        Editor.from_pretrained(folder, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ModelError) as caught:
+        Editor.from_pretrained(file_of("sd15", tiny), device="cpu", config=folder)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.usefixtures("evil")

@@ -21,6 +21,8 @@ from renoise.reading import read_json, require_file
 _MAX_BYTES = 64 * 2**20
 # As many entries as a schedule has, or blocks a network.
 _MOST_TIMESTEPS, _MOST_BLOCKS = 100_000, 1000
+# The implementations of attention that come with torch and transformers.
+_ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 _REMEDY = "the folder is damaged; download it again"
 
 # A range in words, and whether a single value is in it.
@@ -171,7 +173,11 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                     _require_shards(content, path)
             elif path.name == "scheduler_config.json":
                 _require_ranges(content, SCHEDULERS, path)
+            elif path.name == "adapter_config.json":
+                problem = f"{path} makes another model of the {part}, which is not followed"
+                raise ModelError(problem, argument="model", remedy="take the model without it, and give its LoRA apart")
             elif path.name == "config.json":
+                _require_own_attention(content, path)
                 _require_ranges(content, NETWORKS, path)
                 for setting in _NEEDED.get(part, ()):
                     if setting in content and content[setting] is None:
@@ -180,6 +186,16 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                 raise ModelError(f"{path} must hold an object or a list", argument="model", remedy=_REMEDY)
         elif path.suffix in (".txt", ".model") and size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than the {_MAX_BYTES:,} bytes that are read of such a file")
+
+
+def _require_own_attention(content: Any, path: Path) -> None:
+    """Refuse a configuration that names code of the hub as its attention, which transformers would fetch and run."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key.endswith("attn_implementation") and value not in (None, *_ATTENTIONS):
+            problem = f"{path}: {shown(key, 60)} must be one of {', '.join(_ATTENTIONS)}, not {shown(value, 80)}"
+            raise ModelError(problem, argument="model", remedy=_REMEDY)
+        if isinstance(value, dict):
+            _require_own_attention(value, path)
 
 
 def _require_shards(content: Any, path: Path) -> None:

@@ -98,6 +98,31 @@ class Cache:
         return tuple(found)
 
 
+def require_sound(name: str, options: Mapping[str, Any]) -> None:
+    """Check what the hub's cache holds of a model, before the hub's client and diffusers believe it.
+
+    Args:
+        name: the repository's hub name.
+        options: the options of the download, of which `cache_dir` counts.
+
+    Raises:
+        ModelError: if it is damaged.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(options.get("cache_dir") or HF_HUB_CACHE).expanduser()
+    repository = folder / f"{_MODELS}{name.replace('/', '--')}"
+    if not repository.is_dir():
+        return
+    presence = _in_repository(repository, "pipeline")
+    if presence.state == "damaged":
+        raise ModelError(
+            f"model {name!r} is damaged in the cache of the model hub: {', '.join(presence.missing)}",
+            argument="model",
+            remedy=f"delete the folder {repository}, and download it again",
+        )
+
+
 def snapshot_of(name: str, options: Mapping[str, Any]) -> Path | None:
     """Return the folder in the hub's cache that a download of a pipeline left, whole or not; None if there is none.
 

@@ -13,7 +13,7 @@ from typing import Any
 from renoise.environment import require_hub
 from renoise.errors import Argument, ModelError, Parts
 from renoise.loading import catalogue
-from renoise.loading.downloads import snapshot_of
+from renoise.loading.downloads import require_sound, snapshot_of
 from renoise.loading.folders import INDEX, missing_parts
 
 # The files that say how a pipeline is built, without its weights.
@@ -74,11 +74,13 @@ def pipeline_folder(name: str, options: Mapping[str, Any]) -> Path:
 
     Raises:
         NotAtHand: if it cannot be had.
-        ModelError: if the catalogue knows that it is no pipeline.
+        ModelError: if the catalogue knows that it is no pipeline, or the cache's copy is damaged.
     """
     from diffusers import DiffusionPipeline
 
     _refuse_parts(name)
+    require_hub()
+    require_sound(name, options)
     unreachable = ask(name, options).error
     try:
         wanted = {**options, **({} if unreachable is None else {"local_files_only": True})}
