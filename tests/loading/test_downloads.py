@@ -208,7 +208,7 @@ def test_one_damaged_model_does_not_hide_the_others(tmp_path: Path, model: Path,
 def test_a_damaged_model_in_the_cache_is_refused_in_one_line(tmp_path: Path, model: Path, kind: str) -> None:
     cached(tmp_path / "hub", "me/broken", model)
     damaged(tmp_path / "hub" / "models--me--broken", kind)
-    with pytest.raises(ModelError, match="'me/broken' is damaged in the cache .*; delete the folder") as caught:
+    with pytest.raises(ModelError, match=r"'me/broken' is damaged in the cache .*; delete the folder") as caught:
         Editor.from_pretrained("me/broken", device="cpu", cache_dir=tmp_path / "hub")
     assert "\n" not in str(caught.value)
 

@@ -191,7 +191,7 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
 def _require_own_attention(content: Any, path: Path) -> None:
     """Refuse a configuration that names code of the hub as its attention, which transformers would fetch and run."""
     for key, value in content.items() if isinstance(content, dict) else ():
-        if key.endswith("attn_implementation") and value not in (None, *_ATTENTIONS):
+        if "attn_implementation" in key and value not in (None, *_ATTENTIONS):
             problem = f"{path}: {shown(key, 60)} must be one of {', '.join(_ATTENTIONS)}, not {shown(value, 80)}"
             raise ModelError(problem, argument="model", remedy=_REMEDY)
         if isinstance(value, dict):

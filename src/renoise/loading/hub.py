@@ -107,9 +107,11 @@ def snapshot(
 
     Raises:
         NotAtHand: if it cannot be had.
+        ModelError: if the cache's copy is damaged.
     """
     from huggingface_hub import snapshot_download
 
+    require_sound(name, options)
     try:
         folder = snapshot_download(
             name,
