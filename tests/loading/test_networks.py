@@ -58,6 +58,7 @@ def networks_in(folder: Path) -> dict[str, Any]:
     return {part: cls for part, cls in classes_in(folder).items() if issubclass(cls, torch.nn.Module)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_that_do_not_fit_are_named(tiny: Path, tmp_path: Path, name: str, change: str) -> None:

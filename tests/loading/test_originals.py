@@ -93,6 +93,7 @@ CHANGES: Mapping[str, tuple[Callable[[Weights, str], Weights], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", HEADS)
 def test_weights_that_do_not_fit_are_named(tiny: Path, tmp_path: Path, name: str, change: str) -> None:
@@ -217,6 +218,14 @@ def flux_names() -> dict[str, str]:
     names = {f"transformer_blocks.0.{key}": f"double_blocks.0.{value}" for key, value in double.items()}
     names |= {f"single_transformer_blocks.0.{key}": f"single_blocks.0.{value}" for key, value in single.items()}
     return {**names, **outer}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_text_encoder_that_does_not_fit_is_named(tiny: Path, tmp_path: Path, change: str) -> None:
+    make, words = CHANGES[change]
+    head = "cond_stage_model.model."
+    with pytest.raises(ModelError, match=words):
+        load("sd21-v", tiny, tmp_path / "x.safetensors", make(whole("sd21-v", tiny), head))
 
 
 def test_flux_is_followed_at_its_real_width(tmp_path: Path) -> None:
