@@ -121,6 +121,13 @@ def test_attention_from_elsewhere_is_refused(tiny: Path, tmp_path: Path, key: st
             require_sensible(nested, [part])
 
 
+@pytest.mark.parametrize("value", [-5, 0, 10**9, "77", 1.5])
+def test_an_absurd_length_of_prompts_is_one_line(tiny: Path, tmp_path: Path, value: Any) -> None:
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": value}
+    file = "tokenizer/tokenizer_config.json"
+    assert "model_max_length" in refused(with_setting(folder_of("sd15", tiny), tmp_path / "model", file, **settings))
+
+
 def test_an_adapter_in_the_place_of_an_encoder_is_not_followed(tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folder_of("sd15", tiny), tmp_path / "model"))
     (folder / "text_encoder" / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/model"}')

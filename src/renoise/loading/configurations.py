@@ -43,6 +43,7 @@ def _is_number(value: Any) -> bool:
 _COUNT = _whole(1, _MOST_BLOCKS)
 _WIDTH = _whole(1, 2**17)
 _TABLE = _whole(1, 2**22)
+_LENGTH = _whole(1, 2**16)
 _POSITIVE: Rule = ("a number above 0", lambda value: _is_number(value) and value > 0)
 _NUMBER: Rule = ("a finite number", _is_number)
 _BETA: Rule = ("a number above 0 and below 1", lambda value: _is_number(value) and 0 < value < 1)
@@ -173,6 +174,10 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                     _require_shards(content, path)
             elif path.name == "scheduler_config.json":
                 _require_ranges(content, SCHEDULERS, path)
+            elif path.name == "tokenizer_config.json":
+                # CLIP's prompts are filled up to this length; T5's have none, and often an astronomical number.
+                clip = isinstance(content, dict) and str(content.get("tokenizer_class")).startswith("CLIP")
+                _require_ranges(content, {"model_max_length": _LENGTH} if clip else {}, path)
             elif path.name == "adapter_config.json":
                 problem = f"{path} makes another model of the {part}, which is not followed"
                 raise ModelError(problem, argument="model", remedy="take the model without it, and give its LoRA apart")
