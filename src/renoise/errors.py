@@ -138,6 +138,10 @@ class ImageWarning(RenoiseWarning):
     """An image file of which only a part is used."""
 
 
+class TruncationWarning(RenoiseWarning):
+    """A prompt of which no text encoder of the model reads the end."""
+
+
 def reason(error: Exception) -> str:
     """Return what went wrong, without the path that an `OSError` repeats."""
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from renoise import images
-from renoise.backbones import backbone_for
+from renoise.backbones import backbone_for, lengths
 from renoise.backbones.base import Condition, Request
 from renoise.checks import FINITE, dtype_name, require_finite, require_latents
 from renoise.config import InversionConfig
@@ -182,9 +182,14 @@ class Model:
         Raises:
             ConfigError: if the request does not fit the model.
             NumericalError: if a text encoder overflows.
+
+        Warns:
+            TruncationWarning: if a prompt is longer than every text encoder reads.
         """
         self._require_understood(request)
-        condition = self.backbone.condition(request)
+        with lengths.unheard(self.pipe):
+            condition = self.backbone.condition(lengths.shortened(self.pipe, request))
+        lengths.remark(self.pipe, request, guided=condition.negative is not None)
         encoders = {name: part for name, part in self.pipe.components.items() if name.startswith("text_encoder")}
         dtypes = sorted({dtype_name(part.dtype) for part in encoders.values() if part is not None})
         for embeddings in (condition.positive, condition.negative or {}):

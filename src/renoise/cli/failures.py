@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from renoise.errors import Argument, RenoiseError
+from renoise.escaping import shown
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -38,7 +39,10 @@ class UsageError(Exception):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """Return one line for the user and the exit code, for anything that may be raised."""
+    """Return one line for the user and the exit code, for anything that may be raised.
+
+    Control characters in it are escaped, and names of thousands of characters are cut.
+    """
     message, code = _message(error)
     return " ".join(message.split()), code
 
@@ -58,7 +62,7 @@ def as_option(argument: Argument) -> str:
 
 def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, UsageError):
-        return str(error), WRONG_USAGE
+        return shown(error), WRONG_USAGE
     if isinstance(error, RenoiseError):
         return error.told(as_option), FAILED
     if _is_out_of_memory(error):
@@ -71,10 +75,19 @@ def _message(error: BaseException) -> tuple[str, int]:
     if callable(format_message):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "renoise"
-        return f"{str(format_message()).rstrip('.')}; see {command} --help", int(getattr(error, "exit_code", 2))
+        return f"{shown(format_message()).rstrip('.')}; see {command} --help", int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", FAILED
-    return f"unexpected {type(error).__name__}: {error} (use --debug for the traceback)", FAILED
+        return f"{error.strerror}{f': {shown(error.filename)}' if error.filename else ''}", FAILED
+    return f"unexpected {type(error).__name__}: {_text(error)} (use --debug for the traceback)", FAILED
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error of a library says, in one line; its lines were made to be read one after the other."""
+    try:
+        text = str(error)
+    except Exception:  # an error that cannot be told must not hide that there was one
+        return "without words"
+    return shown(" ".join(text.split()))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -84,7 +97,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     # On a CPU and on Apple's GPUs it is a plain RuntimeError.
-    text = str(error)
     return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("can't allocate memory", "not enough memory", "out of memory")
+        sign in _text(error) for sign in ("can't allocate memory", "not enough memory", "out of memory")
     )
