@@ -19,6 +19,7 @@ from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
 from renoise.errors import Argument, ConfigError, ModelError
+from renoise.escaping import seen
 from renoise.fingerprint import fingerprint, same_model
 from renoise.inversion import Inversion, padded
 from renoise.inverting import invert
@@ -28,7 +29,7 @@ from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.quality import Quality, quality_of
-from renoise.ranges import whole
+from renoise.ranges import truth, whole
 from renoise.schedulers import describe, exchanged
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -129,10 +130,12 @@ class Editor:
                 that of fitted images.
 
         Raises:
+            ConfigError: if the config or the size is none.
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
-        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, size or self.size))
+        config = self._config_or_preset(config)
+        sides = self.size if size is None else _checked_size(size)
+        return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, sides))
 
     @torch.no_grad()
     def prepare(self, image: Any, fit: str = "crop") -> Prepared:
@@ -162,6 +165,7 @@ class Editor:
             ConfigError: if there are not as many images as the inversion has.
             NumericalError: if the autoencoder overflows.
         """
+        _require_inversion(inversion)
         return self.model.prepare_like(image, inversion.fits, inversion.size)
 
     def fit(self, image: Any, fit: str = "crop") -> Any:
@@ -270,9 +274,9 @@ class Editor:
         Examples:
             >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
-        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        if not isinstance(config, InversionConfig):
-            raise ConfigError(Argument("config"), f" must be an InversionConfig, not {type(config).__name__}")
+        config = self._config_or_preset(config)
+        keep_trajectory = truth(keep_trajectory, "keep_trajectory")
+        keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
@@ -408,7 +412,12 @@ class Editor:
         Args:
             config: the settings of the inversion, whose guidance goes before what suits the model; None is an inversion
                 without guidance.
+
+        Raises:
+            ConfigError: if the config is none.
         """
+        if config is not None:
+            _require_config(config)
         return edit_guidance_for(self.pipe, config)
 
     def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
@@ -453,6 +462,13 @@ class Editor:
         require_pixels(reconstruction, len(prepared.images), prepared.images[0].size[::-1])
         return quality_of(reconstruction, images.to_tensor(prepared.images), self.model.decode(prepared.latents))
 
+    def _config_or_preset(self, config: InversionConfig | None) -> InversionConfig:
+        """Return the config, or the preset for the pipeline in place of None."""
+        if config is None:
+            return InversionConfig.for_pipeline(self.pipe)
+        _require_config(config)
+        return config
+
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
         channels, own = inversion.latents.shape[1], self.model.backbone.latent_channels
         if channels != own:
@@ -461,7 +477,7 @@ class Editor:
                 argument="model",
                 remedy="load the model that made the inversion",
             )
-        if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
+        if not truth(force, "force") and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
             made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
             here = "the one loaded" if self.name is None else repr(self.name)
             raise ModelError(
@@ -472,11 +488,22 @@ class Editor:
             )
 
 
+def _require_config(config: Any) -> None:
+    if not isinstance(config, InversionConfig):
+        raise ConfigError(Argument("config"), f" must be an InversionConfig, not {seen(config)}")
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ConfigError(Argument("size"), f" must be a pair (height, width) in pixels, not {seen(size)}")
+    return whole(size[0], "size", 1), whole(size[1], "size", 1)
+
+
 def _require_rule(rule: Any) -> None:
     if rule is not None and (isinstance(rule, type) or not isinstance(rule, EditRule)):
         raise ConfigError(
             Argument("rule"),
-            f" must be a value with a method advance and a number max_passes, not {rule!r}",
+            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
             remedy="see renoise.edit_rules.EditRule",
         )
     if rule is not None:
@@ -493,9 +520,9 @@ def _require_inversion(inversion: Any) -> None:
 
 
 def _require_output_type(output_type: str) -> None:
-    if output_type not in OUTPUT_TYPES:
+    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
         raise ConfigError(
-            f"output_type {output_type!r} is unknown",
+            f"output_type {seen(output_type)} is unknown",
             argument="output_type",
             remedy=f"use one of {', '.join(OUTPUT_TYPES)}",
         )

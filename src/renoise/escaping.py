@@ -35,6 +35,19 @@ def shown(text: object, limit: int = LIMIT) -> str:
     return safe
 
 
+def seen(value: object, limit: int = 200) -> str:
+    """Return a value as a message shows it: as Python writes it, or its class if it cannot be written.
+
+    Examples:
+        >>> seen("a cat"), seen(10**5000)
+        ("'a cat'", 'int')
+    """
+    try:
+        return shown(repr(value), limit)
+    except Exception:  # the value is a stranger's, and what its methods raise is no news to who gave it
+        return type(value).__name__
+
+
 def escaped(text: str) -> str:
     r"""Return text on one line, whole, with its control characters escaped.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from renoise import images
 from renoise.backbones import backbone_for, lengths
 from renoise.backbones.base import Condition, Request
-from renoise.checks import FINITE, dtype_name, require_finite, require_latents
+from renoise.checks import FINITE, dtype_name, require_finite, require_latents, require_numbers
 from renoise.config import InversionConfig
 from renoise.errors import Argument, ConfigError, Parts
 from renoise.images import Fit
@@ -165,14 +165,15 @@ class Model:
                 embeds = self.backbone.embed_images(image)
         if embeds is None:
             return None
-        given = [embeds] if isinstance(embeds, Tensor) else list(embeds)
-        if not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
+        given = [embeds] if isinstance(embeds, Tensor) else embeds
+        if not isinstance(given, (list, tuple)) or not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
             raise ConfigError(
                 Argument("ip_adapter_image_embeds"),
                 " must be a list of tensors, one for each IP-Adapter, of at least three dimensions: "
                 "(rows, images, width)",
             )
         for t in given:
+            require_numbers(t, "ip_adapter_image_embeds")
             require_finite(t, "the embeddings for the IP-Adapter", remedy=FINITE)
         return tuple(t.detach().to("cpu", torch.float32) for t in given)
 

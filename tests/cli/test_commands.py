@@ -161,7 +161,8 @@ def test_a_prompt_that_is_cut_off_is_said_once(on_tiny: Renoise) -> None:
     done = on_tiny("edit", "cat.png", "-p", prompt, "--to", "a dog")
     assert done.code == 0
     (line,) = done.err.splitlines()
-    assert line.startswith("renoise: warning: the prompt is longer than the model's ")
+    assert line.startswith("renoise: the prompt is longer than the 77 tokens that the model's text encoder (CLIPText")
+    assert line.endswith("t cat cat cat cat cat cat cat cat cat cat cat cat cat cat cat cat cat cat'")
 
 
 def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> None:

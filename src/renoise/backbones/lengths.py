@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from renoise.backbones.base import Request
-from renoise.errors import ConfigError, TruncationWarning
+from renoise.errors import TruncationWarning
 from renoise.escaping import shown
 
 # Encoders read some hundred tokens. What follows in a prompt of more characters than this is not even looked at.
@@ -41,14 +41,15 @@ class Reader:
 
     def left_out(self, text: str) -> str:
         """Return the end of a text that it does not read; an empty text if it reads all."""
-        beginning = _beginning(text)
-        spelled = self.spelled(beginning, self.tokenizer)
-        tokens = self.tokenizer(spelled, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         kept = self.limit - self.tokenizer.num_special_tokens_to_add()
-        if len(tokens["input_ids"]) <= kept:
-            return ""
-        rest = spelled[tokens["offset_mapping"][kept][0] :] + text[len(beginning) :]
-        return rest.strip() or rest
+        # A long text is looked at as a whole only if its beginning makes next to no tokens.
+        for beginning in dict.fromkeys((_beginning(text), text)):
+            spelled = self.spelled(beginning, self.tokenizer)
+            tokens = self.tokenizer(spelled, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+            if len(tokens["input_ids"]) > kept:
+                rest = spelled[tokens["offset_mapping"][kept][0] :] + text[len(beginning) :]
+                return rest.strip() or rest
+        return ""
 
 
 def readers_of(pipe: Any) -> tuple[Reader, ...]:
@@ -75,17 +76,12 @@ def shortened(pipe: Any, request: Request) -> Request:
     Args:
         pipe: the pipeline that encodes the prompts.
         request: the prompts, whole.
-
-    Raises:
-        ConfigError: if a long prompt begins with so many characters that make no tokens that its words are not reached.
     """
     readers, negatives = readers_of(pipe), request.negative_prompts
     return replace(
         request,
-        prompts=[_reached(readers, text, "prompt") for text in request.prompts],
-        negative_prompts=None
-        if negatives is None
-        else [_reached(readers, text, "negative_prompt") for text in negatives],
+        prompts=[_reached(readers, text) for text in request.prompts],
+        negative_prompts=None if negatives is None else [_reached(readers, text) for text in negatives],
     )
 
 
@@ -106,10 +102,10 @@ def remark(pipe: Any, request: Request, *, guided: bool) -> None:
         cut = [found for text in dict.fromkeys(prompts) if (found := _left_out(readers, text)) is not None]
         if cut:
             reader, rest = cut[0]
-            others = f" (and the ends of {len(cut) - 1} others)" if len(cut) > 1 else ""
+            others = f" (and the end of {len(cut) - 1} more)" if len(cut) > 1 else ""
             problem = (
-                f"the {name} is longer than the {reader.limit} tokens that the model's text encoder ({reader.name}) reads; "
-                f"left out: {shown(rest, _QUOTED)!r}{others}"
+                f"the {name} is longer than the {reader.limit} tokens that the model's text encoder ({reader.name}) "
+                f"reads; left out: '{shown(rest, _QUOTED)}'{others}"
             )
             warnings.warn(TruncationWarning(problem, argument=name.replace(" ", "_")), stacklevel=2)
 
@@ -135,17 +131,10 @@ def _left_out(readers: Sequence[Reader], text: str) -> tuple[Reader, str] | None
     return min(cut, key=lambda one: len(one[1])) if cut and all(rest for _, rest in cut) else None
 
 
-def _reached(readers: Sequence[Reader], text: str, argument: str) -> str:
+def _reached(readers: Sequence[Reader], text: str) -> str:
     """Return as much of a text as the encoders may read."""
     beginning = _beginning(text)
-    if len(beginning) < len(text) and not all(reader.left_out(beginning) for reader in readers):
-        raise ConfigError(
-            f"the {argument.replace('_', ' ')} has {len(text):,} characters, of which the first {_LOOKED_AT:,} are "
-            "hardly any text",
-            argument=argument,
-            remedy="shorten it",
-        )
-    return beginning
+    return beginning if len(beginning) == len(text) or all(r.left_out(beginning) for r in readers) else text
 
 
 def _beginning(text: str) -> str:

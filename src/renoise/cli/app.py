@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from renoise.cli import options as o
 from renoise.cli.commands import edit, invert, reconstruct
 from renoise.cli.evaluate import evaluate
-from renoise.cli.failures import UsageError
+from renoise.cli.failures import UsageError, offer
 from renoise.cli.groups import flattened
 from renoise.cli.info import info
 
@@ -51,10 +51,14 @@ def models(reporting: o.Describing, name: o.ModelName = None) -> str:
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option that is given twice where only one of the two could count."""
+    """A command that refuses an option that is given twice where only one of the two could count.
+
+    It says which options it has, so that no error advises another.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command.parse_args`."""
+        offer(name for parameter in self.params for name in parameter.opts)
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for option, times in Counter(given).items():
             if times > 1 and not option.multiple and not option.is_eager:  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from renoise.cli.failures import INTERRUPTED, UsageError, explain
+from renoise.cli.failures import INTERRUPTED, UsageError, explain, no_command_yet
 from renoise.escaping import escaped
 
 # What a shell reports of a program whose reader went away: 128 + SIGPIPE.
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     _survive_any_text()
     _forget_absurd_widths()
-    with _interrupts() as interrupt:
+    with no_command_yet(), _interrupts() as interrupt:
         try:
             code = _command(list(arguments) or ["--help"])
             if code == INTERRUPTED:

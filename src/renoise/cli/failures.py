@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from renoise.errors import Argument, RenoiseError
 from renoise.escaping import shown
@@ -11,27 +15,29 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-# What the library's arguments are called here.
+# What the library's arguments are called here, by the first of their options that the command has.
 _OPTIONS = {
-    "prompt": "--prompt",
-    "negative_prompt": "--negative-prompt",
-    "num_steps": "--steps",
-    "iterations": "--renoise",
-    "strength": "--strength",
-    "guidance_scale": "--guidance",
-    "true_cfg_scale": "--true-cfg",
-    "seed": "--seed",
-    "preset": "--preset",
-    "edit_losses": "--edit-losses",
-    "noise_correction": "--noise-correction",
-    "fit": "--fit",
-    "model": "--model",
-    "lora": "--lora",
-    "sampler": "--sampler",
-    "device": "--device",
-    "dtype": "--dtype",
-    "force": "--force",
+    "prompt": ("--prompt",),
+    "negative_prompt": ("--negative-prompt",),
+    "num_steps": ("--steps",),
+    "iterations": ("--renoise",),
+    "strength": ("--strength",),
+    "guidance_scale": ("--guidance", "--inversion-guidance"),
+    "true_cfg_scale": ("--true-cfg",),
+    "seed": ("--seed",),
+    "preset": ("--preset",),
+    "edit_losses": ("--edit-losses",),
+    "noise_correction": ("--noise-correction",),
+    "fit": ("--fit",),
+    "model": ("--model",),
+    "lora": ("--lora",),
+    "sampler": ("--sampler",),
+    "device": ("--device",),
+    "dtype": ("--dtype",),
+    "force": ("--force",),
 }
+# The options of the command that runs; None before there is one.
+_OFFERED: ContextVar[frozenset[str] | None] = ContextVar("_OFFERED", default=None)
 
 
 class UsageError(Exception):
@@ -47,17 +53,36 @@ def explain(error: BaseException) -> tuple[str, int]:
     return " ".join(message.split()), code
 
 
+@contextmanager
+def no_command_yet() -> Iterator[None]:
+    """Know of no command's options until `offer` names them, and forget them afterwards."""
+    before = _OFFERED.set(None)
+    try:
+        yield
+    finally:
+        _OFFERED.reset(before)
+
+
+def offer(options: Iterable[str]) -> None:
+    """Take note of the options that the command has, so that no others are advised from here on."""
+    _OFFERED.set(frozenset(options))
+
+
 def as_option(argument: Argument) -> str:
-    """Return an argument of the library as an option, or as Python has it where there is no such option.
+    """Return an argument of the library as an option, or as Python has it where the command has no such option.
 
     Examples:
         >>> as_option(Argument("num_steps", 50)), as_option(Argument("force", True)), as_option(Argument("eta", 0.5))
         ('--steps 50', '--force', 'eta=0.5')
     """
-    option = _OPTIONS.get(argument.name)
+    offered = _OFFERED.get()
+    option = next((o for o in _OPTIONS.get(argument.name, ()) if offered is None or o in offered), None)
     if option is None:
         return str(argument)
-    return option if argument.value is None or argument.value is True else f"{option} {argument.shown}"
+    if argument.value is None or argument.value is True:
+        return option
+    # To be copied to a shell: a name may have blanks.
+    return f"{option} {shlex.quote(argument.shown)}"
 
 
 def _message(error: BaseException) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 
 from renoise.errors import AdapterWarning, Argument, ConfigError, ModelError
+from renoise.escaping import seen
 from renoise.loading import catalogue, hub
 from renoise.loading.contents import recognise
 from renoise.loading.folders import LORA_WEIGHTS
@@ -62,7 +63,8 @@ def find(wanted: Any, options: Mapping[str, Any]) -> tuple[Lora, ...]:
     names = [wanted] if isinstance(wanted, (str, os.PathLike)) else wanted
     if not isinstance(names, Sequence) or not all(isinstance(name, (str, os.PathLike)) for name in names):
         raise ConfigError(
-            Argument("lora"), f" must be a folder, a .safetensors file, a hub name, or a list of them, not {wanted!r}"
+            Argument("lora"),
+            f" must be a folder, a .safetensors file, a hub name, or a list of them, not {seen(wanted)}",
         )
     found: list[Lora] = []
     for label in map(os.fspath, names):

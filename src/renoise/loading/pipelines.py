@@ -12,6 +12,7 @@ import torch
 
 from renoise.backbones import PipelineBackbone
 from renoise.errors import ConfigError, ModelError, RenoiseError
+from renoise.escaping import seen
 from renoise.loading import catalogue, checkpoints, hub
 from renoise.loading import lora as adapters
 from renoise.loading.contents import recognise, require_readable
@@ -44,8 +45,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         resolved = torch.device(device)
         # A number is asked back, because the device "meta" has tensors without numbers.
         torch.zeros((), device=resolved).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        problem = f"device {str(device)!r} is not available on this machine"
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        problem = f"device {seen(device)} is not available on this machine"
         raise ConfigError(problem, argument="device", remedy="use cpu, cuda or mps") from error
     return resolved
 
@@ -72,8 +73,8 @@ def resolve_dtype(
             return torch.float32
         return DTYPES[(PipelineBackbone if family is None else family).precision]
     resolved = DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
-    if resolved is None or resolved not in DTYPES.values():
-        raise ConfigError(f"dtype {dtype!r} is unknown", argument="dtype", remedy=f"use one of {', '.join(DTYPES)}")
+    if not isinstance(resolved, torch.dtype) or resolved not in DTYPES.values():
+        raise ConfigError(f"dtype {seen(dtype)} is unknown", argument="dtype", remedy=f"use one of {', '.join(DTYPES)}")
     return resolved
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from renoise.errors import SchedulerError
+from renoise.escaping import seen
 
 # The short names of the samplers, with their classes in diffusers.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
@@ -69,7 +70,7 @@ def sampler_class(name: str) -> str:
     if isinstance(name, str) and (name in SAMPLERS or name in SUPPORTED):
         return SAMPLERS.get(name, name)
     raise SchedulerError(
-        f"sampler {name!r} is unknown",
+        f"sampler {seen(name)} is unknown",
         argument="sampler",
         remedy=f"use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: {', '.join(SUPPORTED)}",
     )
