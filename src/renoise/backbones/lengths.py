@@ -54,7 +54,7 @@ class Reader:
 
 def readers_of(pipe: Any) -> tuple[Reader, ...]:
     """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text."""
-    # The limit of encoders without positions of their own (T5) is an argument of the pipeline.
+    # The limit of encoders that have no table of positions (T5) is an argument of the pipeline.
     asked = inspect.signature(pipe.encode_prompt).parameters.get("max_sequence_length")
     readers = []
     for name, encoder in pipe.components.items():

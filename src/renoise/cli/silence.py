@@ -54,6 +54,10 @@ def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iter
 
 @contextmanager
 def _hushed() -> Iterator[None]:
+    # Packages that diffusers imports where they are installed log without a handler; torch has one.
+    unhandled, logging.lastResort = logging.lastResort, None
+    torch = logging.getLogger("torch")
+    level = torch.level
     # transformers first: importing diffusers makes it talk.
     from huggingface_hub.utils import logging as hub
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -67,10 +71,13 @@ def _hushed() -> Iterator[None]:
 
     diffusers.disable_progress_bar()
     diffusers.disable_default_handler()
+    torch.setLevel(logging.ERROR)
     try:
         yield
     finally:
         diffusers.enable_default_handler()
+        torch.setLevel(level)
+        logging.lastResort = unhandled
 
 
 class _Passing(logging.Handler):

@@ -21,6 +21,8 @@ from renoise.evaluation.texts import in_markdown, in_spreadsheet
 
 # A reconstruction this much under its method's median has failed, in dB.
 FAILURE_MARGIN = 6.0
+# A cell of a table for people is as wide as its column.
+_LONGEST_CELL = 120
 
 # One method's numbers by the names of `METRICS`; None is "not available".
 Line = Mapping[str, Any]
@@ -254,7 +256,10 @@ def as_markdown(summary: Summary) -> str:
 
 def _table(summary: Summary, lines: Sequence[Line]) -> str:
     columns = {metric.name: metric.form for metric in summary.metrics if metric.form is not None}
-    rows = [list(columns), *([in_markdown(cell(line[name], form)) for name, form in columns.items()] for line in lines)]
+    rows = [
+        list(columns),
+        *([in_markdown(cell(line[name], form), _LONGEST_CELL) for name, form in columns.items()] for line in lines),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = [" | ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)) for row in rows]
     texts.insert(1, " | ".join("-" * w for w in widths))

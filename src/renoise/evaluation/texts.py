@@ -23,14 +23,14 @@ _MARKUP = re.compile(r"[`|]|\[|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\\(?=[!
 _PLOT_WIDTH, _PLOT_LINES = 26, 4
 
 
-def in_markdown(text: str) -> str:
-    r"""Return text on one line that Markdown shows as it is, in a table as well.
+def in_markdown(text: str, limit: int = LONGEST) -> str:
+    r"""Return text on one line, of at most `limit` characters, that Markdown shows as it is, in a table as well.
 
     Examples:
         >>> in_markdown("<b>|`a`"), in_markdown("+ averaging")
         ('\\<b>\\|\\`a\\`', '+ averaging')
     """
-    return _MARKUP.sub(r"\\\g<0>", shown(text, LONGEST))
+    return _MARKUP.sub(r"\\\g<0>", shown(text, limit))
 
 
 def in_spreadsheet(value: Any) -> Any:
