@@ -143,3 +143,5 @@ def _require_extra() -> None:
             f"renoise evaluate needs packages that are not installed ({error.name}); "
             "run: pip install 'renoise[evaluation]'"
         ) from error
+    except ValueError as error:
+        raise UsageError(f"matplotlib refuses its settings: {error}; correct MPLBACKEND") from error

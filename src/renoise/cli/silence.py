@@ -55,7 +55,7 @@ def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iter
 @contextmanager
 def _hushed() -> Iterator[None]:
     # Packages that diffusers imports where they are installed log without a handler; torch has one.
-    unhandled, logging.lastResort = logging.lastResort, None
+    unhandled, logging.lastResort = logging.lastResort, logging.NullHandler()
     torch = logging.getLogger("torch")
     level = torch.level
     # transformers first: importing diffusers makes it talk.
