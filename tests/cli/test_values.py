@@ -137,7 +137,9 @@ def test_files_whose_names_are_no_text_are_edited(on_tiny: Renoise, folder: Path
     done = on_tiny("invert", f"{name}.png", "-p", "a", "--renoise", "0")
     assert (done.code, done.out.splitlines()[0]) == (0, r"wrote caf\udce9.safetensors")
     assert (folder / f"{name}.safetensors").exists()
-    assert on_tiny("edit", f"{name}.safetensors", "--to", "b", "--json").json["source"] == f"{name}.safetensors"
+    document = on_tiny("edit", f"{name}.png", "-p", "a", "--to", "b", "--renoise", "0", "--json").json
+    assert document["source"] == f"{name}.png"
+    assert (folder / f"{name}.edited.png").exists()
 
 
 def test_what_is_quoted_is_short_and_escaped() -> None:
