@@ -169,13 +169,15 @@ def test_python_dash_m_is_the_command() -> None:
     assert "from renoise.cli import main" in source.read_text()
 
 
-def in_a_process(*arguments: str, out: int | None = None, err: int | None = None, **environment: str) -> Any:
+def in_a_process(
+    *arguments: str, environment: dict[str, str] | None = None, out: int | None = None, err: int | None = None
+) -> Any:
     """Run the command in a process with other streams and variables; it loads no model."""
     return subprocess.run(
         [sys.executable, "-m", "renoise", *arguments],
         stdout=subprocess.PIPE if out is None else out,
         stderr=subprocess.PIPE if err is None else err,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         text=True,
         encoding="utf-8",
     )
@@ -184,7 +186,7 @@ def in_a_process(*arguments: str, out: int | None = None, err: int | None = None
 @pytest.mark.parametrize("width", ["garbage", "0", "-1", "5", "9" * 30])
 @pytest.mark.parametrize("name", ["COLUMNS", "TERMINAL_WIDTH"])
 def test_help_with_an_absurd_width_of_the_terminal(name: str, width: str) -> None:
-    done = in_a_process("edit", "--help", **{name: width})
+    done = in_a_process("edit", "--help", environment={name: width})
     assert (done.returncode, done.stderr) == (0, "")
     assert "Draw an image with another prompt." in done.stdout
 
@@ -194,7 +196,7 @@ def test_help_with_an_absurd_width_of_the_terminal(name: str, width: str) -> Non
 )
 def test_help_in_any_terminal(variable: str) -> None:
     name, _, value = variable.partition("=")
-    done = in_a_process("--help", **{name: value})
+    done = in_a_process("--help", environment={name: value})
     assert (done.returncode, done.stderr) == (0, "")
     assert "evaluate" in done.stdout
     assert "\x1b" not in done.stdout
@@ -203,11 +205,11 @@ def test_help_in_any_terminal(variable: str) -> None:
 @pytest.mark.parametrize("level", ["1", "2"])
 def test_help_needs_no_docstrings(level: str) -> None:
     """Python leaves docstrings out at level 2."""
-    done = in_a_process("edit", "--help", PYTHONOPTIMIZE=level)
+    done = in_a_process("edit", "--help", environment={"PYTHONOPTIMIZE": level})
     assert (done.returncode, done.stderr) == (0, "")
     assert "Draw an image with another prompt." in done.stdout
     assert "For example: renoise edit cat.png" in done.stdout
-    commands = in_a_process("--help", PYTHONOPTIMIZE=level).stdout
+    commands = in_a_process("--help", environment={"PYTHONOPTIMIZE": level}).stdout
     assert "Invert real images into the noise of a text-to-image model" in commands
     assert "Save an image as noise, to edit it later." in commands
 

@@ -55,16 +55,17 @@ class Reader:
 def readers_of(pipe: Any) -> tuple[Reader, ...]:
     """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text."""
     # The limit of encoders that have no table of positions (T5) is an argument of the pipeline.
-    asked = inspect.signature(pipe.encode_prompt).parameters.get("max_sequence_length")
+    encode = getattr(pipe, "encode_prompt", None)
+    asked = None if encode is None else inspect.signature(encode).parameters.get("max_sequence_length")
     readers = []
     for name, encoder in pipe.components.items():
         if not name.startswith("text_encoder") or encoder is None:
             continue
-        tokenizer = getattr(pipe, name.replace("text_encoder", "tokenizer"), None)
+        tokenizer: Any = getattr(pipe, name.replace("text_encoder", "tokenizer"), None)
         if not getattr(tokenizer, "is_fast", False):
             continue
-        relative = asked is not None and not hasattr(encoder.config, "max_position_embeddings")
-        limit = asked.default if relative else tokenizer.model_max_length  # type: ignore[union-attr]
+        absolute = hasattr(getattr(encoder, "config", None), "max_position_embeddings")
+        limit = tokenizer.model_max_length if asked is None or absolute else asked.default
         spelled = getattr(pipe, "maybe_convert_prompt", Reader.spelled)
         readers.append(Reader(type(encoder).__name__, tokenizer, int(limit), spelled))
     return tuple(readers)

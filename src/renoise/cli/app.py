@@ -61,7 +61,7 @@ class _Command(TyperCommand):
         offer(name for parameter in self.params for name in parameter.opts)
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for option, times in Counter(given).items():
-            if times > 1 and not option.multiple and not option.is_eager:  # type: ignore[attr-defined]
+            if times > 1 and not option.multiple and not option.is_eager:
                 raise UsageError(f"{option.opts[0]} is given more than once; give it once")
         return super().parse_args(ctx, args)
 

@@ -67,7 +67,7 @@ def readable(text: Any) -> str:
 
 def place(text: Any) -> str:
     """Return the text of a path, with `~` at its beginning expanded as a shell does, and its last slash kept."""
-    written = os.fspath(text)
+    written: str = os.fspath(text)
     if not written.strip():
         raise typer.BadParameter(f"{_quoted(written)} is an empty name; name a file or a folder")
     if "\0" in written:

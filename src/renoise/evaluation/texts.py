@@ -15,8 +15,8 @@ from renoise.escaping import shown
 # As long as the reasons of a row that failed in several ways are; names and prompts are shorter.
 LONGEST = 2000
 # What spreadsheets begin a formula with, in narrow and in full-width characters (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
-_FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+_NARROW = ("=", "+", "-", "@")
+_FORMULA = (*_NARROW, *(chr(ord(sign) + 0xFEE0) for sign in _NARROW))
 # Code, cells, links, tags, entities, and backslashes that would take the meaning of an escape.
 _MARKUP = re.compile(r"[`|]|\[|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\\(?=[!-/:-@\[-`{-~])")
 # The lines of a label in a plot, and how many of them have room.
