@@ -124,7 +124,8 @@ class InversionConfig:
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 for DDIM and 0.3 for TCD.
         renoising: the iterations and weights of every step.
         renoising_low_noise: replaces `renoising` at timesteps below `low_noise_below`; None replaces nothing.
-        low_noise_below: this timestep, as the scheduler counts them (up to 1000 in every supported family).
+        low_noise_below: this timestep, as the scheduler counts them, up to 1000; steps of samplers that count in
+            another way (EDM) are placed at the timestep of Stable Diffusion with their noise level.
         edit_losses: edit enhancement, or None for none.
         noise_correction: corrects the noises of stochastic steps; None keeps them as drawn.
         true_cfg_scale: classifier-free guidance during inversion of models that have another form of guidance built in

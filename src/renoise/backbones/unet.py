@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from renoise.backbones import ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
+from renoise.schedulers.names import DIFFUSION, EDM
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +115,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     name: ClassVar[str] = "sdxl"
     title: ClassVar[str] = "Stable Diffusion XL"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
+    samplers: ClassVar[tuple[str, ...]] = (*DIFFUSION, *EDM)  # EDM's for models that were trained so, as Playground 2.5
     components: ClassVar[tuple[str, ...]] = (
         *StableDiffusionBackbone.components,
         "text_encoder_2",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from renoise.backbones import PipelineBackbone
+from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import ConfigError, ModelError, RenoiseError
 from renoise.escaping import seen
 from renoise.loading import catalogue, checkpoints, hub
@@ -18,8 +18,7 @@ from renoise.loading import lora as adapters
 from renoise.loading.contents import recognise, require_readable
 from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts
 from renoise.loading.places import place_of
-from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
-from renoise.schedulers.names import stand_in
+from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
 
 log = logging.getLogger("renoise")
 
@@ -201,7 +200,9 @@ def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -
     """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings."""
     adapters.apply(pipe, loras, with_scheduler=scheduler is None)
     if scheduler is not None:
-        pipe.scheduler = exchanged(pipe.scheduler, scheduler)
+        flow = _samples_flow(pipe)
+        own = pipe.scheduler if is_flow(pipe.scheduler) == flow else suiting(pipe.scheduler, flow=flow)
+        pipe.scheduler = exchanged(own, scheduler)
 
 
 def _make_invertible(pipe: Any) -> None:
@@ -211,9 +212,18 @@ def _make_invertible(pipe: Any) -> None:
         return
     name = type(scheduler).__name__
     clips = scheduler.config.get("clip_sample", False) or scheduler.config.get("thresholding", False)
-    if name in SUPPORTED and not clips:
+    if name in SUPPORTED and is_flow(scheduler) == _samples_flow(pipe) and not clips:
         return
-    single = stand_in(flow=is_flow(scheduler))
-    if name not in SUPPORTED:
-        log.info("%s cannot be inverted step by step; sampling with %s instead", name, single)
-    pipe.scheduler = exchanged(scheduler, name if name in SUPPORTED else single)
+    pipe.scheduler = suiting(scheduler, flow=_samples_flow(pipe))
+    single = type(pipe.scheduler).__name__
+    if single != name:
+        shift = getattr(pipe.scheduler, "shift", None)
+        dynamic = pipe.scheduler.config.get("use_dynamic_shifting", False)
+        levels = "" if shift is None or dynamic else f", with a shift of {shift:g}"
+        log.info("%s cannot be inverted step by step; sampling with %s instead%s", name, single, levels)
+
+
+def _samples_flow(pipe: Any) -> bool:
+    """Tell whether a pipeline's model is of flow matching; by its scheduler, if its family is not known."""
+    family = family_of(pipe)
+    return is_flow(pipe.scheduler) if family is None else family.flow
