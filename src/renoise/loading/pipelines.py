@@ -17,6 +17,7 @@ from renoise.loading import catalogue, checkpoints, hub
 from renoise.loading import lora as adapters
 from renoise.loading.contents import recognise, require_readable
 from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts
+from renoise.loading.lora_names import asked
 from renoise.loading.places import place_of
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
 
@@ -92,8 +93,9 @@ def load_pipeline(
         name: a bundled model, a pipeline's directory, a .safetensors checkpoint, or a hub name.
         device: the device of the networks.
         dtype: the floating-point type of the networks (see `resolve_dtype`).
-        lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
-            that holds scheduler/scheduler_config.json brings its scheduler.
+        lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, alone or in a pair with the
+            strength, such as ("name", 0.7), or a list of them. "name:0.7" is the same as the pair. A folder that holds
+            scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
             or one of the short names in `renoise.schedulers.SAMPLERS`. It takes precedence over the scheduler of a
             LoRA.
@@ -171,10 +173,9 @@ def _locate(name: str) -> Path | str:
 
 def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tuple[adapters.Lora, ...]:
     """Find the LoRA weights that are asked for, those of a bundled adapter first."""
-    several = [] if wanted is None else list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    named = [*([] if bundled is None else [bundled]), *several]
+    named = [*([] if bundled is None else [(bundled, 1.0)]), *asked(wanted)]
     return adapters.find(
-        [_bundled(one) if isinstance(one, str) and BUNDLED.get(one) else one for one in named], options
+        [(str(_bundled(name)) if BUNDLED.get(name) else name, strength) for name, strength in named], options
     )
 
 
