@@ -75,10 +75,11 @@ class Editor:
             dtype: of the networks; None is float32 on a CPU and, on a GPU, float16, or bfloat16 for SD3 and Flux, whose
                 text encoder overflows in float16.
             device: None is the best one here.
-            options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, or a list of them; `sampler`,
-                such as "euler" or "lcm", in place of the model's own; `config`, the folder of a pipeline of the same
-                kind, for a single file on a machine without network. The rest is passed on to diffusers'
-                `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
+            options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, alone or with their strength,
+                such as ("name", 0.7), or a list of them; `sampler`, such as "euler" or "lcm", in place of the model's
+                own; `config`, the folder of a pipeline of the same kind, for a single file on a machine without
+                network. The rest is passed on to diffusers' `from_pretrained` (`variant`, `revision`,
+                `local_files_only`, ...).
 
         Raises:
             ModelError: if the model cannot be found or loaded.

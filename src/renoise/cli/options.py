@@ -76,7 +76,7 @@ Sampler = Annotated[
         metavar="NAME",
         parser=values.readable,
         help="The sampler for images, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
-        "flow-euler. An inversion is drawn with the one that inverted it.",
+        "flow-euler, edm-euler. An inversion is drawn with the one that inverted it.",
     ),
 ]
 Force = Annotated[
@@ -270,9 +270,10 @@ class ModelChoice:
         list[str] | None,
         _model(
             "--lora",
-            metavar="NAME",
+            metavar="NAME[:STRENGTH]",
             help="LoRA weights for the model: a folder, a .safetensors file or a model hub name such as "
-            "latent-consistency/lcm-lora-sdxl. Give it again for more.",
+            "latent-consistency/lcm-lora-sdxl, and how strong they are, such as :0.7; 1 is the default. Give it again "
+            "for more.",
         ),
     ] = None
     device: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,12 @@ class AdapterFile:
     settings: Mapping[str, Any] | None = None
 
 
-def read(path: Path, parts: Mapping[str, Any]) -> AdapterFile:
+def read(path: Path, parts: Mapping[str, torch.nn.Module]) -> AdapterFile:
     """Read a file of LoRA weights.
 
     Args:
         path: a .safetensors file.
-        parts: the parts of the pipeline that it is for.
+        parts: the parts of the pipeline that a LoRA can be for, by their names.
 
     Raises:
         ModelError: if the strength of its weights or the layers of its magnitudes are not known.
@@ -58,8 +58,7 @@ def read(path: Path, parts: Mapping[str, Any]) -> AdapterFile:
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         by_peft = all(name.startswith(_PEFT_PREFIX) for name in names)
-        bare = [name.removeprefix(_PEFT_PREFIX) for name in names]
-        part = _part_of(bare, parts)
+        part = _part_of({name.removeprefix(_PEFT_PREFIX): file.get_slice(name).get_shape() for name in names}, parts)
         if part is None and not by_peft and not any(name.endswith(_DORA) for name in names):
             return AdapterFile()
         header = file.metadata() or {}
@@ -77,11 +76,12 @@ def read(path: Path, parts: Mapping[str, Any]) -> AdapterFile:
     return AdapterFile(weights, tuple(magnitudes), None, settings)
 
 
-def _part_of(names: list[str], parts: Mapping[str, Any]) -> str | None:
+def _part_of(shapes: Mapping[str, Sequence[int]], parts: Mapping[str, torch.nn.Module]) -> str | None:
     """Return the part whose own layers the names begin with, as those of PEFT and of older files do."""
-    beginnings = {name.partition(".")[0] for name in names}
+    beginnings = {name.partition(".")[0] for name in shapes}
     for part, network in parts.items():
-        if isinstance(network, torch.nn.Module) and beginnings <= _roots(network):
+        layers = dict(network.named_modules())
+        if beginnings <= _roots(network) and all(_fits(layers, name, shape) for name, shape in shapes.items()):
             return part
     return None
 
@@ -90,6 +90,13 @@ def _roots(network: torch.nn.Module) -> set[str]:
     """Return the names of a network's outermost layers; text encoders were once wrapped in one more."""
     own = {name for name, _ in network.named_children()}
     return own | {"text_model"} if "encoder" in own and "embeddings" in own else own
+
+
+def _fits(layers: Mapping[str, torch.nn.Module], name: str, shape: Sequence[int]) -> bool:
+    """Tell whether a factor A has the width of its layer; True for other weights, and for layers that are not there."""
+    layer, factor, _ = name.partition(".lora_A.")
+    weight = getattr(layers.get(layer.removeprefix("text_model.")), "weight", None) if factor else None
+    return weight is None or len(shape) < 2 or weight.ndim < 2 or weight.shape[1] == shape[1]
 
 
 def _settings(path: Path, by_peft: bool, header: Mapping[str, str]) -> dict[str, Any] | None:

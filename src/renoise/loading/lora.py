@@ -101,7 +101,7 @@ def _load(pipe: Any, lora: Lora) -> None:
         raise ModelError(f"a {type(pipe).__name__} takes no LoRA", remedy=("leave out ", Argument("lora", lora.label)))
     remedy = "take a LoRA that is made for it, or the LoRA's own base model"
     try:
-        file = adapter_files.read(lora.weights, pipe.components)
+        file = adapter_files.read(lora.weights, _parts(pipe))
         with heard() as remarks:
             _put(pipe, lora, file)
     except RenoiseError:
@@ -165,6 +165,12 @@ def _first_factors(weights: Path) -> list[str]:
     """Return the names of one weight for each layer that the LoRA in a file adapts; nothing if they are not counted."""
     with safe_open(weights, framework="pt") as file:
         return [key for key in file.keys() if _FIRST_FACTOR.search(key) is not None]  # noqa: SIM118 - no mapping
+
+
+def _parts(pipe: Any) -> dict[str, torch.nn.Module]:
+    """Return the parts of a pipeline that diffusers can adapt."""
+    parts = {name: pipe.components.get(name) for name in getattr(pipe, "_lora_loadable_modules", ())}
+    return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
 
 
 def _networks(pipe: Any) -> list[torch.nn.Module]:
