@@ -127,5 +127,5 @@ def noise_for_steps(
         generators = generators_for(None, seed, shape[0])
         drawn = draw_noise(len(inverted) + len(missing), shape, generators, torch.device("cpu"))[len(inverted) :]
         known |= {step.timestep: n for step, n in zip(missing, drawn, strict=True)}
-    unused = torch.zeros(tuple(shape))
+    unused = torch.zeros(tuple(shape), dtype=torch.float32)
     return torch.stack([known.get(step.timestep, unused) for step in steps]), len(missing)

@@ -67,7 +67,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         positive |= shown
         negative |= unshown
         if embedding_width is not None:
-            scales = torch.full((count,), request.guidance_scale - 1.0)
+            scales = torch.full((count,), request.guidance_scale - 1.0, dtype=torch.float32)
             positive["timestep_cond"] = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=embedding_width)
         return self.as_condition(positive, negative if guides else None, request.guidance_scale)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from renoise.errors import SchedulerError
 from renoise.schedulers.names import KINDS, SUPPORTED, TITLES, kind_of
+from renoise.torch_defaults import standard
 
 CLIPPING = ("clip_sample", "thresholding")
 # What a diffusion model was trained on. It is carried over even where it was never chosen, because the defaults of the
@@ -59,6 +60,7 @@ def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
     return converted(scheduler, name, **changes)
 
 
+@standard()
 def converted(scheduler: Any, name: str, **changes: Any) -> Any:
     """Return another scheduler with the settings that a scheduler's configuration holds, whatever kinds they sample.
 
@@ -159,6 +161,7 @@ def restore(record: Mapping[str, Any]) -> Any:
         ) from error
 
 
+@standard()
 def made(cls: Any, config: Mapping[str, Any]) -> Any:
     """Make a scheduler from a configuration that may hold settings of others, about which diffusers would warn."""
     known = settings_of(cls)

@@ -12,8 +12,10 @@ from renoise.schedulers.kinds import require_kind
 from renoise.schedulers.names import is_flow, setting
 from renoise.schedulers.tables import TABLES
 from renoise.steps import Step
+from renoise.torch_defaults import standard
 
 
+@standard()
 def steps_for(
     scheduler: Any,
     num_steps: int,

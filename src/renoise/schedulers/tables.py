@@ -143,7 +143,7 @@ def _tcd(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
         last = i + 1 == len(timesteps)
         t_prev = 0 if last else timesteps[i + 1]
         # In float32, as the scheduler does it: the product can lie within rounding of a whole number.
-        q = int(torch.floor((1 - gamma) * torch.tensor(t_prev)))
+        q = int(torch.floor((1 - gamma) * torch.tensor(t_prev, dtype=torch.float32)))
         a_q = float(alphas[q])
         ratio = 1.0 if last or gamma == 0.0 else float(alphas[t_prev]) / a_q
         r = math.sqrt(ratio)
