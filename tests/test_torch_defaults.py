@@ -92,17 +92,17 @@ def test_steps_are_the_same(name: str, settings: dict[str, Any], state: str) -> 
         assert steps_for(exchanged(scheduler, name), 7) == expected
 
 
-PIPELINES = ("lcm", "sd21-zsnr", "sdxl-turbo", "sdxl-lcm", "sd3-no-t5", "flux-dev")
+PIPELINES = ("lcm", "sdxl-turbo", "sd3-no-t5", "flux-dev")
 
 
 def drawn(editor: Editor) -> list[torch.Tensor]:
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
-    config = editor.config(num_steps=3, iterations=1, edit_losses=True)
+    config = editor.config(num_steps=2, iterations=1, edit_losses=True)
     prepared = editor.prepare(image, fit="keep")
     inversion = editor.invert(prepared, "a cat", config=config)
     again = editor.reconstruct(inversion, "latent")
     quality = editor.quality(prepared, editor.decode(again, "pt"))
-    edited = editor.edit(inversion, "a dog", guidance_scale=2.0, num_steps=4, output_type="latent")
+    edited = editor.edit(inversion, "a dog", guidance_scale=2.0, num_steps=3, output_type="latent")
     numbers = torch.tensor([quality[0].image, quality[0].round_trip], dtype=torch.float64, device="cpu")
     return [inversion.latents, again, edited, numbers]
 
@@ -112,7 +112,7 @@ def drawn(editor: Editor) -> list[torch.Tensor]:
 def test_results_are_the_same(name: str) -> None:
     editor = Editor(BUILDERS[name]())
     expected = drawn(editor)
-    for state in ("torch.bfloat16", "torch.float64", "device", "numpy"):
+    for state in ("torch.bfloat16", "device", "numpy"):
         with GLOBALS[state]():
             for found, meant in zip(drawn(editor), expected, strict=True):
                 assert found.dtype == meant.dtype

@@ -43,7 +43,7 @@ def test_our_walk_is_the_pipelines_own(settings: dict[str, Any], scale: float) -
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_image_comes_back(settings: dict[str, Any]) -> None:
     editor = Editor(playground(**settings))
-    config = InversionConfig(num_steps=20, renoising=Renoising(8))
+    config = InversionConfig(num_steps=10, renoising=Renoising(6))
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
     prepared = editor.prepare(image)
     inversion = editor.invert(prepared, PROMPTS[0], config=config)
@@ -53,7 +53,7 @@ def test_an_image_comes_back(settings: dict[str, Any]) -> None:
     drawn = editor.pipe(
         PROMPTS[0],
         latents=start_at,
-        num_inference_steps=20,
+        num_inference_steps=10,
         guidance_scale=1.0,
         height=64,
         width=64,

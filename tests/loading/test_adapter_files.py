@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from renoise import Editor, ModelError
 from renoise.errors import AdapterWarning
+from renoise.fingerprint import fingerprint, same_model
 from tiny_pipelines import BUILDERS
 from written import built, folder_of, network_of
 
@@ -194,6 +195,22 @@ def test_the_settings_in_a_networks_own_file_count(tiny: Path, tmp_path: Path) -
     assert made.keys() == meant.keys()
     for layer, delta in made.items():
         torch.testing.assert_close(delta, meant[layer])
+
+
+def test_diffusers_own_dora_is_read_and_told_from_a_lora(tiny: Path, tmp_path: Path) -> None:
+    unet: Any = BUILDERS["sd15-ddim"]().unet
+    config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights=False, use_dora=True)
+    unet.add_adapter(config, "x")
+    state = get_peft_model_state_dict(unet, adapter_name="x")
+    tensors = {f"unet.{key}": weight.clone() for key, weight in state.items()}
+    save_file(tensors, tmp_path / "dora.safetensors")
+    save_file({k: v for k, v in tensors.items() if "magnitude" not in k}, tmp_path / "lora.safetensors")
+    z, text = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16)
+    dora, plain = (loaded(tiny, "sd15-ddim", tmp_path / f"{kind}.safetensors") for kind in ("dora", "lora"))
+    with torch.no_grad():
+        torch.testing.assert_close(dora.unet(z, 500, text).sample, unet(z, 500, text).sample, rtol=1e-4, atol=1e-5)
+    assert "dora" in fingerprint(dora)["adapters"]
+    assert not same_model(fingerprint(dora), fingerprint(plain))
 
 
 @pytest.mark.parametrize(

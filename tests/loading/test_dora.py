@@ -80,8 +80,10 @@ def in_force(layer: Any) -> torch.Tensor:
         return out[:, :, 2 - side : 3 + side, 2 - side : 3 + side].flip(-1, -2).transpose(0, 1)
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.6, -0.5, 0.0])
-@pytest.mark.parametrize("by", ["input", "output", "output, as a vector"])
+@pytest.mark.parametrize(
+    ("by", "strength"),
+    [("input", 1.0), ("input", -0.5), ("output", 1.0), ("output", 0.6), ("output", 0.0), ("output, as a vector", 1.0)],
+)
 def test_the_weights_in_force_are_those_of_the_formula(tiny: Path, tmp_path: Path, by: str, strength: float) -> None:
     meant = written(tmp_path / "d.safetensors", by)
     own = layers_of(BUILDERS["sd15-ddim"]())
@@ -91,6 +93,22 @@ def test_the_weights_in_force_are_those_of_the_formula(tiny: Path, tmp_path: Pat
         torch.testing.assert_close(in_force(layer), expected, rtol=1e-4, atol=1e-5)
         whole = layer.get_base_layer().weight + layer.get_delta_weight(layer.active_adapters[0])
         torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_magnitudes_are_in_force_in_half_precision(tiny: Path, tmp_path: Path) -> None:
+    meant = written(tmp_path / "d.safetensors", "input")
+    lora = tmp_path / "d.safetensors"
+    pipe = Editor.from_pretrained(folder_of("sd15-ddim", tiny), device="cpu", dtype="bfloat16", lora=lora).pipe
+    for name, layer in layers_of(pipe).items():
+        x = torch.randn(2, meant[name].shape[1], *(3 for _ in meant[name].shape[2:]), dtype=torch.bfloat16)
+        with torch.no_grad():
+            made = layer(x).float()
+            bias = None if layer.get_base_layer().bias is None else layer.get_base_layer().bias.float()
+            if meant[name].ndim == 2:
+                expected = torch.nn.functional.linear(x.float(), meant[name], bias)
+            else:
+                expected = torch.nn.functional.conv2d(x.float(), meant[name], bias, padding=meant[name].shape[-1] // 2)
+        assert float((made - expected).norm() / expected.norm()) < 0.03
 
 
 def test_magnitudes_join_other_loras_and_can_be_fused(tiny: Path, tmp_path: Path) -> None:

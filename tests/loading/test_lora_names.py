@@ -74,10 +74,9 @@ def test_a_strength_is_in_force_and_another_is_another_model(tiny: Path) -> None
 
     whole = change(pipe(folder))
     assert whole.abs().max() > 0
-    loaded = {s: pipe(f"{folder}:{s}") for s in (0.7, -0.7, -0.3, 0, 1)}
+    loaded = {s: pipe(f"{folder}:{s}") for s in (0.7, -0.7, 0, 1)}
     for strength, adapted in loaded.items():
         torch.testing.assert_close(change(adapted), strength * whole)
     torch.testing.assert_close(change(pipe((folder, 0.5), (folder, -2.0))), -1.5 * whole)
     prints = [fingerprint(adapted) for adapted in loaded.values()]
     assert [[same_model(a, b) for b in prints] for a in prints] == [[a is b for b in prints] for a in prints]
-    assert same_model(prints[-1], fingerprint(pipe(folder)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -102,11 +103,15 @@ def test_an_edm_sampler_of_several_steps_becomes_euler(schedule: Any, prediction
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
-def test_edm_settings_behind_a_sampler_by_betas_are_found(name: str) -> None:
+def test_edm_settings_behind_a_sampler_by_betas_are_found(name: str, tmp_path: Path) -> None:
     own = getattr(diffusers, name).from_config(diffusers.EDMEulerScheduler(sigma_data=0.7).config)
     error = refused(own, flow=False)
     assert "EDM" in str(error.value)
     assert followed(error, own).config.sigma_data == suiting(own, flow=False).config.sigma_data == 0.7
+    own.save_pretrained(tmp_path)
+    assert suiting(getattr(diffusers, name).from_pretrained(tmp_path), flow=False).config.sigma_data == 0.7
+    chosen = getattr(diffusers, name).from_config(diffusers.EDMEulerScheduler().config, beta_end=0.012)
+    assert suiting(chosen, flow=False).config.beta_end == 0.012
 
 
 @pytest.mark.parametrize("short", ["DDIMScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"])

@@ -70,14 +70,15 @@ def converted(scheduler: Any, name: str, **changes: Any) -> Any:
 
     cls = getattr(diffusers, name)
     known, config = settings_of(cls), scheduler.config
-    unknown = set(changes) - known
+    unknown = set(changes) - set(known)
     if unknown:
         raise SchedulerError(f"{name} has no setting {', '.join(sorted(unknown))}")
     for setting in CLIPPING:
         if changes.get(setting):
             raise SchedulerError(f"{setting}=True makes the steps impossible to invert", remedy="leave it out")
-    own = {k: v for k, v in config.items() if k in known or k.startswith("_")}
-    chosen = {k: config[k] for k in TRAINED if k in known and k in config}
+    # None stands for no choice, unless the other scheduler has it as its default.
+    own = {k: v for k, v in config.items() if k.startswith("_") or (k in known and (v is not None or known[k] is None))}
+    chosen = {k: config[k] for k in TRAINED if k in own}
     if "shift" in known and "shift" not in settings_of(type(scheduler)) and kind_of(scheduler) == "flow":
         # Samplers of several steps have the shift by another name.
         chosen["shift"] = config.get("flow_shift", config.get("shift", 1.0))
@@ -86,7 +87,7 @@ def converted(scheduler: Any, name: str, **changes: Any) -> Any:
         # The chosen settings are given apart from the configuration, because diffusers takes its own defaults for
         # settings of a configuration that were never chosen; the entries with an underscore say which those are.
         other = cls.from_config(own, **chosen)
-    except (NotImplementedError, ValueError) as error:
+    except (NotImplementedError, ValueError, TypeError, ArithmeticError) as error:
         raise SchedulerError(
             f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error})",
             argument="sampler",
@@ -168,6 +169,6 @@ def made(cls: Any, config: Mapping[str, Any]) -> Any:
     return cls.from_config({k: v for k, v in config.items() if k in known or k.startswith("_")})
 
 
-def settings_of(cls: Any) -> set[str]:
-    """Return the names of the settings that a scheduler's class has."""
-    return set(inspect.signature(cls.__init__).parameters)
+def settings_of(cls: Any) -> dict[str, Any]:
+    """Return the settings that a scheduler's class has, with their defaults."""
+    return {name: parameter.default for name, parameter in inspect.signature(cls.__init__).parameters.items()}

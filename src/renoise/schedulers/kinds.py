@@ -87,7 +87,7 @@ def suiting(scheduler: Any, *, flow: bool) -> Any:
 
 def _kept(scheduler: Any, flow: bool) -> Kind | None:
     """Return the kind whose settings a configuration still holds from the scheduler that it was made from."""
-    kept = _chosen(scheduler) - settings_of(type(scheduler))
+    kept = _chosen(scheduler) - set(settings_of(type(scheduler)))
     if flow:
         return "flow" if kept & _FLOW_SETTINGS else None
     if kept >= _EDM_SETTINGS:
@@ -99,8 +99,10 @@ def _made_from_edm(scheduler: Any) -> bool:
     """Tell whether a scheduler that works on betas was made from an EDM scheduler's configuration, which has none."""
     if kind_of(scheduler) != "diffusion":
         return False
-    chosen = _chosen(scheduler)
-    return not chosen & _BETAS and chosen - settings_of(type(scheduler)) >= _EDM_SETTINGS
+    own, known = scheduler.config, settings_of(type(scheduler))
+    # A configuration that was written to a file names all betas, also those that were never chosen.
+    default = all(name in known and own.get(name) == known[name] for name in _BETAS)
+    return default and _chosen(scheduler) - set(known) >= _EDM_SETTINGS
 
 
 def _chosen(scheduler: Any) -> set[str]:
