@@ -107,6 +107,7 @@ def drawn(editor: Editor) -> list[torch.Tensor]:
     return [inversion.latents, again, edited, numbers]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::renoise.errors.RenoiseWarning")
 @pytest.mark.parametrize("name", PIPELINES)
 def test_results_are_the_same(name: str) -> None:
@@ -119,6 +120,7 @@ def test_results_are_the_same(name: str) -> None:
                 assert torch.equal(found, meant), state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd15", "sd3-no-t5"])
 def test_a_model_is_loaded_the_same(name: str, tmp_path: Path) -> None:
     folder = folder_of(name, tmp_path)

@@ -40,6 +40,7 @@ def test_our_walk_is_the_pipelines_own(settings: dict[str, Any], scale: float) -
     assert relative(ours(editor, latents, PROMPTS, None, guidance_scale=scale), expected) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_image_comes_back(settings: dict[str, Any]) -> None:
     editor = Editor(playground(**settings))

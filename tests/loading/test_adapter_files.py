@@ -179,6 +179,30 @@ def test_pefts_own_files_of_a_text_encoder_do_what_peft_does(tiny: Path, tmp_pat
         torch.testing.assert_close(encoder(ids)[0], carrying(ids)[0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_rank_that_no_layer_has_takes_no_room(tiny: Path, tmp_path: Path) -> None:
+    by_peft(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    absurd = {"r": 10**9, "rank_pattern": {"to_q": 4, "to_k": 4, "to_out.0": 4}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | absurd))
+    made = deltas(loaded(tiny, "sd15-ddim", tmp_path).unet)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"r": 4}))
+    for layer, delta in deltas(loaded(tiny, "sd15-ddim", tmp_path).unet).items():
+        assert torch.equal(made[layer], delta)
+
+
+def test_pefts_files_that_name_their_network_are_read(tiny: Path, tmp_path: Path) -> None:
+    by_peft(tmp_path)
+    expected = deltas(loaded(tiny, "sd15-ddim", tmp_path).unet)
+    path, prefix = tmp_path / "adapter_model.safetensors", "base_model.model."
+    tensors = load_file(path)
+    save_file({k.replace(prefix, f"{prefix}unet."): v for k, v in tensors.items()}, path)
+    for layer, delta in deltas(loaded(tiny, "sd15-ddim", tmp_path).unet).items():
+        assert torch.equal(expected[layer], delta)
+    save_file({k.replace(prefix, f"{prefix}other."): v for k, v in tensors.items()}, path)
+    with pytest.raises(ModelError, match="was made by PEFT for another network"):
+        loaded(tiny, "sd15-ddim", tmp_path)
+
+
 def test_pefts_own_files_go_to_the_text_encoder_that_they_fit(tiny: Path, tmp_path: Path) -> None:
     encoder: Any = BUILDERS["sdxl"]().text_encoder_2
     model: Any = get_peft_model(encoder, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "out_proj"]))
@@ -218,6 +242,9 @@ def test_diffusers_own_dora_is_read_and_told_from_a_lora(tiny: Path, tmp_path: P
     [
         ({"peft_type": "IA3"}, "is of the kind IA3, which is not read"),
         ({"r": "four"}, "settings of .* are not those of a LoRA"),
+        ({"r": -4}, "settings of .* are not those of a LoRA"),
+        ({"rank_pattern": ["to_q"]}, "settings of .* are not those of a LoRA"),
+        ({"lora_alpha": "much"}, "does not fit"),
         (None, r"has no adapter_config.json beside it, which says how strong"),
         ("[1", "adapter_config.json"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from renoise.errors import ModelError
 from renoise.loading.dora import Magnitudes
 from renoise.loading.folders import PEFT_SETTINGS, PEFT_WEIGHTS
-from renoise.reading import read_json
+from renoise.reading import parse_json, read_json
 
 # What PEFT puts before the names of the network that it adapts.
 _PEFT_PREFIX = "base_model.model."
@@ -58,14 +57,24 @@ def read(path: Path, parts: Mapping[str, torch.nn.Module]) -> AdapterFile:
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         by_peft = all(name.startswith(_PEFT_PREFIX) for name in names)
-        part = _part_of({name.removeprefix(_PEFT_PREFIX): file.get_slice(name).get_shape() for name in names}, parts)
-        if part is None and not by_peft and not any(name.endswith(_DORA) for name in names):
+        short = {name: name.removeprefix(_PEFT_PREFIX) for name in names}
+        part = next((part for part in parts if by_peft and all(n.startswith(f"{part}.") for n in short.values())), None)
+        if part is not None:
+            short = {name: rest.removeprefix(f"{part}.") for name, rest in short.items()}
+        else:
+            part = _part_of({rest: file.get_slice(name).get_shape() for name, rest in short.items()}, parts)
+        if part is None and by_peft:
+            raise ModelError(
+                f"{path} was made by PEFT for another network than this model's, with layers such as {names[0]}",
+                argument="lora",
+                remedy="take a LoRA that is made for it, or the LoRA's own base model",
+            )
+        if part is None and not any(name.endswith(_DORA) for name in names):
             return AdapterFile()
         header = file.metadata() or {}
-        weights = {name.removeprefix(_PEFT_PREFIX): file.get_tensor(name) for name in names}
-    settings = _settings(path, by_peft, header)
+        weights = {rest: file.get_tensor(name) for name, rest in short.items()}
     if part is not None:
-        return AdapterFile(weights, (), part, settings)
+        return AdapterFile(weights, (), part, _settings(path, by_peft, header, weights))
     magnitudes = []
     for name in [name for name in weights if name.endswith(_DORA)]:
         scale, layer = weights.pop(name), name.removesuffix(_DORA)
@@ -73,7 +82,7 @@ def read(path: Path, parts: Mapping[str, torch.nn.Module]) -> AdapterFile:
         if pair is None:
             raise ModelError(f"{path} is a DoRA whose layer {layer} has no factors that can be read", argument="lora")
         magnitudes.append(Magnitudes(weights[layer + pair[0]], weights[layer + pair[1]], scale))
-    return AdapterFile(weights, tuple(magnitudes), None, settings)
+    return AdapterFile(weights, tuple(magnitudes))
 
 
 def _part_of(shapes: Mapping[str, Sequence[int]], parts: Mapping[str, torch.nn.Module]) -> str | None:
@@ -99,13 +108,15 @@ def _fits(layers: Mapping[str, torch.nn.Module], name: str, shape: Sequence[int]
     return weight is None or len(shape) < 2 or weight.ndim < 2 or weight.shape[1] == shape[1]
 
 
-def _settings(path: Path, by_peft: bool, header: Mapping[str, str]) -> dict[str, Any] | None:
+def _settings(
+    path: Path, by_peft: bool, header: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> dict[str, Any] | None:
     """Return PEFT's settings of a file, from beside it or from its header."""
     beside = path.parent / PEFT_SETTINGS
     if path.name == PEFT_WEIGHTS and beside.is_file():
         settings = read_json(beside, ModelError)
     elif _HEADER in header:
-        settings = json.loads(header[_HEADER])
+        settings = parse_json(header[_HEADER].encode(), f"the header of {path}", ModelError)
     elif by_peft:
         raise ModelError(
             f"{path} has no {PEFT_SETTINGS} beside it, which says how strong its weights are",
@@ -114,9 +125,18 @@ def _settings(path: Path, by_peft: bool, header: Mapping[str, str]) -> dict[str,
         )
     else:
         return None
-    if not isinstance(settings, dict) or not isinstance(settings.get("r"), int):
-        raise ModelError(f"the settings of {path} are not those of a LoRA", argument="lora")
-    kind = settings.get("peft_type", "LORA")
+    kind = settings.get("peft_type", "LORA") if isinstance(settings, dict) else None
     if kind != "LORA":
         raise ModelError(f"{path} is of the kind {kind}, which is not read", argument="lora", remedy="take a LoRA")
-    return {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+    own = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+    ranks = own.get("rank_pattern", {})
+    most = max((weight.shape[0] for name, weight in weights.items() if "_A" in name and weight.ndim > 1), default=1)
+    if not isinstance(ranks, dict) or not all(_is_rank(rank) for rank in (own.get("r"), *ranks.values())):
+        raise ModelError(f"the settings of {path} are not those of a LoRA", argument="lora")
+    # A rank that no layer has may stand for those that a pattern names; PEFT would make room for it all the same.
+    own["rank_pattern"] = {layer: min(rank, most) for layer, rank in ranks.items()}
+    return {**own, "r": min(own["r"], most)}
+
+
+def _is_rank(rank: Any) -> bool:
+    return isinstance(rank, int) and not isinstance(rank, bool) and rank > 0
