@@ -31,7 +31,7 @@ from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.quality import Quality, quality_of
 from renoise.ranges import truth, whole
 from renoise.schedulers import describe, exchanged
-from renoise.torch_defaults import standard
+from renoise.torch_defaults import inference, standard
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -61,7 +61,6 @@ class Editor:
         self.model = Model(pipe)
 
     @classmethod
-    @standard()
     def from_pretrained(
         cls,
         name: str | os.PathLike[str],
@@ -87,9 +86,9 @@ class Editor:
             ModelError: if the model cannot be found or loaded.
             ConfigError: if device or dtype is unknown or not available.
         """
-        return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
+        with standard():
+            return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
 
-    @standard()
     def with_scheduler(self, name: str, **changes: Any) -> Editor:
         """Return an editor of the same networks with another sampler; this one and its pipeline stay as they are.
 
@@ -141,8 +140,7 @@ class Editor:
         sides = self.size if size is None else _checked_size(size)
         return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, sides))
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def prepare(self, image: Any, fit: str = "crop") -> Prepared:
         """Read, fit and encode images once for all that is done with them: inverting, measuring, showing.
 
@@ -157,8 +155,7 @@ class Editor:
         """
         return self.model.prepare(image, None, fit)
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def prepare_like(self, inversion: Inversion, image: Any) -> Prepared:
         """Read, fit and encode the images of an inversion as they were fitted then, to compare with its drawings.
 
@@ -189,8 +186,7 @@ class Editor:
         """Return the latents z_0 of one image or many, float32 (B, C, h, w); see `prepare`."""
         return self.prepare(image, fit).latents
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
         """Return the embeddings of images that IP-Adapters are shown, as `invert` and `edit` take them.
 
@@ -209,8 +205,7 @@ class Editor:
             raise ConfigError("embed_images wants an image, not None", argument="ip_adapter_image")
         return embeds
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
         """Draw the images of latents with the autoencoder.
 
@@ -231,8 +226,7 @@ class Editor:
             return pixels
         return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def invert(
         self,
         image: Any = None,
@@ -343,8 +337,7 @@ class Editor:
             force=force,
         )
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def edit(
         self,
         inversion: Inversion,
@@ -447,8 +440,7 @@ class Editor:
         losses = InversionConfig.for_pipeline(self.pipe).edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
 
-    @standard()
-    @torch.no_grad()
+    @inference
     def quality(self, prepared: Prepared, reconstruction: Tensor) -> tuple[Quality, ...]:
         """Compare reconstructions with their images and with the autoencoder's round trip, as the model sees them.
 
