@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
 
 # A name with a strength: the last colon and a number after it.
 _WITH_STRENGTH = re.compile(r"(?P<name>.+):(?P<strength>[+-]?(\d+\.?\d*|\.\d+))", re.DOTALL)
@@ -37,7 +38,7 @@ def asked(wanted: Any) -> list[tuple[str, float]]:
         raise ConfigError(
             Argument("lora"),
             " must be a folder, a .safetensors file, a hub name, one of them with its strength, such as "
-            f"('name', 0.7), or a list of them, not {wanted!r}",
+            f"('name', 0.7), or a list of them, not {seen(wanted)}",
         )
     return [(os.fspath(one[0]), float(one[1])) if isinstance(one, tuple) else _named(one) for one in several]
 
