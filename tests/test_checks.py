@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from renoise import ConfigError, NumericalError
-from renoise.checks import dtype_name, require_finite, require_latents, require_noise
+from renoise.checks import dtype_name, require_finite, require_latents, require_noise, require_numbers
 
 
 def test_latents_and_noises_that_fit_pass() -> None:
@@ -50,3 +50,19 @@ def test_one_number_that_is_not_finite_is_an_error(value: float) -> None:
 
 def test_precisions_have_the_names_that_people_use() -> None:
     assert [dtype_name(t) for t in (torch.float16, torch.bfloat16)] == ["float16", "bfloat16"]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.zeros(1, 4, 8, 8, dtype=torch.complex64), "complex"),
+        (torch.zeros(1, 4, 8, 8, device="meta"), "without numbers"),
+        (torch.zeros(1, 4, 8, 8).to_sparse(), "sparse"),
+    ],
+)
+def test_tensors_without_real_numbers_in_memory_are_refused(tensor: torch.Tensor, kind: str) -> None:
+    words = f"latents must be a dense tensor of real numbers, not one that is {kind}"
+    with pytest.raises(ConfigError, match=words):
+        require_numbers(tensor, "latents")
+    with pytest.raises(ConfigError, match=words):
+        require_latents(tensor, 4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renoise.errors import ConfigError
-from renoise.escaping import shown
+from renoise.escaping import escaped, seen, shown
 
 
 @pytest.mark.parametrize("text", ["a cat", "une chatte à l'été", "一只猫", "👩‍🚀", "a\u200dَ"])
@@ -57,3 +57,16 @@ def test_errors_show_names_escaped_and_cut() -> None:
         assert "\x07" not in message
         assert len(message) < 1300
         assert message.endswith(r"name \x07 another")
+
+
+def test_a_whole_text_is_escaped_and_not_cut() -> None:
+    assert escaped("a\x1b" * 1000) == r"a\x1b" * 1000
+
+
+def test_a_value_that_cannot_be_written_is_told_by_its_class() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise ValueError("no")
+
+    assert (seen(Silent()), seen(10**5000), seen([Silent()])) == ("Silent", "int", "list")
+    assert len(seen("x" * 5000)) == 200

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from renoise.files import write_atomically
+from renoise.errors import StorageError
+from renoise.files import as_path, write_atomically
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -55,3 +56,14 @@ def test_permissions_are_the_ordinary_ones(tmp_path: Path) -> None:
     (tmp_path / "ordinary").write_bytes(b"")
     write_atomically(tmp_path / "ours", b"")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize("path", ["a/b.png", Path("a/b.png")])
+def test_a_path_is_text_or_a_path(path: str | Path) -> None:
+    assert as_path(path, StorageError) == Path("a/b.png")
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.png", ["a"], Path])
+def test_other_things_are_no_paths(path: object) -> None:
+    with pytest.raises(StorageError, match=r"a path must be a string or a pathlib\.Path, not "):
+        as_path(path, StorageError)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from renoise import ConfigError
-from renoise.ranges import number, whole
+from renoise.ranges import MOST, number, truth, whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -42,3 +42,24 @@ def test_without_an_upper_bound_a_number_is_finite_all_the_same() -> None:
     for value in (math.inf, 1e300, math.nan):
         with pytest.raises(ConfigError, match="a finite number of at least 0"):
             number(value, "eta", 0.0)
+
+
+@pytest.mark.parametrize("value", [MOST + 1, 10**400, 10**5000], ids=["beyond", "far", "unwritable"])
+def test_whole_numbers_end_somewhere(value: int) -> None:
+    assert whole(MOST, "num_steps", 1) == MOST
+    with pytest.raises(ConfigError, match="num_steps must be a whole number of at most 1,000,000, not") as caught:
+        whole(value, "num_steps", 1)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"), [(True, True), (False, False), (np.bool_(True), True), (0, False), (1, True)]
+)
+def test_truth_values(value: object, taken: bool) -> None:
+    assert truth(value, "force") is taken
+
+
+@pytest.mark.parametrize("value", [None, "False", 2, 1.0, [], np.array([True]), np.array("x")])
+def test_what_is_neither_true_nor_false_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="force must be True or False, not"):
+        truth(value, "force")

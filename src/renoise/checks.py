@@ -14,6 +14,17 @@ from renoise.errors import Argument, ConfigError, NumericalError, Parts
 FINITE = "give finite values"
 
 
+def require_numbers(tensor: Any, name: str) -> None:
+    """Check that a tensor holds real numbers, one after the other, in memory.
+
+    Raises:
+        ConfigError: if it is complex, sparse, or has only a shape (the device "meta"); `name` is the argument.
+    """
+    if tensor.is_complex() or tensor.is_meta or tensor.layout is not torch.strided:
+        kind = "complex" if tensor.is_complex() else "without numbers (meta)" if tensor.is_meta else "sparse"
+        raise ConfigError(Argument(name), f" must be a dense tensor of real numbers, not one that is {kind}")
+
+
 def require_latents(latents: Any, channels: int, multiple: int = 1) -> None:
     """Check that latents are a tensor (B, channels, h, w), with h and w multiples of `multiple`.
 
@@ -22,6 +33,7 @@ def require_latents(latents: Any, channels: int, multiple: int = 1) -> None:
     """
     if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
         raise ConfigError(Argument("latents"), f" must be a tensor (B, {channels}, h, w), not {_found(latents)}")
+    require_numbers(latents, "latents")
     if any(side % multiple for side in latents.shape[-2:]):
         raise ConfigError(
             f"the sides of this model's latents are multiples of {multiple}, not {_found(latents)}", argument="latents"
@@ -38,6 +50,7 @@ def require_noise(noise: Any, shape: Sequence[int]) -> None:
         raise ConfigError(
             Argument("noise"), f" must be a tensor (num_steps, B, C, h, w) = {tuple(shape)}, not {_found(noise)}"
         )
+    require_numbers(noise, "noise")
 
 
 def require_pixels(pixels: Any, count: int, size: tuple[int, int]) -> None:
@@ -49,6 +62,7 @@ def require_pixels(pixels: Any, count: int, size: tuple[int, int]) -> None:
     shape = (count, 3, *size)
     if not isinstance(pixels, Tensor) or tuple(pixels.shape) != shape:
         raise ConfigError(f"images must be a tensor (B, 3, H, W) = {shape}, not {_found(pixels)}")
+    require_numbers(pixels, "reconstruction")
 
 
 def require_finite(tensor: Tensor, what: str, maker: str = "", remedy: Parts = ()) -> None:

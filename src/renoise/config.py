@@ -11,7 +11,8 @@ from typing import Any
 
 from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
-from renoise.ranges import number, store, whole
+from renoise.escaping import seen
+from renoise.ranges import number, store, truth, whole
 from renoise.solvers import Renoising, Solver, solver_from, solver_record
 
 __all__ = ["FEW_STEPS", "VARIANTS", "EditLosses", "InversionConfig", "NoiseCorrection", "Renoising", "presets"]
@@ -53,6 +54,7 @@ class EditLosses:
             patch_kl=number(self.patch_kl, "patch_kl", 0.0),
             steps=whole(self.steps, "steps", 1),
             shifts=whole(self.shifts, "shifts", 1),
+            released_procedure=truth(self.released_procedure, "released_procedure"),
         )
 
     @classmethod
@@ -122,7 +124,8 @@ class InversionConfig:
         eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 for DDIM and 0.3 for TCD.
         renoising: the iterations and weights of every step.
         renoising_low_noise: replaces `renoising` at timesteps below `low_noise_below`; None replaces nothing.
-        low_noise_below: this timestep, as the scheduler counts them (up to 1000 in every supported family).
+        low_noise_below: this timestep, as the scheduler counts them, up to 1000; steps of samplers that count in
+            another way (EDM) are placed at the timestep of Stable Diffusion with their noise level.
         edit_losses: edit enhancement, or None for none.
         noise_correction: corrects the noises of stochastic steps; None keeps them as drawn.
         true_cfg_scale: classifier-free guidance during inversion of models that have another form of guidance built in
@@ -157,13 +160,11 @@ class InversionConfig:
             num_steps=whole(self.num_steps, "num_steps", 1),
             strength=number(self.strength, "strength", 0.0, 1.0),
             guidance_scale=number(self.guidance_scale, "guidance_scale", 0.0),
-            seed=whole(self.seed, "seed", 0),
+            seed=whole(self.seed, "seed", 0, 2**63 - 1),
             eta=None if self.eta is None else number(self.eta, "eta", 0.0, 1.0),
             low_noise_below=number(self.low_noise_below, "low_noise_below", 0.0),
             true_cfg_scale=number(self.true_cfg_scale, "true_cfg_scale", 0.0),
         )
-        if self.seed >= 2**63:
-            raise ConfigError(Argument("seed"), f" must be below 2**63, not {self.seed}")
         if self.strength == 0.0:
             raise ConfigError(Argument("strength"), " must be above 0 and at most 1, not 0")
         if self.renoising is None:
@@ -171,11 +172,13 @@ class InversionConfig:
         for name, part in _PARTS.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, part):
-                raise ConfigError(Argument(name), f" must be of class {part.__name__}, or None for none, not {value!r}")
+                raise ConfigError(
+                    Argument(name), f" must be of class {part.__name__}, or None for none, not {seen(value)}"
+                )
         if self.solver is not None and (isinstance(self.solver, type) or not isinstance(self.solver, Solver)):
             raise ConfigError(
                 Argument("solver"),
-                f" must be a value with a method solve and a number max_passes, not {self.solver!r}",
+                f" must be a value with a method solve and a number max_passes, not {seen(self.solver)}",
                 remedy="see renoise.solvers.Solver",
             )
         if self.solver is not None:
@@ -264,10 +267,11 @@ class InversionConfig:
         """
         config = self
         if iterations is not None:
+            iterations = whole(iterations, "iterations", 0)
             config = config.with_iterations(iterations) if iterations else config.reversing()
         if edit_losses is not None:
             chosen = self.edit_losses or losses or EditLosses()
-            config = replace(config, edit_losses=chosen if edit_losses else None)
+            config = replace(config, edit_losses=chosen if truth(edit_losses, "edit_losses") else None)
         if noise_correction is not None:
             amount = number(noise_correction, "noise_correction", 0.0, 1.0)
             config = replace(config, noise_correction=NoiseCorrection(amount) if amount else None)
@@ -331,10 +335,12 @@ class InversionConfig:
         Examples:
             >>> config = InversionConfig.for_pipeline(pipe, "reverse")  # doctest: +SKIP
         """
-        if variant not in VARIANTS:
+        if not isinstance(variant, str) or variant not in VARIANTS:
             raise ConfigError(
-                f"preset {variant!r} is unknown", argument="preset", remedy=f"use one of {', '.join(VARIANTS)}"
+                f"preset {seen(variant)} is unknown", argument="preset", remedy=f"use one of {', '.join(VARIANTS)}"
             )
+        if getattr(pipe, "scheduler", None) is None:
+            raise ConfigError(Argument("pipe"), f" must be a diffusers pipeline with a scheduler, not {seen(pipe)}")
         family = family_of(pipe) or PipelineBackbone
         name = family.preset_for(pipe)
         if name not in presets:

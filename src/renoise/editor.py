@@ -19,6 +19,7 @@ from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
 from renoise.errors import Argument, ConfigError, ModelError
+from renoise.escaping import seen
 from renoise.fingerprint import fingerprint, same_model
 from renoise.inversion import Inversion, padded
 from renoise.inverting import invert
@@ -28,8 +29,9 @@ from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.quality import Quality, quality_of
-from renoise.ranges import whole
+from renoise.ranges import truth, whole
 from renoise.schedulers import describe, exchanged
+from renoise.torch_defaults import inference, standard
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -74,17 +76,18 @@ class Editor:
             dtype: of the networks; None is float32 on a CPU and, on a GPU, float16, or bfloat16 for SD3 and Flux, whose
                 text encoder overflows in float16.
             device: None is the best one here.
-            options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, or a list of them; `sampler`,
-                such as "euler" or "lcm", in place of the model's own; `spacing`, of the timesteps ("trailing" suits
-                models of a few steps); `config`, the folder of a pipeline of the same kind, for a single file on a
-                machine without network. The rest is passed on to diffusers'
-                `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
+            options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, alone or with their strength,
+                such as ("name", 0.7), or a list of them; `sampler`, such as "euler" or "lcm", in place of the model's
+                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `config`, the folder of a
+                pipeline of the same kind, for a single file on a machine without network. The rest is passed on to
+                diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
 
         Raises:
             ModelError: if the model cannot be found or loaded.
             ConfigError: if device or dtype is unknown or not available.
         """
-        return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
+        with standard():
+            return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
 
     def with_scheduler(self, name: str, **changes: Any) -> Editor:
         """Return an editor of the same networks with another sampler; this one and its pipeline stay as they are.
@@ -130,12 +133,14 @@ class Editor:
                 that of fitted images.
 
         Raises:
+            ConfigError: if the config or the size is none.
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
-        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, size or self.size))
+        config = self._config_or_preset(config)
+        sides = self.size if size is None else _checked_size(size)
+        return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, sides))
 
-    @torch.no_grad()
+    @inference
     def prepare(self, image: Any, fit: str = "crop") -> Prepared:
         """Read, fit and encode images once for all that is done with them: inverting, measuring, showing.
 
@@ -150,7 +155,7 @@ class Editor:
         """
         return self.model.prepare(image, None, fit)
 
-    @torch.no_grad()
+    @inference
     def prepare_like(self, inversion: Inversion, image: Any) -> Prepared:
         """Read, fit and encode the images of an inversion as they were fitted then, to compare with its drawings.
 
@@ -163,6 +168,7 @@ class Editor:
             ConfigError: if there are not as many images as the inversion has.
             NumericalError: if the autoencoder overflows.
         """
+        _require_inversion(inversion)
         return self.model.prepare_like(image, inversion.fits, inversion.size)
 
     def fit(self, image: Any, fit: str = "crop") -> Any:
@@ -180,7 +186,7 @@ class Editor:
         """Return the latents z_0 of one image or many, float32 (B, C, h, w); see `prepare`."""
         return self.prepare(image, fit).latents
 
-    @torch.no_grad()
+    @inference
     def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
         """Return the embeddings of images that IP-Adapters are shown, as `invert` and `edit` take them.
 
@@ -199,7 +205,7 @@ class Editor:
             raise ConfigError("embed_images wants an image, not None", argument="ip_adapter_image")
         return embeds
 
-    @torch.no_grad()
+    @inference
     def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
         """Draw the images of latents with the autoencoder.
 
@@ -220,7 +226,7 @@ class Editor:
             return pixels
         return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
 
-    @torch.no_grad()
+    @inference
     def invert(
         self,
         image: Any = None,
@@ -271,9 +277,9 @@ class Editor:
         Examples:
             >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
-        config = InversionConfig.for_pipeline(self.pipe) if config is None else config
-        if not isinstance(config, InversionConfig):
-            raise ConfigError(Argument("config"), f" must be an InversionConfig, not {type(config).__name__}")
+        config = self._config_or_preset(config)
+        keep_trajectory = truth(keep_trajectory, "keep_trajectory")
+        keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
@@ -331,7 +337,7 @@ class Editor:
             force=force,
         )
 
-    @torch.no_grad()
+    @inference
     def edit(
         self,
         inversion: Inversion,
@@ -409,7 +415,12 @@ class Editor:
         Args:
             config: the settings of the inversion, whose guidance goes before what suits the model; None is an inversion
                 without guidance.
+
+        Raises:
+            ConfigError: if the config is none.
         """
+        if config is not None:
+            _require_config(config)
         return edit_guidance_for(self.pipe, config)
 
     def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
@@ -429,7 +440,7 @@ class Editor:
         losses = InversionConfig.for_pipeline(self.pipe).edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
 
-    @torch.no_grad()
+    @inference
     def quality(self, prepared: Prepared, reconstruction: Tensor) -> tuple[Quality, ...]:
         """Compare reconstructions with their images and with the autoencoder's round trip, as the model sees them.
 
@@ -454,6 +465,13 @@ class Editor:
         require_pixels(reconstruction, len(prepared.images), prepared.images[0].size[::-1])
         return quality_of(reconstruction, images.to_tensor(prepared.images), self.model.decode(prepared.latents))
 
+    def _config_or_preset(self, config: InversionConfig | None) -> InversionConfig:
+        """Return the config, or the preset for the pipeline in place of None."""
+        if config is None:
+            return InversionConfig.for_pipeline(self.pipe)
+        _require_config(config)
+        return config
+
     def _require_same_model(self, inversion: Inversion, force: bool) -> None:
         channels, own = inversion.latents.shape[1], self.model.backbone.latent_channels
         if channels != own:
@@ -462,7 +480,7 @@ class Editor:
                 argument="model",
                 remedy="load the model that made the inversion",
             )
-        if not force and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
+        if not truth(force, "force") and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
             made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
             here = "the one loaded" if self.name is None else repr(self.name)
             raise ModelError(
@@ -473,11 +491,22 @@ class Editor:
             )
 
 
+def _require_config(config: Any) -> None:
+    if not isinstance(config, InversionConfig):
+        raise ConfigError(Argument("config"), f" must be an InversionConfig, not {seen(config)}")
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ConfigError(Argument("size"), f" must be a pair (height, width) in pixels, not {seen(size)}")
+    return whole(size[0], "size", 1), whole(size[1], "size", 1)
+
+
 def _require_rule(rule: Any) -> None:
     if rule is not None and (isinstance(rule, type) or not isinstance(rule, EditRule)):
         raise ConfigError(
             Argument("rule"),
-            f" must be a value with a method advance and a number max_passes, not {rule!r}",
+            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
             remedy="see renoise.edit_rules.EditRule",
         )
     if rule is not None:
@@ -494,9 +523,9 @@ def _require_inversion(inversion: Any) -> None:
 
 
 def _require_output_type(output_type: str) -> None:
-    if output_type not in OUTPUT_TYPES:
+    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
         raise ConfigError(
-            f"output_type {output_type!r} is unknown",
+            f"output_type {seen(output_type)} is unknown",
             argument="output_type",
             remedy=f"use one of {', '.join(OUTPUT_TYPES)}",
         )

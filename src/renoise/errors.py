@@ -34,13 +34,18 @@ class Argument:
     def __str__(self) -> str:
         if self.value is None:
             return self.name
-        quotes = '"' if isinstance(self.value, str) else ""
-        return f"{self.name}={quotes}{self.shown}{quotes}"
+        if not isinstance(self.value, str):
+            return f"{self.name}={self.shown}"
+        plain = '"' not in self.value and "\\" not in self.value
+        return f'{self.name}="{self.value}"' if plain else f"{self.name}={self.value!r}"
 
     @property
     def shown(self) -> str:
-        """The value as text, numbers as short as they can be."""
-        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+        """The value as text, numbers as short as they can be without becoming others."""
+        if not isinstance(self.value, float):
+            return str(self.value)
+        short = f"{self.value:g}"
+        return short if float(short) == self.value else str(float(self.value))
 
 
 # A message is a sentence in parts: text, and arguments that its reader may know by another name.
@@ -136,6 +141,10 @@ class AdapterWarning(RenoiseWarning):
 
 class ImageWarning(RenoiseWarning):
     """An image file of which only a part is used."""
+
+
+class TruncationWarning(RenoiseWarning):
+    """A prompt of which no text encoder of the model reads the end."""
 
 
 def reason(error: Exception) -> str:

@@ -29,10 +29,33 @@ def shown(text: object, limit: int = LIMIT) -> str:
     if len(whole) > limit:
         # Cut first, so that long input costs nothing; the end of a path tells as much as its beginning.
         whole = f"{whole[: limit // 2]}…{whole[len(whole) - (limit - 1) // 2 :]}"
-    escaped = "".join(_escaped(character) for character in whole)
-    if len(escaped) > limit:
-        escaped = f"{escaped[: limit // 2]}…{escaped[len(escaped) - (limit - 1) // 2 :]}"
-    return escaped
+    safe = escaped(whole)
+    if len(safe) > limit:
+        safe = f"{safe[: limit // 2]}…{safe[len(safe) - (limit - 1) // 2 :]}"
+    return safe
+
+
+def seen(value: object, limit: int = 200) -> str:
+    """Return a value as a message shows it: as Python writes it, or its class if it cannot be written.
+
+    Examples:
+        >>> seen("a cat"), seen(10**5000)
+        ("'a cat'", 'int')
+    """
+    try:
+        return shown(repr(value), limit)
+    except Exception:  # the value is a stranger's, and what its methods raise is no news to who gave it
+        return type(value).__name__
+
+
+def escaped(text: str) -> str:
+    r"""Return text on one line, whole, with its control characters escaped.
+
+    Examples:
+        >>> escaped("a\x1b[31m\ncat")
+        'a\\x1b[31m\\ncat'
+    """
+    return "".join(_escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:

@@ -5,6 +5,25 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+
+from renoise.errors import RenoiseError
+from renoise.escaping import seen
+
+
+def as_path(path: Any, error: type[RenoiseError]) -> Path:
+    """Return a path that was given as text or as an object that stands for a path.
+
+    Raises:
+        RenoiseError: of the class `error`, if it is none.
+    """
+    try:
+        text = os.fspath(path)
+    except Exception as cause:  # whatever the object's own method raises
+        raise error(f"a path must be a string or a pathlib.Path, not {seen(path)}") from cause
+    if not isinstance(text, str):
+        raise error(f"a path must be a string or a pathlib.Path, not {seen(path)}", remedy="decode it with os.fsdecode")
+    return Path(text)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ LoRA that is fused into the weights makes other weights of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ ABSOLUTE_TOLERANCE = 1e-5
 _BESIDE = ("safety_checker", "image_encoder")
 # What compiling and adapting put into the names of weights.
 _ADDED = ("_orig_mod.", ".base_layer")
+# What adapters put beside the weights.
+_FACTORS = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_channels")
 
 
 def fingerprint(pipe: Any) -> dict[str, Any]:
@@ -45,10 +47,13 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
         layout += [f"{name}.{key}{tuple(p.shape)}" for key, p in sorted(own.items())]
         samples += _sampled([p for _, p in sorted(own.items())])
         for adapter, scale in _loras(network):
-            adapters.append(f"{name}:lora*{scale:.4g}")
+            factors = {f: _of_adapter(adapting, f, adapter) for f in _FACTORS}
+            # DoRA has magnitudes besides: peft's, or those of other files (`renoise.loading.dora`).
+            kind = "dora" if factors["lora_magnitude_vector"] or factors["lora_channels"] else "lora"
+            adapters.append(f"{name}:{kind}*{scale:.4g}")
             # Its factors apart: a stride through both could meet one of them alone.
-            for factor in ("lora_A", "lora_B"):
-                samples += _sampled([p for key, p in sorted(adapting.items()) if f".{factor}.{adapter}." in key])
+            for parameters in factors.values():
+                samples += _sampled(parameters)
         adapters += [f"{name}:ip*{scale:.4g}" for scale in _ip_scales(network)]
     digest = hashlib.sha256("\n".join(layout).encode()).hexdigest()[:16]
     return {"layout": digest, "weights": samples, "adapters": " ".join(adapters)}
@@ -60,7 +65,13 @@ def _networks(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
             yield name, component
 
 
-def _sampled(parameters: list[torch.nn.Parameter]) -> list[float]:
+def _of_adapter(adapting: Mapping[str, torch.nn.Parameter], factor: str, adapter: str) -> list[torch.Tensor]:
+    """Return the parameters of one factor of an adapter; vectors as matrices, since they tell as much."""
+    own = [p for key, p in sorted(adapting.items()) if f".{factor}.{adapter}." in f"{key}."]
+    return [p[None] if p.ndim == 1 else p for p in own]
+
+
+def _sampled(parameters: Sequence[torch.Tensor]) -> list[float]:
     # Biases and norms may all be 0 or 1; sequential offloading leaves parameters without data on "meta".
     telling = [p for p in parameters if p.ndim >= 2 and p.device.type != "meta"]
     return [
@@ -69,7 +80,7 @@ def _sampled(parameters: list[torch.nn.Parameter]) -> list[float]:
 
 
 def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
-    """Return the LoRA adapters in force, and the scale of each in the layer where it is largest."""
+    """Return the LoRA adapters in force, and the scale of each in the layer where it is largest, up or down."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     found: dict[str, float] = {}
@@ -78,7 +89,7 @@ def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
             scaling = getattr(layer, "scaling", {})
             for adapter in layer.active_adapters:
                 if adapter in scaling:
-                    found[adapter] = max(found.get(adapter, 0.0), float(scaling[adapter]))
+                    found[adapter] = max(found.get(adapter, 0.0), float(scaling[adapter]), key=abs)
     return list(found.items())
 
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from renoise.colour import to_rgb
 from renoise.errors import ConfigError, ImageError, reason
-from renoise.files import write_atomically
+from renoise.escaping import seen
+from renoise.files import as_path, write_atomically
 from renoise.image_files import decoding, open_image, require_area
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def load(image: Any) -> Image.Image:
         ImageError: if it cannot be read or understood.
     """
     if isinstance(image, (str, os.PathLike)):
-        return _in_rgb(open_image(Path(image)), str(image))
+        path = as_path(image, ImageError)
+        return _in_rgb(open_image(path), str(path))
     if isinstance(image, Image.Image):
         return _in_rgb(image, "the image")
     if isinstance(image, Tensor):
@@ -111,8 +113,8 @@ def crop_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def require_fit(mode: str) -> None:
     """Raise a `ConfigError` for anything but one of `FITS`."""
-    if mode not in FITS:
-        raise ConfigError(f"the fit {mode!r} is unknown", argument="fit", remedy=f"use one of {', '.join(FITS)}")
+    if not isinstance(mode, str) or mode not in FITS:
+        raise ConfigError(f"the fit {seen(mode)} is unknown", argument="fit", remedy=f"use one of {', '.join(FITS)}")
 
 
 def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multiple: int = 8) -> tuple[Image.Image, Fit]:
@@ -231,7 +233,9 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     Raises:
         ImageError: if the extension is unknown or the file cannot be written.
     """
-    target = Path(path)
+    if not isinstance(image, Image.Image):
+        raise ImageError(f"only a PIL image can be written, not {seen(image)}", remedy="make one with PIL.Image")
+    target = as_path(path, ImageError)
     check_writable(target)
     format_name = FORMATS[target.suffix.lower()]
     options: dict[str, Any] = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}

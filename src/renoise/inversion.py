@@ -12,6 +12,7 @@ from torch import Tensor
 from renoise import storage
 from renoise.config import InversionConfig
 from renoise.errors import ConfigError, StorageError
+from renoise.files import as_path
 from renoise.images import Fit
 from renoise.prompts import Prompt
 
@@ -84,6 +85,7 @@ class Inversion:
         Raises:
             StorageError: if the file cannot be written, or `load` could not read it back.
         """
+        path = as_path(path, StorageError)
         try:
             storage.check(self)
             record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
@@ -102,6 +104,7 @@ class Inversion:
         Raises:
             StorageError: if the file is missing, damaged, cut short, or not an inversion.
         """
+        path = as_path(path, StorageError)
         tensors, record = storage.read(path)
         try:
             values: dict[str, Any] = {name: record[_KEYS.get(name, name)] for name in _RECORDED}

@@ -79,7 +79,7 @@ def invert(
         condition = model.condition(request)
         if condition.negative is not None:
             config = _without_losses(config)
-        bound = sum(config.passes_at(s.timestep, stochastic=s.stochastic) for s in steps) * condition.passes
+        bound = sum(config.passes_at(s.placed_at, stochastic=s.stochastic) for s in steps) * condition.passes
         network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
         enhancement = None
         if config.edit_losses is not None:

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from renoise import images
-from renoise.backbones import backbone_for
+from renoise.backbones import backbone_for, lengths
 from renoise.backbones.base import Condition, Request
-from renoise.checks import FINITE, dtype_name, require_finite, require_latents
+from renoise.checks import FINITE, dtype_name, require_finite, require_latents, require_numbers
 from renoise.config import InversionConfig
 from renoise.errors import Argument, ConfigError, Parts
 from renoise.images import Fit
@@ -165,14 +165,15 @@ class Model:
                 embeds = self.backbone.embed_images(image)
         if embeds is None:
             return None
-        given = [embeds] if isinstance(embeds, Tensor) else list(embeds)
-        if not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
+        given = [embeds] if isinstance(embeds, Tensor) else embeds
+        if not isinstance(given, (list, tuple)) or not all(isinstance(t, Tensor) and t.ndim >= 3 for t in given):
             raise ConfigError(
                 Argument("ip_adapter_image_embeds"),
                 " must be a list of tensors, one for each IP-Adapter, of at least three dimensions: "
                 "(rows, images, width)",
             )
         for t in given:
+            require_numbers(t, "ip_adapter_image_embeds")
             require_finite(t, "the embeddings for the IP-Adapter", remedy=FINITE)
         return tuple(t.detach().to("cpu", torch.float32) for t in given)
 
@@ -182,9 +183,14 @@ class Model:
         Raises:
             ConfigError: if the request does not fit the model.
             NumericalError: if a text encoder overflows.
+
+        Warns:
+            TruncationWarning: if a prompt is longer than every text encoder reads.
         """
         self._require_understood(request)
-        condition = self.backbone.condition(request)
+        with lengths.unheard(self.pipe):
+            condition = self.backbone.condition(lengths.shortened(self.pipe, request))
+        lengths.remark(self.pipe, request, guided=condition.negative is not None)
         encoders = {name: part for name, part in self.pipe.components.items() if name.startswith("text_encoder")}
         dtypes = sorted({dtype_name(part.dtype) for part in encoders.values() if part is not None})
         for embeddings in (condition.positive, condition.negative or {}):

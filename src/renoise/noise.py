@@ -13,6 +13,7 @@ from torch import Tensor
 
 from renoise.checks import FINITE, require_finite, require_noise
 from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
 from renoise.steps import Step
 
 # Any odd number far from 0 will do: neighbouring seeds must not share streams.
@@ -38,7 +39,7 @@ def generators_for(
     if isinstance(generator, torch.Generator):
         return [generator] * count
     if not isinstance(generator, (list, tuple)) or not all(isinstance(g, torch.Generator) for g in generator):
-        raise ConfigError(Argument("generator"), f" must be a torch.Generator or a list of them, not {generator!r}")
+        raise ConfigError(Argument("generator"), f" must be a torch.Generator or a list of them, not {seen(generator)}")
     if len(generator) != count:
         raise ConfigError(
             f"there are {count} images but {len(generator)} generators",
@@ -126,5 +127,5 @@ def noise_for_steps(
         generators = generators_for(None, seed, shape[0])
         drawn = draw_noise(len(inverted) + len(missing), shape, generators, torch.device("cpu"))[len(inverted) :]
         known |= {step.timestep: n for step, n in zip(missing, drawn, strict=True)}
-    unused = torch.zeros(tuple(shape))
+    unused = torch.zeros(tuple(shape), dtype=torch.float32)
     return torch.stack([known.get(step.timestep, unused) for step in steps]), len(missing)

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -61,9 +64,14 @@ class Reporter:
         stage: what the walk is for.
         steps: the sampler steps in the order in which they are walked.
         total: the most network passes that the walk can take, for each image.
+
+    Raises:
+        ConfigError: if the callback cannot be called.
     """
 
     def __init__(self, callback: Callback | None, stage: Stage, steps: Sequence[Step], total: int) -> None:
+        if callback is not None and not callable(callback):
+            raise ConfigError(Argument("progress"), f" must be callable, not {seen(callback)}")
         self._callback = callback
         self._stage = stage
         # By identity: a schedule may hold equal steps.

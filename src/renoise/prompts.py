@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
 
 Prompt = str | list[str]
 
@@ -19,7 +20,7 @@ def one_each(text: Prompt | Sequence[str], count: int, name: str) -> list[str]:
     if isinstance(text, str):
         return [_readable(text, name)] * count
     if not isinstance(text, (list, tuple)) or not all(isinstance(t, str) for t in text):
-        raise ConfigError(Argument(name), f" must be a string or a list of strings, not {text!r}")
+        raise ConfigError(Argument(name), f" must be a string or a list of strings, not {seen(text)}")
     if len(text) != count:
         raise ConfigError(
             f"there are {count} images but {len(text)} entries in ",
@@ -35,7 +36,7 @@ def _readable(text: str, name: str) -> str:
     except UnicodeEncodeError as error:
         raise ConfigError(
             Argument(name),
-            f" {text!r} holds a lone surrogate, which no text encoder reads",
+            f" {seen(text)} holds a lone surrogate, which no text encoder reads",
             remedy="mend the text",
         ) from error
     return text
@@ -56,11 +57,11 @@ def arrange_targets(
         ConfigError: if the prompts do not fit the images.
     """
     if isinstance(prompt, str):
-        targets = [[prompt] for _ in range(count)]
+        targets = [[one] for one in one_each(prompt, count, "prompt")]
         return targets, (lambda flat: flat) if batched else (lambda flat: flat[0])
     if not isinstance(prompt, (list, tuple)) or not prompt:
         raise ConfigError(
-            f"the target prompt must be a string or a list that is not empty, not {prompt!r}", argument="prompt"
+            f"the target prompt must be a string or a list that is not empty, not {seen(prompt)}", argument="prompt"
         )
     if not batched:
         return [one_each(prompt, len(prompt), "prompt")], lambda flat: flat
@@ -69,7 +70,7 @@ def arrange_targets(
             f"there are {count} images but {len(prompt)} target prompts", argument="prompt", remedy="give one for each"
         )
     if all(isinstance(p, str) for p in prompt):
-        return [[p] for p in prompt], lambda flat: flat
+        return [[p] for p in one_each(prompt, count, "prompt")], lambda flat: flat
     if not all(isinstance(p, (list, tuple)) and p for p in prompt):
         raise ConfigError(
             "target prompts of a batch must be strings, or lists of strings, for every image", argument="prompt"

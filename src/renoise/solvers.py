@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from renoise.errors import ConfigError
+from renoise.escaping import seen
 from renoise.ranges import number, store, whole
 
 if TYPE_CHECKING:
@@ -193,14 +194,15 @@ class Renoising:
 
     def _checked_average(self, average: Any) -> tuple[int, int]:
         if not isinstance(average, (tuple, list)) or len(average) != 2:
-            raise ConfigError(f"average must be a pair (first, end) of prediction indices, not {average!r}")
+            raise ConfigError(f"average must be a pair (first, end) of prediction indices, not {seen(average)}")
         first, end = (whole(x, "average", 0) for x in average)
         if not first < end <= self.passes:
             raise ConfigError(
                 f"average=({first}, {end}) does not fit {self.iterations} iterations, which make the predictions 0 to "
                 f"{self.iterations}",
                 argument="average",
-                remedy=f"use a range within (0, {self.passes}) or at least {end - 1} iterations",
+                remedy=f"use a range within (0, {self.passes})"
+                + (f" or at least {end - 1} iterations" if first < end else ", its end above its beginning"),
             )
         return first, end
 
@@ -208,7 +210,7 @@ class Renoising:
         if not isinstance(weights, (tuple, list)) or len(weights) != self.passes:
             raise ConfigError(
                 f"weights must be {self.passes} numbers, one for each of the {self.iterations} + 1 predictions, "
-                f"not {weights!r}",
+                f"not {seen(weights)}",
                 argument="weights",
             )
         numbers = tuple(number(w, "weights", 0.0) for w in weights)

@@ -43,6 +43,8 @@ class Step:
         sigma: factor of the noise eps there.
         x0_z, x0_m: the clean latent that a prediction implies is x0 = x0_z z_t + x0_m m.
         eps_z, eps_m: the noise that it implies is eps = eps_z z_t + eps_m m.
+        stage: the timestep by which settings place the step, counted up to 1000 as Stable Diffusion counts them; None
+            where the network's own timestep is such a number.
 
     Examples:
         >>> import torch
@@ -63,6 +65,12 @@ class Step:
     x0_m: float = -1.0
     eps_z: float = 0.0
     eps_m: float = 1.0
+    stage: float | None = None
+
+    @property
+    def placed_at(self) -> float:
+        """The timestep by which settings such as `InversionConfig.low_noise_below` place the step."""
+        return self.timestep if self.stage is None else self.stage
 
     @property
     def stochastic(self) -> bool:
@@ -141,10 +149,15 @@ class Step:
     def require_invertible(self) -> None:
         """Raise a `SchedulerError` if the step cannot be inverted."""
         if not self.invertible:
+            # A step of sample prediction forgets the latent; others come from too far away, or draw too much noise.
+            forgets = self.x0_z == 0.0
+            remedy = f"use {'fewer' if self.stochastic else 'more'} sampler steps"
             raise SchedulerError(
                 f"the sampler step at timestep {self.timestep:g} cannot be inverted: it multiplies the latent by "
                 f"{self.phi:.2g}, so the cleaner latent says nothing about the noisier one",
-                remedy="use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False",
+                remedy="use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False"
+                if forgets
+                else remedy,
             )
 
     def _drift(self, prediction: Tensor, noise: Tensor | None) -> Tensor:

@@ -72,7 +72,7 @@ def invert_steps(
         refine = None if enhancement is None else enhancement.refinement(step)
         as_published = enhancement is not None and enhancement.losses.released_procedure
         problem = Problem(step, z_prev, step_noise, network, refine, refine_as_published=as_published)
-        solution = _checked(config.solver_at(step.timestep).solve(problem), z_prev)
+        solution = _checked(config.solver_at(step.placed_at).solve(problem), z_prev)
         z = solution.value
         if step_noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
             step_noise = correct(step_noise, step.noise_for(z_prev, z, network(z, step)), correction)

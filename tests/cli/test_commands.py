@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -161,7 +162,8 @@ def test_a_prompt_that_is_cut_off_is_said_once(on_tiny: Renoise) -> None:
     done = on_tiny("edit", "cat.png", "-p", prompt, "--to", "a dog")
     assert done.code == 0
     (line,) = done.err.splitlines()
-    assert line.startswith("renoise: warning: the prompt is longer than the model's ")
+    assert line.startswith("renoise: the prompt is longer than the 77 tokens that the model's text encoder (CLIPText")
+    assert re.search(r"reads; left out: '(cat )+…(cat )+cat'$", line)
 
 
 def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch: pytest.MonkeyPatch) -> None:

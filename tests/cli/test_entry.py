@@ -167,3 +167,78 @@ def test_a_full_disk_behind_standard_output() -> None:
 def test_python_dash_m_is_the_command() -> None:
     source = Path(sys.modules["renoise"].__file__ or "").with_name("__main__.py")
     assert "from renoise.cli import main" in source.read_text()
+
+
+def in_a_process(
+    *arguments: str, environment: dict[str, str] | None = None, out: int | None = None, err: int | None = None
+) -> Any:
+    """Run the command in a process with other streams and variables; it loads no model."""
+    return subprocess.run(
+        [sys.executable, "-m", "renoise", *arguments],
+        stdout=subprocess.PIPE if out is None else out,
+        stderr=subprocess.PIPE if err is None else err,
+        env={**os.environ, **(environment or {})},
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("width", ["garbage", "0", "-1", "5", "9" * 30])
+@pytest.mark.parametrize("name", ["COLUMNS", "TERMINAL_WIDTH"])
+def test_help_with_an_absurd_width_of_the_terminal(name: str, width: str) -> None:
+    done = in_a_process("edit", "--help", environment={name: width})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Draw an image with another prompt." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "variable", ["TERM=odd", "TERM=", "LC_ALL=C", "PYTHONIOENCODING=ascii", "NO_COLOR=1", "LINES=x"]
+)
+def test_help_in_any_terminal(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    done = in_a_process("--help", environment={name: value})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "evaluate" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_help_needs_no_docstrings(level: str) -> None:
+    """Python leaves docstrings out at level 2."""
+    done = in_a_process("edit", "--help", environment={"PYTHONOPTIMIZE": level})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Draw an image with another prompt." in done.stdout
+    assert "For example: renoise edit cat.png" in done.stdout
+    commands = in_a_process("--help", environment={"PYTHONOPTIMIZE": level}).stdout
+    assert "Invert real images into the noise of a text-to-image model" in commands
+    assert "Save an image as noise, to edit it later." in commands
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(("out", "err", "code"), [(True, False, 1), (False, True, 2), (True, True, 2)])
+def test_streams_that_take_nothing(out: bool, err: bool, code: int) -> None:
+    with open("/dev/full", "w") as full:
+        arguments = ["no-such-command"] if err else ["--help"]
+        done = in_a_process(*arguments, out=full.fileno() if out else None, err=full.fileno() if err else None)
+    assert done.returncode == code
+    assert done.stderr in (None, "renoise: error: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
+def test_streams_that_are_closed(closed: str) -> None:
+    code = f"import os; [os.close(int(n)) for n in '{closed}'.split()]; os.execv({sys.executable!r}, "
+    for arguments, expected in ((["models"], 0), (["no-such-command"], 2)):
+        argv = [sys.executable, "-m", "renoise", *arguments]
+        done = subprocess.run([sys.executable, "-c", f"{code}{argv!r})"], capture_output=True, text=True)
+        assert done.returncode == expected
+        assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_work_goes_on_where_notes_cannot_be_written(files: Files) -> None:
+    with open("/dev/full", "w") as full:
+        arguments = ["edit", "cat.png", "-p", "a", "--to", "b", "--steps", "1", "--renoise", "0", "-o", "b.png"]
+        done = in_a_process(*arguments, err=full.fileno())
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "wrote b.png")
+    assert files() == {"cat.png", "b.png"}

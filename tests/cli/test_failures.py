@@ -165,6 +165,9 @@ def test_outputs_that_cannot_be_written(
             "give one of them",
         ),
         (["edit", "cat.png", "-p", "a", "--to", "b", "--negative-source", "-g", "1"], "--guidance above 1"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--negative-prompt", "c", "-g", "1"], "--guidance above 1"),
+        (["edit", "cat.png", "-p", "a", "--to", "b", "--negative-prompt", "", "-g", "0"], "--guidance above 1"),
+        (["edit", "tree.safetensors", "--to", "b", "--negative-prompt", "c", "-g", "1"], "--negative-prompt has no"),
         (["edit", "cat.png", "-p", "a", "--to", "b\udcff"], "encoding"),
         (["edit", "cat.png", "other.png", "-p", "a", "--to", "b"], "extra argument"),
         (["edit", "cat.png", "-p", "a", "--to", "b", "--colour", "red"], "--colour"),
@@ -251,7 +254,7 @@ def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Edito
 def test_arguments_are_told_as_options_of_an_edit() -> None:
     edit: Any = get_command(app)
     known = {option for parameter in edit.commands["edit"].params for option in parameter.opts}
-    assert set(_OPTIONS.values()) <= known
+    assert {option for options in _OPTIONS.values() for option in options} <= known
 
 
 @pytest.mark.parametrize(
@@ -309,3 +312,46 @@ def test_debug_shows_the_traceback(renoise: Renoise) -> None:
     assert done.code == 1
     assert "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("renoise: error: there is no file no.png")
+
+
+def test_a_negative_prompt_without_guidance_is_refused_once_the_model_is_known(renoise: Renoise, files: Files) -> None:
+    """Few-step models edit without guidance by default."""
+    few = ["--model", "mini-turbo", "--device", "cpu", "--steps", "1", "--renoise", "0", "-o", "out.png"]
+    for option in (["--negative-prompt", "c"], ["--negative-source"]):
+        done = renoise("edit", "cat.png", "-p", "a", "--to", "b", *few, *option)
+        assert done.code == 2
+        assert f"{option[0]} has no effect with a guidance of 1; give --guidance above 1" in done.error
+    assert files() == {"cat.png"}
+    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", *few, "--negative-prompt", "c", "-g", "1.5", "--json")
+    assert done.json["negative_prompt"] == "c"
+
+
+def test_a_negative_prompt_counts_in_a_guided_inversion(on_tiny: Renoise) -> None:
+    guided = ("--inversion-guidance", "2", "-g", "1", "--renoise", "0", "-o", "out.png")
+    assert on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "--negative-prompt", "c", *guided).code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "told"),
+    [
+        ("edit", Argument("guidance_scale", 2.0), "--guidance 2"),
+        ("invert", Argument("guidance_scale", 2.0), "--inversion-guidance 2"),
+        ("invert", Argument("true_cfg_scale"), "true_cfg_scale"),
+        ("edit", Argument("true_cfg_scale"), "--true-cfg"),
+        ("reconstruct", Argument("num_steps", 4), "num_steps=4"),
+        ("info", Argument("force", True), "force=True"),
+        ("reconstruct", Argument("force", True), "--force"),
+        ("edit", Argument("model", "my models/a"), "--model 'my models/a'"),
+    ],
+)
+def test_only_options_of_the_command_are_advised(
+    renoise: Renoise, monkeypatch: pytest.MonkeyPatch, command: str, argument: Argument, told: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise ConfigError("no", remedy=("use ", argument))
+
+    monkeypatch.setattr("renoise.images.load", fail)
+    monkeypatch.setattr("renoise.inversion.Inversion.load", fail)
+    source = ["cat.png", "-p", "a"] if command in ("edit", "invert") else ["cat.safetensors"]
+    done = renoise(command, *source, *(["--to", "b"] if command == "edit" else []))
+    assert done.error == f"no; use {told}"

@@ -31,6 +31,16 @@ def test_a_picture_is_inverted_with_both_and_drawn_again_with_the_lora(renoise: 
     assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model).error
 
 
+def test_another_strength_is_another_model(renoise: Renoise, tiny: Path) -> None:
+    model = ["--model", folder_of("sd15-ddim", tiny), "--device", "cpu"]
+    lora = str(lora_for("sd15-ddim", tiny))
+    strong = ["--lora", f"{lora}:0.7", "--lora", f"{lora}:-0.2"]
+    assert renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", *model, *strong).code == 0
+    assert renoise("reconstruct", "cat.safetensors", *model, *strong).code == 0
+    other = renoise("reconstruct", "cat.safetensors", *model, *strong[:3], f"{lora}:-0.3")
+    assert "as it is now" in other.error
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -128,3 +128,84 @@ def test_zero_terminal_snr_with_v_prediction(name: str) -> None:
     scheduler = getattr(diffusers, name)(**config)
     scheduler.set_timesteps(20)
     assert_same_steps(scheduler, steps_for(scheduler, 20), None)
+
+
+FEW_LENGTHS = (1, 2, 3, 7, 20, 50)
+BETAS = [0.001 * (i + 1) for i in range(100)]
+# Settings that change a schedule or a step.
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "linspace"}),
+    ("DDIMScheduler", {"clip_sample": False, "num_train_timesteps": 100, "trained_betas": BETAS}),
+    ("DDIMScheduler", {"clip_sample": False, "beta_schedule": "squaredcos_cap_v2"}),
+    ("DDPMScheduler", {"clip_sample": False, "variance_type": "fixed_small_log"}),
+    ("DDPMScheduler", {"clip_sample": False, "beta_schedule": "sigmoid"}),
+    ("EulerDiscreteScheduler", {"use_exponential_sigmas": True}),
+    ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0}),
+    ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "interpolation_type": "log_linear"}),
+    ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}),
+    ("EulerDiscreteScheduler", {"interpolation_type": "log_linear", "timestep_spacing": "trailing"}),
+    ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min"}),
+    ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min", "timestep_spacing": "leading", "steps_offset": 1}),
+    ("EulerDiscreteScheduler", {"timestep_type": "continuous", "prediction_type": "v_prediction"}),
+    ("EulerDiscreteScheduler", {"timestep_type": "continuous"}),
+    ("EulerDiscreteScheduler", {"prediction_type": "original_sample"}),
+    ("EulerDiscreteScheduler", {"rescale_betas_zero_snr": True}),
+    ("LCMScheduler", {"original_inference_steps": 100, "timestep_scaling": 5.0, "set_alpha_to_one": False}),
+    ("LCMScheduler", {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}),
+    ("TCDScheduler", {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}),
+    ("FlowMatchEulerDiscreteScheduler", {"use_karras_sigmas": True, "shift": 3.0}),
+    ("FlowMatchEulerDiscreteScheduler", {"use_exponential_sigmas": True}),
+    ("FlowMatchEulerDiscreteScheduler", {"shift_terminal": 0.02, "shift": 3.0}),
+    ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 500}),
+    ("EDMEulerScheduler", {}),
+    (
+        "EDMEulerScheduler",
+        {"prediction_type": "v_prediction", "sigma_data": 1.0, "sigma_max": 120.0, "sigma_min": 0.01},
+    ),
+    ("EDMEulerScheduler", {"sigma_schedule": "exponential", "rho": 3.0}),
+    ("EDMEulerScheduler", {"final_sigmas_type": "sigma_min", "prediction_type": "v_prediction"}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), SETTINGS)
+def test_every_setting_has_its_effect(name: str, config: dict[str, Any]) -> None:
+    cls = getattr(diffusers, name)
+    known = inspect.signature(cls.__init__).parameters
+    scheduler = cls(**{k: v for k, v in {**TABLE, **config}.items() if k in known})
+    for num_steps in FEW_LENGTHS:
+        # One step cannot both start and end where it is told to.
+        if num_steps > 1 or "shift_terminal" not in config:
+            scheduler.set_timesteps(num_steps)
+            assert_same_steps(scheduler, steps_for(scheduler, num_steps), None)
+
+
+def test_euler_ancestral_from_zero_terminal_snr() -> None:
+    scheduler = diffusers.EulerAncestralDiscreteScheduler(
+        **TABLE, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"
+    )
+    scheduler.set_timesteps(5)
+    steps = steps_for(scheduler, 5)
+    z, m = 4096.0 * torch.randn(2, 1, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    # They subtract numbers as large as the first noise level, 4096.
+    torch.testing.assert_close(
+        steps[0].apply(z, m, noise_like(z)), theirs(scheduler, 0, m, z, None), rtol=1e-5, atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("schedule", ["karras", "exponential"])
+def test_edm(prediction: Any, schedule: Any) -> None:
+    scheduler = diffusers.EDMEulerScheduler(prediction_type=prediction, sigma_schedule=schedule)
+    for num_steps in LENGTHS:
+        scheduler.set_timesteps(num_steps)
+        steps = steps_for(scheduler, num_steps)
+        assert_same_steps(scheduler, steps, None)
+        z = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(2))
+        for index, step in enumerate(steps):
+            scheduler._step_index = index
+            torch.testing.assert_close(step.input_scale * z, scheduler.scale_model_input(z, scheduler.timesteps[index]))
+            x0 = scheduler.precondition_outputs(z, 0.5 * z, scheduler.sigmas[index])
+            torch.testing.assert_close(step.x0_z * z + step.x0_m * 0.5 * z, x0)
+            # x0 and eps are the parts of the latent at every level.
+            whole = step.add_noise(x0, step.implied_noise(z, 0.5 * z))
+            torch.testing.assert_close(whole, z, rtol=1e-4, atol=1e-4)

@@ -12,13 +12,13 @@ from diffusers import DDIMScheduler
 
 from parity import PROMPTS, ours, relative, start, theirs
 from renoise import Editor, Inversion, InversionConfig, Renoising, SchedulerError
-from renoise.schedulers import SUPPORTED, is_flow
+from renoise.schedulers import SUPPORTED, exchanged, kind_of
 from tiny_pipelines import BUILDERS
 
 CONFIG = InversionConfig(num_steps=3, renoising=Renoising(1))
 
 
-@pytest.mark.parametrize("name", [n for n in SUPPORTED if not is_flow(n)])
+@pytest.mark.parametrize("name", [n for n in SUPPORTED if kind_of(n) == "diffusion"])
 def test_the_editor_stays_as_it_is(editor: Editor, name: str) -> None:
     before, config = editor.pipe.scheduler, dict(editor.pipe.scheduler.config)
     other = editor.with_scheduler(name)
@@ -45,7 +45,8 @@ def test_settings_of_the_sampler_can_differ(editor: Editor) -> None:
         ("PNDMScheduler", {}, "use one of DDIMScheduler"),
         ("nonsense", {}, "not supported"),
         (["DDIMScheduler"], {}, "not supported"),
-        ("FlowMatchEulerDiscreteScheduler", {}, "two kinds of models"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "two kinds of models, diffusion .* and flow matching"),
+        ("EDMEulerScheduler", {}, "two kinds of models, diffusion .* and EDM"),
         ("DDIMScheduler", {"clip_sample": True}, "impossible to invert"),
         ("DDPMScheduler", {"thresholding": True}, "impossible to invert"),
         ("LCMScheduler", {"karras": True}, "no setting karras"),
@@ -132,3 +133,42 @@ def test_a_stochastic_flow_is_the_pipelines_own(scale: float) -> None:
     torch.manual_seed(1)  # diffusers draws the noises of a flow from the global generator
     expected = theirs(editor.pipe, latents, PROMPTS[:1], guidance_scale=scale)
     assert relative(ours(editor, latents, PROMPTS[:1], None, guidance_scale=scale), expected) < 1e-4
+
+
+TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SEVERAL_STEPS = (
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "UniPCMultistepScheduler",
+)
+
+
+@pytest.mark.parametrize("name", SEVERAL_STEPS)
+def test_samplers_of_several_steps_keep_betas_prediction_and_spacing(name: str) -> None:
+    cls = getattr(diffusers, name)
+    spacing = {"timestep_spacing": "trailing"} if "Singlestep" not in name else {}
+    own = cls(**TABLE, prediction_type="v_prediction", **spacing)
+    for into in ("DDIMScheduler", "EulerDiscreteScheduler"):
+        other = exchanged(own, into)
+        assert torch.allclose(other.alphas_cumprod, own.alphas_cumprod, atol=1e-7)
+        assert other.config.prediction_type == "v_prediction"
+        assert not spacing or other.config.timestep_spacing == "trailing"
+    # Betas that were never chosen are those of its class, which differ from one class to the next.
+    own = cls()
+    assert torch.allclose(exchanged(own, "DDIMScheduler").alphas_cumprod, own.alphas_cumprod, atol=1e-7)
+
+
+def test_noise_levels_that_another_scheduler_cannot_have_are_refused() -> None:
+    own = diffusers.CogVideoXDDIMScheduler(snr_shift_scale=3.0)
+    with pytest.raises(SchedulerError, match="does not have the noise levels of CogVideoXDDIMScheduler"):
+        exchanged(own, "DDIMScheduler")
+
+
+def test_a_sampler_of_an_unknown_kind_is_not_exchanged() -> None:
+    with pytest.raises(SchedulerError, match="not known which kind of models"):
+        exchanged(diffusers.CMStochasticIterativeScheduler(), "DDIMScheduler")

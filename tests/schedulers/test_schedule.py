@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import diffusers
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from renoise import ConfigError, SchedulerError
+from renoise.errors import Argument
 from renoise.schedulers import steps_for
 
 TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -109,3 +111,42 @@ def test_the_users_scheduler_is_left_alone() -> None:
     for key, value in before.items():
         same = torch.equal(value, after[key]) if isinstance(value, torch.Tensor) else value == after[key]
         assert same, key
+
+
+def test_the_strength_that_is_advised_leaves_a_step() -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    for num_steps in (2, 3, 4, 6, 7, 28, 49, 50, 333, 999, 1000):
+        with pytest.raises(ConfigError, match="leaves no step; use at least strength=") as error:
+            steps_for(scheduler, num_steps, strength=0.99 / num_steps)
+        advised = next(part for part in error.value.remedy if isinstance(part, Argument))
+        assert len(steps_for(scheduler, num_steps, strength=float(advised.shown))) == 1
+
+
+def test_a_schedule_without_numbers_is_refused_for_what_it_is() -> None:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.02)
+    with pytest.raises(SchedulerError, match=r"no finite step at timestep nan; use more steps"):
+        steps_for(scheduler, 1)
+    assert len(steps_for(scheduler, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"sigma_data": 0.0}, {"sigma_min": 0.0}, {"sigma_data": -1.0}, {"prediction_type": "sample"}]
+)
+def test_absurd_edm_settings_are_refused(settings: Any) -> None:
+    with pytest.raises(SchedulerError):
+        steps_for(diffusers.EDMEulerScheduler(**settings), 4)
+
+
+def test_edm_steps_are_placed_where_settings_expect_them() -> None:
+    sd = diffusers.EulerDiscreteScheduler(**TABLE)
+    edm = diffusers.EDMEulerScheduler(sigma_data=0.5)
+    for step in steps_for(edm, 20):
+        assert step.timestep == pytest.approx(0.25 * math.log(step.sigma), abs=1e-6)
+        least, most = (
+            float(sd.sigmas[999 - place]) for place in (math.floor(step.placed_at), math.ceil(step.placed_at))
+        )
+        assert least * 0.999 <= min(max(step.sigma / 0.5, 0.02917), 14.614) <= most * 1.001
+    assert [step.placed_at for step in steps_for(sd, 5)] == [step.timestep for step in steps_for(sd, 5)]
+    continuous = diffusers.EulerDiscreteScheduler(**TABLE, timestep_type="continuous", prediction_type="v_prediction")
+    placed = [step.placed_at for step in steps_for(continuous, 5)]
+    assert placed == pytest.approx([step.timestep for step in steps_for(sd, 5)], abs=1e-2)

@@ -80,7 +80,7 @@ class FluxBackbone(flow.FlowBackbone):
             negatives = list(request.negative_prompts or [])
         built_in = {}
         if self.network.config.guidance_embeds:
-            built_in["guidance"] = torch.full((count,), request.guidance_scale)
+            built_in["guidance"] = torch.full((count,), request.guidance_scale, dtype=torch.float32)
         elif request.guidance_scale > 1.0:
             scale = Argument("guidance_scale", request.guidance_scale)
             remedy = ("use ", Argument("true_cfg_scale"), " for classifier-free guidance")
@@ -162,4 +162,5 @@ def positions(height: int, width: int) -> Tensor:
     import torch
 
     rows, columns = height // _PATCH, width // _PATCH
-    return torch.cartesian_prod(torch.zeros(1), torch.arange(float(rows)), torch.arange(float(columns)))
+    origin, down, across = (torch.arange(count, dtype=torch.float32) for count in (1, rows, columns))
+    return torch.cartesian_prod(origin, down, across)

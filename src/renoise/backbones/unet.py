@@ -9,6 +9,7 @@ from renoise.backbones import ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.errors import ModelError
+from renoise.schedulers.names import DIFFUSION, EDM
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         positive |= shown
         negative |= unshown
         if embedding_width is not None:
-            scales = torch.full((count,), request.guidance_scale - 1.0)
+            scales = torch.full((count,), request.guidance_scale - 1.0, dtype=torch.float32)
             positive["timestep_cond"] = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=embedding_width)
         return self.as_condition(positive, negative if guides else None, request.guidance_scale)
 
@@ -115,6 +116,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     name: ClassVar[str] = "sdxl"
     title: ClassVar[str] = "Stable Diffusion XL"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
+    samplers: ClassVar[tuple[str, ...]] = (*DIFFUSION, *EDM)  # EDM's for models that were trained so, as Playground 2.5
     components: ClassVar[tuple[str, ...]] = (
         *StableDiffusionBackbone.components,
         "text_encoder_2",

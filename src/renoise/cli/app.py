@@ -1,18 +1,23 @@
 """The command line: which commands there are.
 
-A command is a function whose parameters are options (see `renoise.cli.options`) and whose docstring is its help. Heavy
-libraries are imported inside the commands, so that `renoise --help` answers at once.
+A command is a function whose parameters are options (see `renoise.cli.options`), with its help beside it: a docstring
+would be lost under `python -OO`. Heavy libraries are imported inside the commands, so that `renoise --help` answers at
+once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from renoise.cli import options as o
 from renoise.cli.commands import edit, invert, reconstruct
 from renoise.cli.evaluate import evaluate
+from renoise.cli.failures import UsageError, offer
 from renoise.cli.groups import flattened
 from renoise.cli.info import info
 
@@ -31,30 +36,64 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help="Invert real images into the noise of a text-to-image model and edit them with a prompt.")
 def _renoise(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Invert real images into the noise of a text-to-image model and edit them with a prompt."""
+    """Take the options that come before a command."""
 
 
 def models(reporting: o.Describing, name: o.ModelName = None) -> str:
-    """List well-known models, what they need and allow, and which are on this machine.
-
-    For example: renoise models stabilityai/sdxl-turbo
-    """
+    """Return the list of models, or all about one: `renoise models`."""
     from renoise.cli import models as listing
 
     return listing.models(name, json=reporting.json)
 
 
-_COMMANDS: dict[str, Callable[..., str]] = {
-    "edit": edit,
-    "invert": invert,
-    "reconstruct": reconstruct,
-    "info": info,
-    "evaluate": evaluate,
-    "models": models,
+class _Command(TyperCommand):
+    """A command that refuses an option that is given twice where only one of the two could count.
+
+    It says which options it has, so that no error advises another.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        offer(name for parameter in self.params for name in parameter.opts)
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for option, times in Counter(given).items():
+            if times > 1 and not option.multiple and not option.is_eager:
+                raise UsageError(f"{option.opts[0]} is given more than once; give it once")
+        return super().parse_args(ctx, args)
+
+
+# What each command does, and an example of it.
+_COMMANDS: dict[str, tuple[Callable[..., str], str, str]] = {
+    "edit": (
+        edit,
+        "Draw an image with another prompt.",
+        'renoise edit cat.png --prompt "a cat" --to "a dog" -o dog.png',
+    ),
+    "invert": (
+        invert,
+        "Save an image as noise, to edit it later.",
+        'renoise invert cat.png --prompt "a cat" -o cat.safetensors',
+    ),
+    "reconstruct": (
+        reconstruct,
+        "Draw an inverted image again.",
+        "renoise reconstruct cat.safetensors -o again.png",
+    ),
+    "info": (info, "Say what an inversion file holds.", "renoise info cat.safetensors"),
+    "evaluate": (
+        evaluate,
+        "Measure how true reconstructions are and what edits keep, and compare methods.",
+        "renoise evaluate table2 --model mini-turbo --limit 16 --out results",
+    ),
+    "models": (
+        models,
+        "List well-known models, what they need and allow, and which are on this machine.",
+        "renoise models stabilityai/sdxl-turbo",
+    ),
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(flattened(_command))
+for _name, (_command, _about, _example) in _COMMANDS.items():
+    app.command(_name, cls=_Command, help=f"{_about}\n\nFor example: {_example}")(flattened(_command))

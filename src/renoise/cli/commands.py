@@ -44,10 +44,7 @@ def edit(
     *,
     reporting: Reporting,
 ) -> str:
-    """Draw an image with another prompt.
-
-    For example: renoise edit cat.png --prompt "a cat" --to "a dog" -o dog.png
-    """
+    """Draw an image with other prompts, write the edits, and return what it took: `renoise edit`."""
     inverted, targets = _is_inversion(source), change.to or []
     if not targets:
         raise UsageError('say with --to what the edited image shall show, for example --to "a dog"')
@@ -58,8 +55,8 @@ def edit(
         _refuse_original(original, source)
     if change.negative_source and change.negative_prompt is not None:
         raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
-    if change.negative_source and change.guidance is not None:
-        _require_guidance(change.guidance, change.true_cfg)
+    if change.guidance is not None:
+        _require_guided(change, change.guidance, None if inverted else settings.inversion_guidance)
     goal = destinations.for_edits(files.output, source, targets)
     _check_files(goal.files, [source, *_some(original)], files.compare)
     seen = None if original is None else _read_image(original, reporting)
@@ -69,13 +66,14 @@ def edit(
     with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         guidance = work.editor.edit_guidance(config) if change.guidance is None else change.guidance
-        if change.negative_source:
-            _require_guidance(guidance, change.true_cfg)
+        _require_guided(change, guidance, None if inverted else config.guidance_scale)
         prepared: Prepared | None = None
         if isinstance(taken, Inversion):
             inversion = taken
         else:
-            prepared, inversion = _invert(work, taken, config, settings, change.negative_prompt)
+            # Without guidance the inversion has no use for it, and the edit is told below.
+            counts = change.negative_prompt if config.guidance_scale > 1.0 else None
+            prepared, inversion = _invert(work, taken, config, settings, counts)
         again, quality = None, None
         if not (prepared is None and seen is None and files.compare is None):
             again, prepared, quality = _draw_again(work, inversion, prepared, seen, force=force)
@@ -114,10 +112,7 @@ def invert(
     reporting: Reporting,
     negative_prompt: o.NegativePrompt = None,
 ) -> str:
-    """Save an image as noise, to edit it later.
-
-    For example: renoise invert cat.png --prompt "a cat" -o cat.safetensors
-    """
+    """Invert an image, write the inversion, and return what it took: `renoise invert`."""
     _require_prompt(settings.prompt)
     if _is_inversion(source):
         raise UsageError(f"{source} is an inversion already, or a model; invert takes an image")
@@ -147,10 +142,7 @@ def reconstruct(
     *,
     reporting: Reporting,
 ) -> str:
-    """Draw an inverted image again.
-
-    For example: renoise reconstruct cat.safetensors -o again.png
-    """
+    """Draw an inverted image again, write it, and return what it took: `renoise reconstruct`."""
     if not _is_inversion(source):
         raise UsageError(f"{source} is not an inversion ({INVERSION_SUFFIX}); make one with renoise invert")
     path = Path(f"{source.stem}.reconstructed.png" if files.output is None else files.output)
@@ -180,9 +172,14 @@ def _require_prompt(prompt: str | None) -> None:
         raise UsageError('say with --prompt what the image shows, for example --prompt "a cat"; it may be empty: ""')
 
 
-def _require_guidance(scale: float, true_cfg: float | None) -> None:
-    if scale <= 1.0 and (true_cfg is None or true_cfg <= 1.0):
-        raise UsageError(f"--negative-source has no effect with a guidance of {scale:g}; give --guidance above 1")
+def _require_guided(change: Change, guidance: float, inversion_guidance: float | None) -> None:
+    """Refuse a negative prompt where nothing is guided, so that it would count nowhere."""
+    if not change.negative_source and change.negative_prompt is None:
+        return
+    scales = [guidance, change.true_cfg, None if change.negative_source else inversion_guidance]
+    if all(scale is None or scale <= 1.0 for scale in scales):
+        option = "--negative-source" if change.negative_source else "--negative-prompt"
+        raise UsageError(f"{option} has no effect with a guidance of {guidance:g}; give --guidance above 1")
 
 
 def _refuse_stored(source: Path, settings: Settings) -> None:

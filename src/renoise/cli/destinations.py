@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Desti
         require_image_path(path)
         return Destinations((path,))
     if path.suffix and not path.is_dir() and not output.endswith(separators):
-        raise UsageError(f"several --to do not fit into one file, {path}; name a folder: -o {path.stem}{os.sep}")
+        raise UsageError(
+            f"several --to do not fit into one file, {path}; name a folder: -o {shlex.quote(path.stem + os.sep)}"
+        )
     folder_exists = _require_folder(path)
     files = tuple(path / f"{number:02d}-{slug(target)}.png" for number, target in enumerate(targets, start=1))
     if folder_exists:

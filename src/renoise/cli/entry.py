@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from renoise.cli.failures import INTERRUPTED, UsageError, explain
+from renoise.cli.failures import INTERRUPTED, UsageError, explain, no_command_yet
+from renoise.escaping import escaped
 
 # What a shell reports of a program whose reader went away: 128 + SIGPIPE.
 _BROKEN_PIPE = 141
+# Where rich and typer look for the width of the terminal, and the fewest columns that hold an option with its help.
+_WIDTHS = ("COLUMNS", "TERMINAL_WIDTH")
+_NARROWEST = 20
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,7 +28,8 @@ def run(arguments: Sequence[str]) -> int:
         arguments: those of the process, without the program's name; none asks for help.
     """
     _survive_any_text()
-    with _interrupts() as interrupt:
+    _forget_absurd_widths()
+    with no_command_yet(), _interrupts() as interrupt:
         try:
             code = _command(list(arguments) or ["--help"])
             if code == INTERRUPTED:
@@ -58,7 +63,8 @@ def _command(arguments: list[str]) -> int:
     if isinstance(result, int):
         return result
     if isinstance(result, str) and result and sys.stdout is not None:
-        sys.stdout.write(f"{result}\n")
+        # The lines are made of strings that were escaped one by one: none that was forgotten reaches the terminal raw.
+        sys.stdout.write("".join(f"{escaped(line)}\n" for line in result.split("\n")))
     if sys.stdout is not None:
         # Now, and not when the interpreter ends, so that a full disk or a closed pipe is noticed here.
         sys.stdout.flush()
@@ -99,6 +105,14 @@ def _survive_any_text() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _forget_absurd_widths() -> None:
+    """Take widths of a terminal that nothing can be written in out of this process's environment."""
+    for name in _WIDTHS:
+        width = os.environ.get(name, "")
+        if width and not (width.isascii() and width.isdigit() and len(width) < 5 and int(width) >= _NARROWEST):
+            del os.environ[name]
 
 
 def _complain(line: str) -> None:

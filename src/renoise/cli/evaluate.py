@@ -17,6 +17,7 @@ from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import working
+from renoise.escaping import shown
 
 if TYPE_CHECKING:
     from renoise.evaluation.judges import Judges
@@ -38,10 +39,7 @@ def evaluate(
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
-    """Measure how true reconstructions are and what edits keep, and compare methods.
-
-    For example: renoise evaluate table2 --model mini-turbo --limit 16 --out results
-    """
+    """Measure a run, write its folder, and return its summary: `renoise evaluate`."""
     seed = 0 if seed is None else seed
     if not (clip is None and dino is None) and not _draws_edits(run):
         raise UsageError(f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
@@ -132,7 +130,7 @@ def _text(folder: Path, summary: Summary, skipped: int) -> str:
     if summary.edits:
         without = f"; {skipped} without edits left out" if skipped else ""
         table = f"{summary.asked} edits of {summary.images} images{without}\n\n{table}"
-    return f"{table}\nwrote {folder}"
+    return f"{table}\nwrote {shown(folder)}"
 
 
 def _require_extra() -> None:
@@ -146,3 +144,5 @@ def _require_extra() -> None:
             f"renoise evaluate needs packages that are not installed ({error.name}); "
             "run: pip install 'renoise[evaluation]'"
         ) from error
+    except ValueError as error:
+        raise UsageError(f"matplotlib refuses its settings: {error}; correct MPLBACKEND") from error

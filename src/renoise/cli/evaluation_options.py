@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from renoise.cli import values
+
+# No data set has as many images.
+_MOST = 10**9
 # `renoise.evaluation.runs.RUNS`: the comparisons.
 RunName = Literal["table1", "table2", "figure7", "figure8", "empty-prompt", "editing"]
 
@@ -35,7 +39,7 @@ Data = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    _option("--limit", "-n", metavar="N", min=1, help="How many images; by default all."),
+    _option("--limit", "-n", metavar="N", **values.whole(1, _MOST), help="How many images; by default all."),
 ]
 ResultFolder = Annotated[
     Path | None,
@@ -43,18 +47,20 @@ ResultFolder = Annotated[
         "--out",
         "-o",
         metavar="DIR",
+        parser=values.path,
         help="Where results go; by default evaluation/RUN-MODEL. What is there already is not measured again.",
     ),
 ]
 Batch = Annotated[
     int,
-    _option("--batch", metavar="N", min=1, help="How many images are worked on at a time."),
+    _option("--batch", metavar="N", **values.whole(1, _MOST), help="How many images are worked on at a time."),
 ]
 ClipFolder = Annotated[
     Path | None,
     _option(
         "--clip",
         metavar="DIR",
+        parser=values.path,
         help="For editing: a CLIP model on this machine, such as a download of openai/clip-vit-large-patch14, which "
         "tells how well edits fit their prompts. Without it that is n/a.",
     ),
@@ -64,6 +70,7 @@ DinoFolder = Annotated[
     _option(
         "--dino",
         metavar="DIR",
+        parser=values.path,
         help="For editing: a DINO vision transformer on this machine, such as a download of facebook/dino-vitb8, which "
         "tells how far edits are from their image's structure. Without it that is n/a.",
     ),

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from renoise.errors import Argument, RenoiseError
+from renoise.escaping import shown
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-# What the library's arguments are called here.
+# What the library's arguments are called here, by the first of their options that the command has.
 _OPTIONS = {
-    "prompt": "--prompt",
-    "negative_prompt": "--negative-prompt",
-    "num_steps": "--steps",
-    "iterations": "--renoise",
-    "strength": "--strength",
-    "guidance_scale": "--guidance",
-    "true_cfg_scale": "--true-cfg",
-    "seed": "--seed",
-    "preset": "--preset",
-    "edit_losses": "--edit-losses",
-    "noise_correction": "--noise-correction",
-    "fit": "--fit",
-    "model": "--model",
-    "lora": "--lora",
-    "sampler": "--sampler",
-    "spacing": "--spacing",
-    "device": "--device",
-    "dtype": "--dtype",
-    "force": "--force",
+    "prompt": ("--prompt",),
+    "negative_prompt": ("--negative-prompt",),
+    "num_steps": ("--steps",),
+    "iterations": ("--renoise",),
+    "strength": ("--strength",),
+    "guidance_scale": ("--guidance", "--inversion-guidance"),
+    "true_cfg_scale": ("--true-cfg",),
+    "seed": ("--seed",),
+    "preset": ("--preset",),
+    "edit_losses": ("--edit-losses",),
+    "noise_correction": ("--noise-correction",),
+    "fit": ("--fit",),
+    "model": ("--model",),
+    "lora": ("--lora",),
+    "sampler": ("--sampler",),
+    "spacing": ("--spacing",),
+    "device": ("--device",),
+    "dtype": ("--dtype",),
+    "force": ("--force",),
 }
+# The options of the command that runs; None before there is one.
+_OFFERED: ContextVar[frozenset[str] | None] = ContextVar("_OFFERED", default=None)
 
 
 class UsageError(Exception):
@@ -39,27 +46,49 @@ class UsageError(Exception):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """Return one line for the user and the exit code, for anything that may be raised."""
+    """Return one line for the user and the exit code, for anything that may be raised.
+
+    Control characters in it are escaped, and names of thousands of characters are cut.
+    """
     message, code = _message(error)
     return " ".join(message.split()), code
 
 
+@contextmanager
+def no_command_yet() -> Iterator[None]:
+    """Know of no command's options until `offer` names them, and forget them afterwards."""
+    before = _OFFERED.set(None)
+    try:
+        yield
+    finally:
+        _OFFERED.reset(before)
+
+
+def offer(options: Iterable[str]) -> None:
+    """Take note of the options that the command has, so that no others are advised from here on."""
+    _OFFERED.set(frozenset(options))
+
+
 def as_option(argument: Argument) -> str:
-    """Return an argument of the library as an option, or as Python has it where there is no such option.
+    """Return an argument of the library as an option, or as Python has it where the command has no such option.
 
     Examples:
         >>> as_option(Argument("num_steps", 50)), as_option(Argument("force", True)), as_option(Argument("eta", 0.5))
         ('--steps 50', '--force', 'eta=0.5')
     """
-    option = _OPTIONS.get(argument.name)
+    offered = _OFFERED.get()
+    option = next((o for o in _OPTIONS.get(argument.name, ()) if offered is None or o in offered), None)
     if option is None:
         return str(argument)
-    return option if argument.value is None or argument.value is True else f"{option} {argument.shown}"
+    if argument.value is None or argument.value is True:
+        return option
+    # To be copied to a shell: a name may have blanks.
+    return f"{option} {shlex.quote(argument.shown)}"
 
 
 def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, UsageError):
-        return str(error), WRONG_USAGE
+        return shown(error), WRONG_USAGE
     if isinstance(error, RenoiseError):
         return error.told(as_option), FAILED
     if _is_out_of_memory(error):
@@ -72,10 +101,19 @@ def _message(error: BaseException) -> tuple[str, int]:
     if callable(format_message):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "renoise"
-        return f"{str(format_message()).rstrip('.')}; see {command} --help", int(getattr(error, "exit_code", 2))
+        return f"{shown(format_message()).rstrip('.')}; see {command} --help", int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", FAILED
-    return f"unexpected {type(error).__name__}: {error} (use --debug for the traceback)", FAILED
+        return f"{error.strerror}{f': {shown(error.filename)}' if error.filename else ''}", FAILED
+    return f"unexpected {type(error).__name__}: {_text(error)} (use --debug for the traceback)", FAILED
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error of a library says, in one line; its lines were made to be read one after the other."""
+    try:
+        text = str(error)
+    except Exception:  # an error that cannot be told must not hide that there was one
+        return "without words"
+    return shown(" ".join(text.split()))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -85,7 +123,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     # On a CPU and on Apple's GPUs it is a plain RuntimeError.
-    text = str(error)
     return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("can't allocate memory", "not enough memory", "out of memory")
+        sign in _text(error) for sign in ("can't allocate memory", "not enough memory", "out of memory")
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from renoise.cli import options as o
 from renoise.cli import report
 from renoise.cli.tables import two_columns
+from renoise.escaping import shown
 from renoise.solvers import CONVERGED
 
 if TYPE_CHECKING:
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def info(source: o.InversionFile, reporting: o.Describing) -> str:
-    """Say what an inversion file holds.
-
-    For example: renoise info cat.safetensors
-    """
+    """Return what an inversion file holds, as lines or as a JSON document: `renoise info`."""
     from renoise.inversion import Inversion
 
     facts = _facts(source, Inversion.load(source))
@@ -54,14 +52,14 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
     height, width = facts["size"]
     residual = facts["residual"]
     return {
-        "file": f"{facts['source']} ({facts['file_size']:,} bytes)",
+        "file": f"{shown(facts['source'])} ({facts['file_size']:,} bytes)",
         "prompt": _text(facts["prompt"]),
         "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
         "image": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
         "fit": _fit(facts["fit"], facts["box"]),
-        "model": f"{facts['model'] or 'unnamed'}, {facts['prediction']} prediction "
-        f"(fingerprint {facts['model_fingerprint']})",
-        "sampler": f"{facts['scheduler']}, {'with' if facts['stochastic'] else 'without'} noise",
+        "model": f"{shown(facts['model'] or 'unnamed')}, {shown(facts['prediction'])} prediction "
+        f"(fingerprint {shown(facts['model_fingerprint'])})",
+        "sampler": f"{shown(facts['scheduler'])}, {'with' if facts['stochastic'] else 'without'} noise",
         "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
         **_solving(facts),
         "edit losses": _losses(facts["edit_losses"]),
@@ -77,7 +75,7 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
 def _solving(facts: dict[str, Any]) -> dict[str, str]:
     """Return the row that says how each step was solved."""
     if "solver" in facts:
-        return {"solver": ", ".join(f"{name} {value}" for name, value in facts["solver"].items())}
+        return {"solver": ", ".join(f"{name} {shown(value)}" for name, value in facts["solver"].items())}
     low = facts["renoise_low_noise"]
     return {"renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"]))}
 
@@ -110,4 +108,4 @@ def _correction(correction: dict[str, Any] | None) -> str:
 
 
 def _text(prompt: str | list[str]) -> str:
-    return f'"{prompt}"' if isinstance(prompt, str) else ", ".join(f'"{p}"' for p in prompt)
+    return ", ".join(f'"{shown(one)}"' for one in ([prompt] if isinstance(prompt, str) else prompt))

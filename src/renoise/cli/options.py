@@ -5,7 +5,6 @@ Only typer and light modules are imported here, so that `renoise --help` answers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from renoise.ranges import LARGEST
+from renoise.cli import values
 
 if TYPE_CHECKING:
     from renoise.config import InversionConfig
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mini"
 # Far beyond use; a typing error should not run until the memory is full.
-_MOST_ITERATIONS = 1000
+_MOST_STEPS, _MOST_ITERATIONS = 100_000, 1000
 
 # An option for a panel of the help.
 _Option = Callable[..., Any]
@@ -42,43 +41,21 @@ SpacingName = Literal["leading", "trailing", "linspace"]
 FitMode = Literal["crop", "pad", "stretch", "keep"]
 
 
-def _finite(value: float | None) -> float | None:
-    # A range check lets NaN through, because it compares as neither below nor above.
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number")
-    return value
-
-
-def _share(value: float | None) -> float | None:
-    if value is not None and not 0.0 < value <= 1.0:
-        raise typer.BadParameter(f"{value} is not above 0 and at most 1")
-    return value
-
-
-def _seed(value: int | None) -> int | None:
-    if value is not None and not 0 <= value < 2**63:
-        raise typer.BadParameter(f"{value} is not in the range from 0 to 2**63 - 1")
-    return value
-
-
-def _readable(text: Any) -> Any:
-    for one in text if isinstance(text, (list, tuple)) else [text]:
-        if one is not None and any("\ud800" <= character <= "\udfff" for character in one):
-            raise typer.BadParameter("the text is not valid in this terminal's encoding")
-    return text
-
-
 _NEGATIVE_PROMPT = {
     "metavar": "TEXT",
-    "callback": _readable,
+    "parser": values.readable,
     "help": "What the image shall not show, where guidance is used.",
 }
 
-Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.")]
-InversionFile = Annotated[Path, typer.Argument(metavar="INVERSION", help="A file that renoise invert wrote.")]
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", parser=values.path, help="An image file.")]
+InversionFile = Annotated[
+    Path, typer.Argument(metavar="INVERSION", parser=values.path, help="A file that renoise invert wrote.")
+]
 Source = Annotated[
     Path,
-    typer.Argument(metavar="SOURCE", help="An image, or a .safetensors file that renoise invert wrote."),
+    typer.Argument(
+        metavar="SOURCE", parser=values.path, help="An image, or a .safetensors file that renoise invert wrote."
+    ),
 ]
 ModelName = Annotated[
     str | None,
@@ -87,15 +64,21 @@ ModelName = Annotated[
 NegativePrompt = Annotated[str | None, _invert("--negative-prompt", **_NEGATIVE_PROMPT)]
 Original = Annotated[
     Path | None,
-    _output("--source", metavar="IMAGE", help="The image that was inverted, to measure and compare with."),
+    _output(
+        "--source",
+        metavar="IMAGE",
+        parser=values.path,
+        help="The image that was inverted, to measure and compare with.",
+    ),
 ]
 Sampler = Annotated[
     str | None,
     _model(
         "--sampler",
         metavar="NAME",
+        parser=values.readable,
         help="The sampler for images, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
-        "flow-euler. An inversion is drawn with the one that inverted it.",
+        "flow-euler, edm-euler. An inversion is drawn with the one that inverted it.",
     ),
 ]
 Spacing = Annotated[
@@ -113,7 +96,12 @@ Force = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _invert("--seed", metavar="N", callback=_seed, help="Seeds the noises of stochastic samplers; 0 is the default."),
+    _invert(
+        "--seed",
+        metavar="N",
+        **values.whole(0, 2**63 - 1),
+        help="Seeds the noises of stochastic samplers; 0 is the default.",
+    ),
 ]
 
 
@@ -127,7 +115,7 @@ class Change:
             "--to",
             "-t",
             metavar="TEXT",
-            callback=_readable,
+            parser=values.readable,
             help="What the edited image shall show. Give it again for more edits.",
         ),
     ] = None
@@ -137,8 +125,7 @@ class Change:
             "--guidance",
             "-g",
             metavar="G",
-            min=0.0,
-            callback=_finite,
+            **values.decimal(0.0),
             help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for "
             "few-step models, 3.5 for Flux dev, and what a guided inversion used.",
         ),
@@ -148,8 +135,7 @@ class Change:
         _change(
             "--true-cfg",
             metavar="G",
-            min=0.0,
-            callback=_finite,
+            **values.decimal(0.0),
             help="Classifier-free guidance of the edit for models that have another kind built in (Flux): above 1 "
             "every step costs two network passes, and negative prompts count.",
         ),
@@ -174,7 +160,7 @@ class Settings:
             "--prompt",
             "-p",
             metavar="TEXT",
-            callback=_readable,
+            parser=values.readable,
             help="What the image shows. Needed for images; may be empty.",
         ),
     ] = None
@@ -183,7 +169,7 @@ class Settings:
         _invert(
             "--steps",
             metavar="N",
-            min=1,
+            **values.whole(1, _MOST_STEPS),
             help="Sampler steps; by default what suits the model: 50, 28 for SD3 and Flux, or 4 for few-step models.",
         ),
     ] = None
@@ -192,8 +178,7 @@ class Settings:
         _invert(
             "--renoise",
             metavar="K",
-            min=0,
-            max=_MOST_ITERATIONS,
+            **values.whole(0, _MOST_ITERATIONS),
             help="Renoising iterations of each step; 0 is plain sampler reversing, without edit losses and noise "
             "correction unless asked for. By default what suits the model: 1, or 4 to 9 for few-step models.",
         ),
@@ -203,7 +188,7 @@ class Settings:
         _invert(
             "--strength",
             metavar="S",
-            callback=_share,
+            **values.decimal(0.0, 1.0, above=True),
             help="The share of the schedule that is inverted, above 0 and at most 1 (the default); less stays nearer "
             "to the image.",
         ),
@@ -213,9 +198,7 @@ class Settings:
         _invert(
             "--inversion-guidance",
             metavar="G",
-            min=0.0,
-            max=LARGEST,
-            callback=_finite,
+            **values.decimal(0.0),
             help="Guidance scale of the inversion; 1 (the default) is none.",
         ),
     ] = None
@@ -241,9 +224,7 @@ class Settings:
         _part(
             "--noise-correction",
             metavar="A",
-            min=0.0,
-            max=1.0,
-            callback=_finite,
+            **values.decimal(0.0, 1.0),
             help="How far the noises of a stochastic sampler move to the ones that make its steps exact: 0 not at all, "
             "1 all the way. By default as the preset has it.",
         ),
@@ -292,6 +273,7 @@ class ModelChoice:
             "--model",
             "-m",
             metavar="NAME",
+            parser=values.readable,
             help="mini (the default), mini-turbo or mini-lcm, which are bundled; a pipeline directory, a .safetensors "
             "checkpoint, or a model hub name such as stabilityai/sdxl-turbo.",
         ),
@@ -300,14 +282,17 @@ class ModelChoice:
         list[str] | None,
         _model(
             "--lora",
-            metavar="NAME",
+            metavar="NAME[:STRENGTH]",
             help="LoRA weights for the model: a folder, a .safetensors file or a model hub name such as "
-            "latent-consistency/lcm-lora-sdxl. Give it again for more.",
+            "latent-consistency/lcm-lora-sdxl, and how strong they are, such as :0.7; 1 is the default. Give it again "
+            "for more.",
         ),
     ] = None
     device: Annotated[
         str | None,
-        _model("--device", metavar="NAME", help="cpu, cuda, mps; by default the best one here."),
+        _model(
+            "--device", metavar="NAME", parser=values.readable, help="cpu, cuda, mps; by default the best one here."
+        ),
     ] = None
     dtype: Annotated[
         Precision | None,
@@ -327,12 +312,21 @@ class Files:
     output: Annotated[
         str | None,
         _output(
-            "--output", "-o", metavar="PATH", help="Where to write it; by default beside you, named after the source."
+            "--output",
+            "-o",
+            metavar="PATH",
+            parser=values.place,
+            help="Where to write it; by default beside you, named after the source.",
         ),
     ] = None
     compare: Annotated[
         Path | None,
-        _output("--compare", metavar="FILE", help="Write source, reconstruction and edits as one labelled image, too."),
+        _output(
+            "--compare",
+            metavar="FILE",
+            parser=values.path,
+            help="Write source, reconstruction and edits as one labelled image, too.",
+        ),
     ] = None
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from renoise.escaping import shown
 from renoise.solvers import solver_record
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ _PURPOSES = {"inversion": "inverting", "reconstruction": "reconstructing", "edit
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """Return a JSON document; infinities and NaN, which JSON does not have, become null."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    """Return a JSON document in ASCII without control characters.
+
+    Infinities and NaN, which JSON does not have, become null.
+    """
+    # Of the characters that steer a terminal, DEL alone is one that JSON leaves as it is.
+    return json.dumps(_plain(document), indent=2, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Run:
             f"{work.passes.total()} network passes ({passes})",
             f"{self.seconds:.1f} s (and {work.loading_seconds:.1f} s to load the model)",
         ]
-        return "\n".join([*(f"wrote {path}" for path in written), "; ".join(parts)])
+        return "\n".join([*(f"wrote {shown(path)}" for path in written), "; ".join(parts)])
 
 
 def settings(inversion: Inversion) -> dict[str, Any]:

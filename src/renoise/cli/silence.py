@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,11 +14,10 @@ from renoise.errors import RenoiseWarning
 
 # What `warnings.showwarning` is.
 _Show = Callable[..., None]
-_TRUNCATED = re.compile(r"input was truncated because .* up to (?P<limit>\d+) tokens: (?P<rest>.*)", re.DOTALL)
 
 
 @contextmanager
-def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[logging.Handler]:
+def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[None]:
     """Pass renoise's own remarks and warnings on to the user, each once, and keep other warnings back.
 
     Args:
@@ -37,7 +35,7 @@ def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[log
                 warnings.simplefilter("ignore")
             warnings.simplefilter("always", RenoiseWarning)
             warnings.showwarning = handler.pass_on(warnings.showwarning)
-            yield handler
+            yield
     finally:
         ours.removeHandler(handler)
         ours.setLevel(level)
@@ -45,9 +43,7 @@ def remarks(note: Callable[[str], None], *, debug: bool = False) -> Iterator[log
 
 @contextmanager
 def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iterator[None]:
-    """Silence diffusers, transformers, the hub client and Python's warnings; pass on what the user has to know.
-
-    That is a prompt that is cut off because it is too long for the text encoder, and renoise's own remarks.
+    """Silence diffusers, transformers, the hub client and Python's warnings; pass on renoise's own remarks.
 
     Args:
         note: shows a line to the user.
@@ -57,12 +53,16 @@ def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iter
         ConfigError: if the libraries cannot be imported in this process.
     """
     require_libraries()
-    with remarks(note, debug=debug) as handler, nullcontext() if debug else _hushed(handler):
+    with remarks(note, debug=debug), nullcontext() if debug else _hushed():
         yield
 
 
 @contextmanager
-def _hushed(handler: logging.Handler) -> Iterator[None]:
+def _hushed() -> Iterator[None]:
+    # Packages that diffusers imports where they are installed log without a handler; torch has one.
+    unhandled, logging.lastResort = logging.lastResort, logging.NullHandler()
+    torch = logging.getLogger("torch")
+    level = torch.level
     # transformers first: importing diffusers makes it talk.
     from huggingface_hub.utils import logging as hub
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -76,16 +76,17 @@ def _hushed(handler: logging.Handler) -> Iterator[None]:
 
     diffusers.disable_progress_bar()
     diffusers.disable_default_handler()
-    diffusers.add_handler(handler)
+    torch.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        diffusers.remove_handler(handler)
         diffusers.enable_default_handler()
+        torch.setLevel(level)
+        logging.lastResort = unhandled
 
 
 class _Passing(logging.Handler):
-    """Turns the log records and the warnings that matter into notes, each once."""
+    """Turns renoise's log records and warnings into notes, each once."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         super().__init__()
@@ -93,9 +94,7 @@ class _Passing(logging.Handler):
         self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self._worth_saying(record)
-        if text is not None:
-            self._say(text)
+        self._say(record.getMessage())
 
     def pass_on(self, show: _Show) -> _Show:
         """Return what shows a warning: renoise's as a note, others as `show` does."""
@@ -112,13 +111,3 @@ class _Passing(logging.Handler):
         if text not in self._said:
             self._said.add(text)
             self._note(text)
-
-    def _worth_saying(self, record: logging.LogRecord) -> str | None:
-        message = record.getMessage()
-        if record.name.split(".")[0] == "renoise":
-            return message
-        truncated = _TRUNCATED.search(message)
-        if truncated is None:
-            return None
-        rest = truncated["rest"].strip("[]'\" ")
-        return f"warning: the prompt is longer than the model's {truncated['limit']} tokens; left out: {rest!r}"

@@ -7,6 +7,8 @@ import shutil
 import sys
 from collections.abc import Mapping
 
+from renoise.escaping import shown
+
 # Without a terminal lines are not broken, so that other programs find what they look for.
 _UNBROKEN = 10_000
 
@@ -27,7 +29,7 @@ def two_columns(rows: Mapping[str, str]) -> str:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(shown(name)), Text(shown(value, _UNBROKEN)))
     text = io.StringIO()
     Console(file=text, width=_width(), color_system=None).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

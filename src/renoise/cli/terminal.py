@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from renoise.escaping import shown
 
 if TYPE_CHECKING:
     import rich.progress
 
     from renoise.progress import Progress
+
+# What stands beside the bar, which shares its line with times and numbers.
+_BESIDE_THE_BAR = 60
+# A problem and a remedy, each as long as an error has them.
+_LONGEST_NOTE = 1250
 
 
 class Stage:
@@ -30,10 +37,10 @@ class Stage:
     def __init__(self, bar: rich.progress.Progress | None, description: str, note: Callable[[str], None]) -> None:
         self.passes = 0
         self._bar = bar
-        self._description = description
+        self._description = shown(description, _BESIDE_THE_BAR)
         self._note = note
         self._tenths = 0
-        self._task = None if bar is None else bar.add_task(description, total=None, passes="")
+        self._task = None if bar is None else bar.add_task(self._description, total=None, passes="")
 
     def __call__(self, progress: Progress) -> None:
         """Take note of a network pass; a stage is what the editor takes as `progress`."""
@@ -43,7 +50,7 @@ class Stage:
     def advance(self, done: int, total: int, text: str) -> None:
         """Move the bar, and say beside it how far the work is."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, passes=text)
+            self._bar.update(self._task, completed=done, total=total, passes=shown(text, _BESIDE_THE_BAR))
 
     def tell(self, done: int, total: int, text: str) -> None:
         """Move the bar or, where there is none, say so about every tenth of the work: it may take hours."""
@@ -89,16 +96,17 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Say something in a separate line."""
-        line = f"renoise: {' '.join(text.split())}"
+        line = f"renoise: {shown(' '.join(text.split()), _LONGEST_NOTE)}"
         if self._quiet or sys.stderr is None:
             return
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
+            self._bar.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            return
+        with contextlib.suppress(OSError):  # a full disk behind standard error is no reason to end the work
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
-    @contextmanager
+    @contextlib.contextmanager
     def stage(self, description: str) -> Iterator[Stage]:
         """Show what is being done, for as long as it is done."""
         stage = Stage(self._bar, description, self.note)

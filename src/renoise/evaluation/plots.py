@@ -7,7 +7,6 @@ left out, because it is too pale on white.
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.runs import SAMPLERS, Plots
 from renoise.evaluation.summary import FAILURE_MARGIN, METRICS, Score, by_method, failed, mean
+from renoise.evaluation.texts import in_plot
 
 # An eye cannot follow the lines of more timesteps than this.
 _MOST_LINES = 6
@@ -111,7 +111,7 @@ def _strips(measurements: Sequence[Measurement], score: Score) -> Plot:
     many = len(measurements) > _MOST_SHAPES
     for y, own in enumerate(rows.values()):
         _strip(axes, y, own, score, many)
-    axes.set_yticks(range(len(rows)), [textwrap.fill(label, 26) for label in rows])
+    axes.set_yticks(range(len(rows)), [in_plot(label) for label in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"PSNR against {score.target} (dB), higher is better")
@@ -188,7 +188,7 @@ def _residuals(measurements: Sequence[Measurement]) -> Plot:
     figure = Figure(figsize=(7.0, 4.0 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
     for axes, (method, own) in zip(panels, rows.items(), strict=True):
-        axes.set_title(method)
+        axes.set_title(in_plot(method, lines=1))
         axes.set_ylabel("relative residual (log scale)")
         _residual_lines(axes, [m for m in own if m.residual_history])
     panels[-1].set_xlabel("network pass of a step")
@@ -233,7 +233,7 @@ def _curves(measurements: Sequence[Measurement], score: Score) -> Plot:
     cells = figure.subplots(height, 2, sharex=True, sharey=True, squeeze=False).ravel()
     handles: dict[str, Line2D] = {}
     for axes, (sampler, lines) in zip(cells, panels.items(), strict=False):
-        axes.set_title(sampler)
+        axes.set_title(in_plot(sampler, lines=1))
         axes.tick_params(labelbottom=True)
         if not lines:
             _say(axes, "no reconstruction")

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from renoise import ImageError, images
+from renoise.escaping import escaped, shown
 from renoise.evaluation.folder import Role, find_image
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.plots import Plot, curve_of, has_curves
@@ -52,8 +55,9 @@ def page(
     rows, every = by_method(measurements), _one_of_each(measurements)
     template = files("renoise.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_one_line
     )
+    environment.filters["shown"] = shown
     return environment.from_string(template).render(
         title=title,
         facts=_facts(measurements, summary),
@@ -79,11 +83,16 @@ def page(
     )
 
 
+def _one_line(value: Any) -> Any:
+    """Escape the control characters of what the template puts into the page, in which HTML has no use for any."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, str]:
     """Return what was measured, by name. A folder that was filled in two goes may hold two versions."""
 
     def each(values: Iterable[str]) -> str:
-        return ", ".join(dict.fromkeys(values))
+        return ", ".join(shown(value) for value in dict.fromkeys(values))
 
     bound = with_unit(summary.psnr_bound_mean, ".2f", " dB, the mean over the images")
     more = {"edits": f"{summary.asked} by each method"} if summary.edits else {"autoencoder's bound": bound}
@@ -140,7 +149,8 @@ class _Tail:
         reasons: dict[str, list[str]] = {}
         for m in own:
             if m.error is not None:
-                reasons.setdefault(m.error, []).append(m.image if m.target is None else f"{m.image} ({m.target})")
+                name = m.image if m.target is None else f"{m.image} ({m.target})"
+                reasons.setdefault(m.error, []).append(shown(name))
         return cls(method, len(own), drawn[:_WORST_SHOWN], median, reasons)
 
 
@@ -157,16 +167,16 @@ class _Album:
 
     def image(self, m: Measurement) -> tuple[str, str | None]:
         """Return the image as it was before."""
-        return f"{m.image}, the image", self._found(m, "picture")
+        return f"{shown(m.image)}, the image", self._found(m, "picture")
 
     def round_trip(self, m: Measurement) -> tuple[str, str | None]:
         """Return the image encoded and decoded."""
-        return f"{m.image}, the autoencoder's round trip", self._found(m, "round-trip")
+        return f"{shown(m.image)}, the autoencoder's round trip", self._found(m, "round-trip")
 
     def drawn(self, m: Measurement) -> tuple[str, str | None]:
         """Return the reconstruction or the edit. A method that failed has none, whatever an earlier try left."""
-        done = "reconstructed by" if m.target is None else f"edited to show {m.target} by"
-        return f"{m.image}, {done}: {m.label}", None if m.error is not None else self._found(m, "drawn")
+        done = "reconstructed by" if m.target is None else f"edited to show {shown(m.target)} by"
+        return f"{shown(m.image)}, {done}: {shown(m.label)}", None if m.error is not None else self._found(m, "drawn")
 
     def _found(self, m: Measurement, role: Role) -> str | None:
         path = find_image(self._folder, m, role)
@@ -185,5 +195,6 @@ def _thumbnail(path: Path) -> str | None:
     return _data_uri("image/jpeg", buffer.getvalue())
 
 
-def _data_uri(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+def _data_uri(media_type: str, data: bytes) -> Markup:
+    # Of characters that HTML shows as they are, and too long to be looked through again.
+    return Markup(f"data:{media_type};base64,{base64.b64encode(data).decode()}")

@@ -17,9 +17,12 @@ from typing import Any, Literal
 import numpy as np
 
 from renoise.evaluation.measurement import Measurement, finite
+from renoise.evaluation.texts import in_markdown, in_spreadsheet
 
 # A reconstruction this much under its method's median has failed, in dB.
 FAILURE_MARGIN = 6.0
+# A cell of a table for people is as wide as its column.
+_LONGEST_CELL = 120
 
 # One method's numbers by the names of `METRICS`; None is "not available".
 Line = Mapping[str, Any]
@@ -224,31 +227,39 @@ def summarise(measurements: Iterable[Measurement]) -> Summary:
 
 
 def as_csv(summary: Summary) -> str:
-    """Return the lines as comma-separated values with a header; what is not available is left empty."""
+    """Return the lines as comma-separated values with a header; what is not available is left empty.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it (see `texts.in_spreadsheet`).
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [metric.name for metric in summary.metrics], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(summary.lines)
+    writer.writerows({name: in_spreadsheet(value) for name, value in line.items()} for line in summary.lines)
     return buffer.getvalue()
 
 
 def as_markdown(summary: Summary) -> str:
     """Return the tables as Markdown, and why some measurements have no image."""
     table = _table(summary, summary.lines)
-    notes = "".join(f"\n{line['method']}: {line['error']}\n" for line in summary.lines if line["error"])
+    failures = [(in_markdown(line["method"]), line["error"]) for line in summary.lines if line["error"]]
+    notes = "".join(f"\n{method}: {in_markdown(error)}\n" for method, error in failures)
     if not summary.edits:
         bound = with_unit(summary.psnr_bound_mean, ".2f", " dB")
         round_trip = "" if summary.psnr_bound_mean is None else f"; the autoencoder's round trip: {bound}"
         return f"{summary.images} images{round_trip}\n\n{table}{notes}"
     types = (
-        f"\n{name}, {lines[0]['edits']} edits\n\n{_table(summary, lines)}" for name, lines in summary.edit_types.items()
+        f"\n{in_markdown(name)}, {lines[0]['edits']} edits\n\n{_table(summary, lines)}"
+        for name, lines in summary.edit_types.items()
     )
     return table + notes + "".join(types)
 
 
 def _table(summary: Summary, lines: Sequence[Line]) -> str:
     columns = {metric.name: metric.form for metric in summary.metrics if metric.form is not None}
-    rows = [list(columns), *([cell(line[name], form) for name, form in columns.items()] for line in lines)]
+    rows = [
+        list(columns),
+        *([in_markdown(cell(line[name], form), _LONGEST_CELL) for name, form in columns.items()] for line in lines),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = [" | ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)) for row in rows]
     texts.insert(1, " | ".join("-" * w for w in widths))

@@ -24,7 +24,8 @@ class Contents:
         layout: how to load it; None if it cannot be loaded as a model.
         lacks: the parts of the pipeline for which it has no weights.
         advice: what to do with a file that cannot be loaded.
-        adapter: whether it holds LoRA weights.
+        adapter: whether it holds LoRA weights or another adapter.
+        unread: what it holds that is not read as an adapter, in words; empty if it is a LoRA alone.
         shapes: the shapes of its tensors, by name.
         metadata: what its header says besides.
     """
@@ -34,6 +35,7 @@ class Contents:
     lacks: tuple[str, ...] = ()
     advice: Parts = layouts.EXPECTED
     adapter: bool = False
+    unread: str = ""
     shapes: Shapes = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,11 +83,25 @@ def recognise(path: Path) -> Contents:
 def _recognised(shapes: Shapes, metadata: Mapping[str, str]) -> Contents:
     if "renoise.inversion" in metadata:
         return Contents("an inversion that renoise wrote", advice="give it as the image's inversion, besides a model")
+    unread = _unread_adapter(shapes)
+    if unread:
+        advice = "load the base model, with an adapter that is a LoRA"
+        return Contents(f"an adapter ({unread}), which is not read", advice=advice, adapter=True, unread=unread)
     for unusable in layouts.MARKED:
         if any(mark in key for key in shapes for mark in unusable.marks):
             return Contents(unusable.what, advice=unusable.advice, adapter=unusable is layouts.ADAPTER)
     network = {key.removeprefix(layouts.DIFFUSION): shape for key, shape in shapes.items()}
     return _unet(network, shapes) or _transformer(network, shapes) or _piece(shapes) or Contents("of no known layout")
+
+
+def _unread_adapter(shapes: Shapes) -> str:
+    """Return what a file holds of adapters that are not read, in words."""
+    for what, marks in layouts.UNREAD_ADAPTERS.items():
+        ends = tuple(mark[:-1] for mark in marks if mark.endswith("$"))
+        inside = [mark for mark in marks if not mark.endswith("$")]
+        if any(key.endswith(ends) or any(mark in key for mark in inside) for key in shapes):
+            return what
+    return ""
 
 
 def _unet(network: Shapes, shapes: Shapes) -> Contents | None:

@@ -11,6 +11,8 @@ from renoise.reading import read_object
 
 INDEX = "model_index.json"
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
+# What PEFT's own `save_pretrained` writes.
+PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 # Parts that have no weights, by how their names begin, and the files of which each needs one. A tokenizer without its
 # files loads all the same, and reads every prompt as the same unknown word.
 _WITHOUT_WEIGHTS: Mapping[str, tuple[str, ...]] = {

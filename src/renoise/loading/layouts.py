@@ -128,9 +128,37 @@ class Unusable:
 
 ADAPTER = Unusable(
     "an adapter (LoRA)",
-    (".lora_", "lora_unet_", "lora_te", "lora_transformer_", ".hada_w", ".lokr_w", "_lora."),
+    (
+        ".lora_",
+        ".lora.",
+        "lora_unet_",
+        "lora_te",
+        "lora_transformer_",
+        "_lora.",
+        # XLabs' files for Flux.
+        "_lora1.",
+        "_lora2.",
+    ),
     ("load its base model and give it as ", Argument("lora")),
 )
+# Adapters that are no LoRA, or more than one, by marks anywhere in a name or, with a $, at its end. Diffusers does not
+# read them.
+UNREAD_ADAPTERS: Mapping[str, tuple[str, ...]] = {
+    "a LoHa": (".hada_",),
+    "a LoKr": (".lokr_",),
+    "full differences of weights (.diff)": (".diff$", ".diff_b$"),
+    "an IA3": (".on_input$", ".ia3_l"),
+    "an OFT or BOFT": (".oft_", ".boft_"),
+    "a GLoRA": (".a1.weight$", ".b1.weight$"),
+    "attention processors of Custom Diffusion": ("_custom_diffusion",),
+    "a VeRA": (".vera_lambda",),
+    "an AdaLoRA": (".lora_E",),
+    "a LoCon with Tucker decomposition": (".lora_mid.",),
+    "weights of norms (.w_norm)": (".w_norm$", ".b_norm$"),
+    "full weights of layers": (".modules_to_save.",),
+    "embeddings of a textual inversion": ("bundle_emb.",),
+    "a control LoRA, which follows another image": ("lora_controlnet",),
+}
 # Files with a name that has one of the marks anywhere in it.
 MARKED = (
     ADAPTER,

@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 
-from renoise.backbones import PipelineBackbone
+from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import ConfigError, ModelError, RenoiseError
+from renoise.escaping import seen
 from renoise.loading import catalogue, checkpoints, hub, networks
 from renoise.loading import lora as adapters
 from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import recognise, require_readable
 from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts, weight_files
+from renoise.loading.lora_names import asked
 from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
 from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
 from renoise.loading.training import training_of
-from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class
-from renoise.schedulers.names import stand_in
+from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
 
 log = logging.getLogger("renoise")
 
@@ -48,8 +49,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         resolved = torch.device(device)
         # A number is asked back, because the device "meta" has tensors without numbers.
         torch.zeros((), device=resolved).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        problem = f"device {str(device)!r} is not available on this machine"
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        problem = f"device {seen(device)} is not available on this machine"
         raise ConfigError(problem, argument="device", remedy="use cpu, cuda or mps") from error
     return resolved
 
@@ -76,8 +77,8 @@ def resolve_dtype(
             return torch.float32
         return DTYPES[(PipelineBackbone if family is None else family).precision]
     resolved = DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
-    if resolved is None or resolved not in DTYPES.values():
-        raise ConfigError(f"dtype {dtype!r} is unknown", argument="dtype", remedy=f"use one of {', '.join(DTYPES)}")
+    if not isinstance(resolved, torch.dtype) or resolved not in DTYPES.values():
+        raise ConfigError(f"dtype {seen(dtype)} is unknown", argument="dtype", remedy=f"use one of {', '.join(DTYPES)}")
     return resolved
 
 
@@ -97,8 +98,9 @@ def load_pipeline(
         name: a bundled model, a pipeline's directory, a .safetensors checkpoint, or a hub name.
         device: the device of the networks.
         dtype: the floating-point type of the networks (see `resolve_dtype`).
-        lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, or a list of them. A folder
-            that holds scheduler/scheduler_config.json brings its scheduler.
+        lora: LoRA weights: a folder, a .safetensors file, a bundled adapter or a hub name, alone or in a pair with the
+            strength, such as ("name", 0.7), or a list of them. "name:0.7" is the same as the pair. A folder that holds
+            scheduler/scheduler_config.json brings its scheduler.
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
             or one of the short names in `renoise.schedulers.SAMPLERS`. It takes precedence over the scheduler of a
             LoRA.
@@ -187,10 +189,9 @@ def _locate(name: str) -> Path | str:
 
 def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tuple[adapters.Lora, ...]:
     """Find the LoRA weights that are asked for, those of a bundled adapter first."""
-    several = [] if wanted is None else list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    named = [*([] if bundled is None else [bundled]), *several]
+    named = [*([] if bundled is None else [(bundled, 1.0)]), *asked(wanted)]
     return adapters.find(
-        [_bundled(one) if isinstance(one, str) and BUNDLED.get(one) else one for one in named], options
+        [(str(_bundled(name)) if BUNDLED.get(name) else name, strength) for name, strength in named], options
     )
 
 
@@ -237,7 +238,9 @@ def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -
     """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings."""
     adapters.apply(pipe, loras, with_scheduler=scheduler is None)
     if scheduler is not None:
-        pipe.scheduler = exchanged(pipe.scheduler, scheduler)
+        flow = _samples_flow(pipe)
+        own = pipe.scheduler if is_flow(pipe.scheduler) == flow else suiting(pipe.scheduler, flow=flow)
+        pipe.scheduler = exchanged(own, scheduler)
 
 
 def _make_invertible(pipe: Any) -> None:
@@ -247,9 +250,18 @@ def _make_invertible(pipe: Any) -> None:
         return
     name = type(scheduler).__name__
     clips = scheduler.config.get("clip_sample", False) or scheduler.config.get("thresholding", False)
-    if name in SUPPORTED and not clips:
+    if name in SUPPORTED and is_flow(scheduler) == _samples_flow(pipe) and not clips:
         return
-    single = stand_in(flow=is_flow(scheduler))
-    if name not in SUPPORTED:
-        log.info("%s cannot be inverted step by step; sampling with %s instead", name, single)
-    pipe.scheduler = exchanged(scheduler, name if name in SUPPORTED else single)
+    pipe.scheduler = suiting(scheduler, flow=_samples_flow(pipe))
+    single = type(pipe.scheduler).__name__
+    if single != name:
+        shift = getattr(pipe.scheduler, "shift", None)
+        dynamic = pipe.scheduler.config.get("use_dynamic_shifting", False)
+        levels = "" if shift is None or dynamic else f", with a shift of {shift:g}"
+        log.info("%s cannot be inverted step by step; sampling with %s instead%s", name, single, levels)
+
+
+def _samples_flow(pipe: Any) -> bool:
+    """Tell whether a pipeline's model is of flow matching; by its scheduler, if its family is not known."""
+    family = family_of(pipe)
+    return is_flow(pipe.scheduler) if family is None else family.flow

@@ -1,7 +1,8 @@
 """diffusers' schedulers as tables of `Step`s: nothing else in renoise reads their attributes.
 
 `names` has the samplers by name, without torch; `tables` has the steps of each; `schedule` reads a schedule off a
-scheduler; `exchange` puts one scheduler in place of another. The names below are imported when they are first used.
+scheduler; `exchange` puts one scheduler in place of another; `kinds` says
+which suits a model. The names below are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renoise.schedulers.exchange import describe, exchanged, require_kind, restore
-    from renoise.schedulers.names import SAMPLERS, SUPPORTED, is_flow, sampler_class
+    from renoise.schedulers.exchange import describe, exchanged, restore
+    from renoise.schedulers.kinds import require_kind, suiting
+    from renoise.schedulers.names import SAMPLERS, SUPPORTED, is_flow, kind_of, sampler_class
     from renoise.schedulers.schedule import steps_for
 
 _HOMES = {
@@ -20,10 +22,12 @@ _HOMES = {
     "describe": "exchange",
     "exchanged": "exchange",
     "is_flow": "names",
-    "require_kind": "exchange",
+    "kind_of": "names",
+    "require_kind": "kinds",
     "restore": "exchange",
     "sampler_class": "names",
     "steps_for": "schedule",
+    "suiting": "kinds",
 }
 
 __all__ = [
@@ -32,10 +36,12 @@ __all__ = [
     "describe",
     "exchanged",
     "is_flow",
+    "kind_of",
     "require_kind",
     "restore",
     "sampler_class",
     "steps_for",
+    "suiting",
 ]
 
 

@@ -7,32 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from renoise.errors import SchedulerError
-from renoise.schedulers.names import SUPPORTED, is_flow, stand_in
+from renoise.schedulers.names import KINDS, SUPPORTED, TITLES, kind_of
+from renoise.torch_defaults import standard
 
 CLIPPING = ("clip_sample", "thresholding")
-
-
-def require_kind(scheduler: Any, *, flow: bool) -> None:
-    """Check that a scheduler suits the model: others would take velocities for noises, or noises for velocities.
-
-    Args:
-        scheduler: a diffusers scheduler.
-        flow: whether the model is a flow-matching model.
-
-    Raises:
-        SchedulerError: if the scheduler is not supported, or does not suit the model; the message has the line that
-            exchanges it.
-    """
-    name = type(scheduler).__name__
-    if name in SUPPORTED and is_flow(name) == flow:
-        return
-    clipping = "" if flow else ", clip_sample=False"
-    mend = f"pipe.scheduler = {stand_in(flow=flow)}.from_config(pipe.scheduler.config{clipping})"
-    suited = ", ".join(known for known in SUPPORTED if is_flow(known) == flow)
-    why = "is made for another kind of model" if name in SUPPORTED else "does not take single affine steps"
-    raise SchedulerError(
-        f"{name} {why}, so that it cannot be inverted here", remedy=f"use one of {suited}, for example: {mend}"
-    )
+# What a diffusion model was trained on. It is carried over even where it was never chosen, because the defaults of the
+# other scheduler may differ.
+TRAINED = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+)
 
 
 def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
@@ -52,40 +41,82 @@ def exchanged(scheduler: Any, name: str, **changes: Any) -> Any:
         >>> type(exchanged(DDIMScheduler(beta_end=0.012), "LCMScheduler")).__name__
         'LCMScheduler'
     """
-    import diffusers
-
     if not isinstance(name, str) or name not in SUPPORTED:
         raise SchedulerError(f"{name!r} is not supported", remedy=f"use one of {', '.join(SUPPORTED)}")
-    if is_flow(name) != is_flow(scheduler):
+    kind, other = kind_of(scheduler), kind_of(name)
+    if kind is None:
         raise SchedulerError(
-            f"{type(scheduler).__name__} and {name} sample two kinds of models, diffusion and flow matching, so that "
-            "neither can stand in for the other",
+            f"it is not known which kind of models {type(scheduler).__name__} samples, so that {name} cannot stand in "
+            "for it",
             argument="sampler",
-            remedy="use a sampler that suits the model",
         )
+    if kind != other:
+        raise SchedulerError(
+            f"{type(scheduler).__name__} and {name} sample two kinds of models, {_title(kind)} and {_title(other)}, so "
+            "that neither can stand in for the other",
+            argument="sampler",
+            remedy=f"for this model use {' or '.join(KINDS[kind])}",
+        )
+    return converted(scheduler, name, **changes)
+
+
+@standard()
+def converted(scheduler: Any, name: str, **changes: Any) -> Any:
+    """Return another scheduler with the settings that a scheduler's configuration holds, whatever kinds they sample.
+
+    See `exchanged`, which refuses to take one kind for another.
+    """
+    import diffusers
+
     cls = getattr(diffusers, name)
-    known = _settings(cls)
-    unknown = set(changes) - known
+    known, config = settings_of(cls), scheduler.config
+    unknown = set(changes) - set(known)
     if unknown:
         raise SchedulerError(f"{name} has no setting {', '.join(sorted(unknown))}")
     for setting in CLIPPING:
         if changes.get(setting):
             raise SchedulerError(f"{setting}=True makes the steps impossible to invert", remedy="leave it out")
-    own = {k: v for k, v in scheduler.config.items() if k in known or k.startswith("_")}
-    chosen = {**changes, **{setting: False for setting in CLIPPING if setting in known}}
+    # None stands for no choice, unless the other scheduler has it as its default.
+    own = {k: v for k, v in config.items() if k.startswith("_") or (k in known and (v is not None or known[k] is None))}
+    chosen = {k: config[k] for k in TRAINED if k in own}
+    if "shift" in known and "shift" not in settings_of(type(scheduler)) and kind_of(scheduler) == "flow":
+        # Samplers of several steps have the shift by another name.
+        chosen["shift"] = config.get("flow_shift", config.get("shift", 1.0))
+    chosen |= {**changes, **{setting: False for setting in CLIPPING if setting in known}}
     try:
         # The chosen settings are given apart from the configuration, because diffusers takes its own defaults for
         # settings of a configuration that were never chosen; the entries with an underscore say which those are.
         other = cls.from_config(own, **chosen)
-    except NotImplementedError as error:
+    except (NotImplementedError, ValueError, TypeError, ArithmeticError) as error:
         raise SchedulerError(
             f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error})",
             argument="sampler",
             remedy="use another sampler",
         ) from error
+    if not set(changes) & set(TRAINED) and not _same_levels(scheduler, other):
+        raise SchedulerError(
+            f"{name} does not have the noise levels of {type(scheduler).__name__}, on which the model was trained",
+            argument="sampler",
+            remedy="use another sampler",
+        )
     if hasattr(scheduler, "set_shift") and hasattr(other, "set_shift") and "shift" not in changes:
         other.set_shift(scheduler.shift)
     return other
+
+
+def _same_levels(scheduler: Any, other: Any) -> bool:
+    """Tell whether two schedulers of diffusion models have the same noise levels; True for those of other kinds."""
+    import torch
+
+    own, others = (getattr(each, "alphas_cumprod", None) for each in (scheduler, other))
+    if own is None or others is None:
+        return True
+    # At zero terminal SNR some schedulers put 2**-24 in place of 0.
+    return own.shape == others.shape and torch.allclose(own.double(), others.double(), rtol=1e-4, atol=1e-6)
+
+
+def _title(kind: Any) -> str:
+    return TITLES[kind]
 
 
 def describe(scheduler: Any) -> dict[str, Any]:
@@ -131,12 +162,13 @@ def restore(record: Mapping[str, Any]) -> Any:
         ) from error
 
 
+@standard()
 def made(cls: Any, config: Mapping[str, Any]) -> Any:
     """Make a scheduler from a configuration that may hold settings of others, about which diffusers would warn."""
-    known = _settings(cls)
+    known = settings_of(cls)
     return cls.from_config({k: v for k, v in config.items() if k in known or k.startswith("_")})
 
 
-def _settings(cls: Any) -> set[str]:
-    """Return the names of the settings that a scheduler's class has."""
-    return set(inspect.signature(cls.__init__).parameters)
+def settings_of(cls: Any) -> dict[str, Any]:
+    """Return the settings that a scheduler's class has, with their defaults."""
+    return {name: parameter.default for name, parameter in inspect.signature(cls.__init__).parameters.items()}

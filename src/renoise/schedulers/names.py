@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from renoise.errors import SchedulerError
+from renoise.escaping import seen
 
 # The short names of the samplers, with their classes in diffusers.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
@@ -18,25 +19,63 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "lcm": "LCMScheduler",
         "tcd": "TCDScheduler",
         "flow-euler": "FlowMatchEulerDiscreteScheduler",
+        "edm-euler": "EDMEulerScheduler",
     }
 )
 SUPPORTED: tuple[str, ...] = tuple(SAMPLERS.values())
-# The samplers of flow-matching models, whose networks predict velocities, and those of diffusion models.
+
+# The kinds of models, by what their networks are trained on: noise levels that betas give, the noise levels and scales
+# of EDM (Karras et al., 2022, arXiv 2206.00364), and the straight paths of flow matching.
+Kind = Literal["diffusion", "edm", "flow"]
+# The samplers of each kind; the first takes the place of samplers that cannot be inverted.
 FLOW: tuple[str, ...] = ("flow-euler",)
-DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in FLOW)
+EDM: tuple[str, ...] = ("edm-euler",)
+DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in (*FLOW, *EDM))
+KINDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({"diffusion": DIFFUSION, "edm": EDM, "flow": FLOW})
+TITLES: Mapping[Kind, str] = MappingProxyType(
+    {"diffusion": "diffusion with noise levels by betas", "edm": "EDM", "flow": "flow matching"}
+)
+# Schedulers of EDM models that take several steps into account. Others with a sigma_data count time in another way.
+_EDM_MULTISTEP = ("EDMDPMSolverMultistepScheduler",)
 
 
-def stand_in(*, flow: bool) -> str:
+def stand_in(kind: Kind) -> str:
     """Return the class of the sampler that takes the place of one that cannot be inverted.
 
     Args:
-        flow: whether the model is a flow-matching model.
+        kind: the kind of models that both sample.
 
     Examples:
-        >>> stand_in(flow=False)
+        >>> stand_in("diffusion")
         'DDIMScheduler'
     """
-    return SAMPLERS[(FLOW if flow else DIFFUSION)[0]]
+    return SAMPLERS[KINDS[kind][0]]
+
+
+def kind_of(scheduler: Any) -> Kind | None:
+    """Tell which kind of models a scheduler samples; None if that is not known.
+
+    Args:
+        scheduler: a diffusers scheduler, or the name of a class in `SUPPORTED`.
+
+    Examples:
+        >>> kind_of("EDMEulerScheduler"), kind_of("DDIMScheduler")
+        ('edm', 'diffusion')
+    """
+    name = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
+    for kind, shorts in KINDS.items():
+        if name in {SAMPLERS[short] for short in shorts}:
+            return kind
+    config = getattr(scheduler, "config", {})
+    # Samplers of several steps serve diffusion and flows, and their configuration says which.
+    if config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
+        return "flow"
+    if name in _EDM_MULTISTEP:
+        return "edm"
+    # Schedulers of diffusion models keep the products of their alphas, and those of flow models have a shift.
+    if hasattr(scheduler, "alphas_cumprod"):
+        return "diffusion"
+    return "flow" if "shift" in config else None
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -49,11 +88,7 @@ def is_flow(scheduler: Any) -> bool:
         >>> is_flow("FlowMatchEulerDiscreteScheduler"), is_flow("DDIMScheduler")
         (True, False)
     """
-    name = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
-    if name in SUPPORTED:
-        return name in {SAMPLERS[short] for short in FLOW}
-    # Schedulers of diffusion models keep the products of their alphas, and those of flow models have none.
-    return not hasattr(scheduler, "alphas_cumprod")
+    return kind_of(scheduler) == "flow"
 
 
 def sampler_class(name: str) -> str:
@@ -69,7 +104,23 @@ def sampler_class(name: str) -> str:
     if isinstance(name, str) and (name in SAMPLERS or name in SUPPORTED):
         return SAMPLERS.get(name, name)
     raise SchedulerError(
-        f"sampler {name!r} is unknown",
+        f"sampler {seen(name)} is unknown",
         argument="sampler",
         remedy=f"use one of {', '.join(SAMPLERS)}, or one of their classes in diffusers: {', '.join(SUPPORTED)}",
+    )
+
+
+def setting(scheduler: Any, key: str, default: Any = None) -> Any:
+    """Return a setting of a scheduler's configuration."""
+    return scheduler.config.get(key, default)
+
+
+def unknown_prediction(prediction_type: str) -> NoReturn:
+    """Refuse a prediction type that is not known.
+
+    Raises:
+        SchedulerError: always.
+    """
+    raise SchedulerError(
+        f"prediction_type={prediction_type!r} is unknown", remedy="use epsilon, v_prediction or sample"
     )

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from renoise.errors import Argument, ConfigError, SchedulerError
-from renoise.schedulers.exchange import CLIPPING, made, require_kind
-from renoise.schedulers.names import is_flow
-from renoise.schedulers.tables import TABLES, setting
+from renoise.schedulers.exchange import CLIPPING, made
+from renoise.schedulers.kinds import require_kind
+from renoise.schedulers.names import is_flow, setting
+from renoise.schedulers.tables import TABLES
 from renoise.steps import Step
+from renoise.torch_defaults import standard
 
 
+@standard()
 def steps_for(
     scheduler: Any,
     num_steps: int,
@@ -58,9 +61,11 @@ def steps_for(
         ) from error
     for step in steps:
         if not all(math.isfinite(x) for x in (step.phi, step.psi, step.rho)):
+            problem = f"{name} has no finite step at timestep {step.timestep:g}"
+            if is_flow(name):
+                raise SchedulerError(problem, remedy=("use more steps: another ", Argument("num_steps")))
             raise SchedulerError(
-                f"{name} has no finite step at timestep {step.timestep:g} for "
-                f"{setting(copy, 'prediction_type')} prediction (zero terminal SNR wants v prediction)",
+                f"{problem} for {setting(copy, 'prediction_type')} prediction (zero terminal SNR wants v prediction)",
                 remedy="use prediction_type='v_prediction' if the model was trained with it, or "
                 "rescale_betas_zero_snr=False",
             )
@@ -71,9 +76,20 @@ def steps_for(
         raise ConfigError(
             Argument("strength", strength),
             f" of {num_steps} steps leaves no step",
-            remedy=f"use at least {1 / num_steps:.3g} or more steps",
+            remedy=("use at least ", Argument("strength", least_strength(num_steps)), " or more steps"),
         )
     return steps[len(steps) - used :]
+
+
+def least_strength(num_steps: int) -> float:
+    """Return a strength that leaves one of so many steps: the least one, rounded up to three digits.
+
+    Examples:
+        >>> least_strength(3)
+        0.334
+    """
+    digits = 10.0 ** (2 + len(str(num_steps)))
+    return math.ceil(digits / num_steps) / digits
 
 
 def _check_settings(

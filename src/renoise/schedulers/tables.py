@@ -10,13 +10,12 @@ and both estimates are linear in z and m by the prediction type (al = sqrt(A), s
     v_prediction   x0 = al z - si m           eps = al m + si z
     sample         x0 = m                     eps = (z - al m) / si
 
-so that phi and psi follow by substitution. The rows below give (c_x, c_e, c_z, rho) for each scheduler; a new sampler
-is a new row. Everything is computed in float64 from the scheduler's own float32 tables.
+so that phi and psi follow by substitution. The rows below give (c_x, c_e, c_z, rho) for each scheduler that works on
+alphas, and `sigmas` has the steps of those that work on noise levels. Everything is computed in float64 from the
+scheduler's own float32 tables. That each step equals `scheduler.step` is a contract test (tests/contract).
 
-Sources: DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12), DDPM (Ho et al., 2020, arXiv 2006.11239, eq. 7), Euler and
-Euler ancestral (Karras et al., 2022, arXiv 2206.00364, and k-diffusion), LCM (Luo et al., 2023, arXiv 2310.04378), TCD
-(Zheng et al., 2024, arXiv 2402.19159), flow matching (Lipman et al., 2023, arXiv 2210.02747; Esser et al., 2024, arXiv
-2403.03206). That each row equals `scheduler.step` is a contract test (tests/contract).
+Sources: DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12), DDPM (Ho et al., 2020, arXiv 2006.11239, eq. 7), LCM (Luo
+et al., 2023, arXiv 2310.04378), TCD (Zheng et al., 2024, arXiv 2402.19159).
 """
 
 from __future__ import annotations
@@ -24,11 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from renoise.errors import SchedulerError
+from renoise.schedulers import sigmas
+from renoise.schedulers.names import setting, unknown_prediction
 from renoise.steps import Step
 
 TCD_DEFAULT_GAMMA = 0.3
@@ -39,11 +40,6 @@ Row = tuple[float, float, float, float]
 Linear = tuple[float, float]
 # A function from a scheduler whose schedule is set, the number of steps and eta to the steps in sampling order.
 Table = Callable[[Any, int, float | None], Iterator[Step]]
-
-
-def setting(scheduler: Any, key: str, default: Any = None) -> Any:
-    """Return a setting of a scheduler's configuration."""
-    return scheduler.config.get(key, default)
 
 
 def _timesteps(scheduler: Any, num_steps: int) -> list[int]:
@@ -68,13 +64,7 @@ def _estimates(prediction_type: str, al: float, si: float) -> tuple[Linear, Line
         return (al, -si), (si, al)
     if prediction_type == "sample":
         return (0.0, 1.0), (1.0 / si, -al / si)
-    return _unknown(prediction_type)
-
-
-def _unknown(prediction_type: str) -> NoReturn:
-    raise SchedulerError(
-        f"prediction_type={prediction_type!r} is unknown", remedy="use epsilon, v_prediction or sample"
-    )
+    return unknown_prediction(prediction_type)
 
 
 def _discrete(scheduler: Any, timesteps: list[int], row: Callable[[int, float], Row]) -> Iterator[Step]:
@@ -153,7 +143,7 @@ def _tcd(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
         last = i + 1 == len(timesteps)
         t_prev = 0 if last else timesteps[i + 1]
         # In float32, as the scheduler does it: the product can lie within rounding of a whole number.
-        q = int(torch.floor((1 - gamma) * torch.tensor(t_prev)))
+        q = int(torch.floor((1 - gamma) * torch.tensor(t_prev, dtype=torch.float32)))
         a_q = float(alphas[q])
         ratio = 1.0 if last or gamma == 0.0 else float(alphas[t_prev]) / a_q
         r = math.sqrt(ratio)
@@ -162,70 +152,16 @@ def _tcd(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
     return _discrete(scheduler, timesteps, row)
 
 
-def _euler(scheduler: Any, num_steps: int, *, ancestral: bool) -> Iterator[Step]:
-    """Make Euler's steps in sigma units: z' = z + (z - x0) / s * (s_to - s), then noise of deviation s_up."""
-    prediction = setting(scheduler, "prediction_type")
-    if prediction in ("sample", "original_sample") and ancestral:
-        raise SchedulerError(
-            "EulerAncestralDiscreteScheduler does not implement sample prediction",
-            remedy="use EulerDiscreteScheduler or DDIM",
-        )
-    # The first num_steps sigmas and the terminal one: trailing spacing may have a surplus entry (see `_timesteps`).
-    sigmas = [float(s) for s in (*scheduler.sigmas[:num_steps], scheduler.sigmas[-1])]
-    for i, t in enumerate(scheduler.timesteps[:num_steps]):
-        s, s_next = sigmas[i], sigmas[i + 1]
-        s_up = math.sqrt(s_next**2 * max(s**2 - s_next**2, 0.0) / s**2) if ancestral else 0.0
-        s_to = math.sqrt(max(s_next**2 - s_up**2, 0.0))
-        x_z, x_m = {
-            "epsilon": (1.0, -s),
-            "v_prediction": (1.0 / (s**2 + 1.0), -s / math.sqrt(s**2 + 1.0)),
-            "sample": (0.0, 1.0),
-            "original_sample": (0.0, 1.0),
-        }.get(prediction) or _unknown(prediction)
-        change = (s_to - s) / s
-        yield Step(
-            phi=1.0 + change * (1.0 - x_z),
-            psi=-change * x_m,
-            rho=s_up,
-            timestep=float(t),
-            input_scale=1.0 / math.sqrt(s**2 + 1.0),
-            alpha=1.0,
-            sigma=s,
-            x0_z=x_z,
-            x0_m=x_m,
-            eps_z=(1.0 - x_z) / s,
-            eps_m=-x_m / s,
-        )
-
-
-def _euler_discrete(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
-    return _euler(scheduler, num_steps, ancestral=False)
-
-
-def _euler_ancestral(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
-    return _euler(scheduler, num_steps, ancestral=True)
-
-
-def _flow_match_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
-    """Make the steps on the straight path z_s = (1 - s) x0 + s eps with velocity m = eps - x0, so x0 = z - s m."""
-    sigmas = [float(s) for s in scheduler.sigmas.double()]
-    for i, t in enumerate(scheduler.timesteps):
-        s, s_next = sigmas[i], sigmas[i + 1]
-        phi, psi, rho = 1.0, s_next - s, 0.0
-        if setting(scheduler, "stochastic_sampling", False):
-            phi, psi, rho = 1.0 - s_next, -(1.0 - s_next) * s, s_next
-        yield Step(phi, psi, rho, float(t), alpha=1.0 - s, sigma=s, x0_z=1.0, x0_m=-s, eps_z=1.0, eps_m=1.0 - s)
-
-
 # By the class in diffusers, in the order of `names.SUPPORTED`.
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         "DDIMScheduler": _ddim,
         "DDPMScheduler": _ddpm,
-        "EulerDiscreteScheduler": _euler_discrete,
-        "EulerAncestralDiscreteScheduler": _euler_ancestral,
+        "EulerDiscreteScheduler": sigmas.euler_discrete,
+        "EulerAncestralDiscreteScheduler": sigmas.euler_ancestral,
         "LCMScheduler": _lcm,
         "TCDScheduler": _tcd,
-        "FlowMatchEulerDiscreteScheduler": _flow_match_euler,
+        "FlowMatchEulerDiscreteScheduler": sigmas.flow_match_euler,
+        "EDMEulerScheduler": sigmas.edm_euler,
     }
 )

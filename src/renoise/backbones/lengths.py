@@ -1,0 +1,147 @@
+"""How much of a prompt the text encoders read, and a warning where none of them reads it all.
+
+A family may have several encoders, and what CLIP leaves out counts all the same where T5 reads it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from renoise.backbones.base import Request
+from renoise.errors import TruncationWarning
+from renoise.escaping import shown
+
+# Encoders read some hundred tokens. What follows in a prompt of more characters than this is not even looked at.
+_LOOKED_AT = 50_000
+# How much is quoted of what is left out.
+_QUOTED = 120
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A text encoder of a pipeline with its tokenizer.
+
+    Attributes:
+        name: the encoder's class.
+        tokenizer: makes its tokens.
+        limit: the most tokens that it reads, those at the beginning and at the end included.
+        spelled: returns a text as the pipeline hands it to a tokenizer, with the parts of learned words spelled out.
+    """
+
+    name: str
+    tokenizer: Any
+    limit: int
+    spelled: Callable[[str, Any], str] = lambda text, tokenizer: text
+
+    def left_out(self, text: str) -> str:
+        """Return the end of a text that it does not read; an empty text if it reads all."""
+        kept = self.limit - self.tokenizer.num_special_tokens_to_add()
+        # A long text is looked at as a whole only if its beginning makes next to no tokens.
+        for beginning in dict.fromkeys((_beginning(text), text)):
+            spelled = self.spelled(beginning, self.tokenizer)
+            tokens = self.tokenizer(spelled, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+            if len(tokens["input_ids"]) > kept:
+                rest = spelled[tokens["offset_mapping"][kept][0] :] + text[len(beginning) :]
+                return rest.strip() or rest
+        return ""
+
+
+def readers_of(pipe: Any) -> tuple[Reader, ...]:
+    """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text."""
+    # The limit of encoders that have no table of positions (T5) is an argument of the pipeline.
+    encode = getattr(pipe, "encode_prompt", None)
+    asked = None if encode is None else inspect.signature(encode).parameters.get("max_sequence_length")
+    readers = []
+    for name, encoder in pipe.components.items():
+        if not name.startswith("text_encoder") or encoder is None:
+            continue
+        tokenizer: Any = getattr(pipe, name.replace("text_encoder", "tokenizer"), None)
+        if not getattr(tokenizer, "is_fast", False):
+            continue
+        absolute = hasattr(getattr(encoder, "config", None), "max_position_embeddings")
+        limit = tokenizer.model_max_length if asked is None or absolute else asked.default
+        spelled = getattr(pipe, "maybe_convert_prompt", Reader.spelled)
+        readers.append(Reader(type(encoder).__name__, tokenizer, int(limit), spelled))
+    return tuple(readers)
+
+
+def shortened(pipe: Any, request: Request) -> Request:
+    """Return a request without what lies far beyond every encoder's reach, so that no megabyte is made into tokens.
+
+    Args:
+        pipe: the pipeline that encodes the prompts.
+        request: the prompts, whole.
+    """
+    readers, negatives = readers_of(pipe), request.negative_prompts
+    return replace(
+        request,
+        prompts=[_reached(readers, text) for text in request.prompts],
+        negative_prompts=None if negatives is None else [_reached(readers, text) for text in negatives],
+    )
+
+
+def remark(pipe: Any, request: Request, *, guided: bool) -> None:
+    """Warn of the prompts of a request of which no text encoder reads the end.
+
+    Args:
+        pipe: the pipeline that encodes them.
+        request: the prompts, whole.
+        guided: whether the negative prompts count.
+
+    Warns:
+        TruncationWarning: once, with the beginning and the end of what is left out.
+    """
+    texts = {"prompt": request.prompts, "negative prompt": (request.negative_prompts or ()) if guided else ()}
+    readers = readers_of(pipe)
+    for name, prompts in texts.items():
+        cut = [found for text in dict.fromkeys(prompts) if (found := _left_out(readers, text)) is not None]
+        if cut:
+            reader, rest = cut[0]
+            others = f" (and the end of {len(cut) - 1} more)" if len(cut) > 1 else ""
+            problem = (
+                f"the {name} is longer than the {reader.limit} tokens that the model's text encoder ({reader.name}) "
+                f"reads; left out: '{shown(rest, _QUOTED)}'{others}"
+            )
+            warnings.warn(TruncationWarning(problem, argument=name.replace(" ", "_")), stacklevel=2)
+
+
+@contextmanager
+def unheard(pipe: Any) -> Iterator[None]:
+    """Keep the logs of a pipeline and of its tokenizers back: each encoder reports its own limit as the model's."""
+    parts = [pipe, *(reader.tokenizer for reader in readers_of(pipe))]
+    modules = {kind.__module__ for part in parts for kind in type(part).__mro__}
+    levels = {logger: logger.level for logger in map(logging.getLogger, sorted(modules))}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+def _left_out(readers: Sequence[Reader], text: str) -> tuple[Reader, str] | None:
+    """Return the encoder that reads most of a text, with what it leaves out; None if one reads it all."""
+    cut = [(reader, reader.left_out(text)) for reader in readers]
+    return min(cut, key=lambda one: len(one[1])) if cut and all(rest for _, rest in cut) else None
+
+
+def _reached(readers: Sequence[Reader], text: str) -> str:
+    """Return as much of a text as the encoders may read."""
+    beginning = _beginning(text)
+    return beginning if len(beginning) == len(text) or all(r.left_out(beginning) for r in readers) else text
+
+
+def _beginning(text: str) -> str:
+    """Return as much of a text as encoders may read, up to the end of a word if it has words."""
+    if len(text) <= _LOOKED_AT:
+        return text
+    beginning = text[:_LOOKED_AT]
+    words = beginning.rsplit(maxsplit=1)
+    return words[0] if len(words) > 1 else beginning
