@@ -155,6 +155,21 @@ def test_playgrounds_marks_are_its_autoencoder_and_its_noise_levels(tiny: Path, 
     assert pipe.vae.config.scaling_factor == 0.5
 
 
+@pytest.mark.parametrize(
+    "marks",
+    [{"edm_mean": MEAN, "edm_std": DEVIATION}, {"edm_vpred.sigma_max": torch.tensor(120.0)}],
+    ids=["Playground", "CosXL"],
+)
+def test_models_on_continuous_noise_levels_are_inverted(tiny: Path, tmp_path: Path, marks: dict[str, Tensor]) -> None:
+    pipe, _ = loaded(marked(tmp_path / "x.safetensors", tiny, "sdxl", marks, None), tiny, "sdxl")
+    assert type(pipe.scheduler).__name__ == "EDMEulerScheduler"
+    editor, config = Editor(pipe), InversionConfig(num_steps=4).reversing()
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    again = editor.reconstruct(editor.invert(latents=latents, prompt="a cat", config=config), "latent")
+    assert torch.isfinite(again).all()
+    assert len(editor.timesteps(config)) == 4
+
+
 def test_v_prediction_on_continuous_noise_levels_is_read(tiny: Path, tmp_path: Path) -> None:
     marks = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
     path = marked(tmp_path / "x.safetensors", tiny, "sdxl", marks, None)
