@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -125,3 +126,14 @@ def picture() -> Image.Image:
     y, x = np.mgrid[0:80, 0:100] / 100.0
     red, green, blue = 0.5 + 0.5 * np.sin(9 * x), y, (x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.05
     return Image.fromarray((np.stack([red, green, blue], axis=-1) * 255).astype(np.uint8))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many hostile inputs there were, and how they ended (tests/hostile)."""
+    reports = [one for some in terminalreporter.stats.values() for one in some if getattr(one, "when", "") == "call"]
+    counts: Counter[str] = Counter()
+    for name, count in (pair for report in reports for pair in report.user_properties):
+        if name.startswith("hostile "):
+            counts[name] += count
+    for name, count in sorted(counts.items()):
+        terminalreporter.write_line(f"{name} {count:,}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from renoise.errors import ImageError, ModelError, StorageError
-from renoise.reading import MAX_JSON_DEPTH, parse_json, read_bytes, read_json, read_object, require_file
+from renoise.reading import MAX_JSON_DEPTH, open_file, parse_json, read_bytes, read_json, read_object, require_file
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -34,8 +34,28 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, what: str) -> None:
         path = Path("a\0b")
     elif what == "long":
         path = tmp_path / ("x" * 5000)
-    with pytest.raises(ImageError):
-        read_bytes(path, 10, ImageError)
+    for read in (lambda: read_bytes(path, 10, ImageError), lambda: open_file(path, ImageError)):
+        with pytest.raises(ImageError):
+            read()
+
+
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    os.mkfifo(path)
+    monkeypatch.setattr("renoise.reading.require_file", lambda path, error: None)
+    with pytest.raises(StorageError, match="no longer a regular file"):
+        open_file(path)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "x"
+    path.write_bytes(b"x")
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(StorageError, match="cannot be opened: Permission denied; check its permissions"):
+        open_file(path)
 
 
 def test_a_file_over_the_limit_is_refused_without_reading_it(tmp_path: Path) -> None:

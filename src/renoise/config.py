@@ -13,6 +13,7 @@ from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.ranges import number, store, truth, whole
+from renoise.records import read_settings
 from renoise.solvers import Renoising, Solver, solver_from, solver_record
 
 __all__ = ["FEW_STEPS", "VARIANTS", "EditLosses", "InversionConfig", "NoiseCorrection", "Renoising", "presets"]
@@ -299,13 +300,9 @@ class InversionConfig:
         """Return the settings that `to_record` made a record of.
 
         Raises:
-            ConfigError: if a setting is out of its range, or its solver is unknown.
-            LookupError, TypeError: if it is no such record.
+            ConfigError: if it is no such record, a setting is out of its range, or its solver is unknown.
         """
-        missing = set(_PARTS) - set(record)
-        if missing:
-            raise LookupError(f"no {', '.join(sorted(missing))}")
-        return cls._from_settings(record)
+        return read_settings(record, cls, _PARTS, lambda kind, solver: solver_from(solver))
 
     @classmethod
     def _from_settings(cls, record: Mapping[str, Any]) -> InversionConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule, PlainSampling
-from renoise.errors import Argument, DrawnNoiseWarning, OtherStepsWarning
+from renoise.errors import Argument, DrawnNoiseWarning, ModelError, OtherStepsWarning
 from renoise.inversion import Inversion
 from renoise.model import Model, place
 from renoise.network import Network
@@ -33,6 +34,9 @@ class Drawing:
         config: the settings of the edit.
         owners: for each target the index of its image in the inversion.
 
+    Raises:
+        ModelError: if the model cannot have made the inversion, whatever its fingerprint says.
+
     Warns:
         DrawnNoiseWarning: if noises are missing and had to be drawn.
         OtherStepsWarning: if the number of steps is not that of the inversion.
@@ -44,7 +48,10 @@ class Drawing:
         self._config = config
         self._owners = torch.tensor(owners)
         scheduler = restore(inversion.scheduler)
+        _require_suited(model, inversion, scheduler)
         inverted = model.steps(scheduler, inversion.config, inversion.size)
+        if len(inverted) != inversion.num_steps:
+            raise _contradicted(f"{inversion.num_steps} inverted steps where its settings make {len(inverted)}")
         self._as_inverted = config.num_steps == inversion.config.num_steps
         self._steps = inverted
         if not self._as_inverted:
@@ -164,3 +171,26 @@ class Drawing:
             ),
             stacklevel=5,
         )
+
+
+def _require_suited(model: Model, inversion: Inversion, scheduler: Any) -> None:
+    """Refuse an inversion that the model cannot have made, with the inversion's own scheduler."""
+    pixels = model.pixels(inversion.latents)
+    if pixels != inversion.size:
+        raise _contradicted(f"latents of {_by(pixels)} pixels for images of {_by(inversion.size)}")
+    trained, own = (int(s.config.get("num_train_timesteps", 0)) for s in (scheduler, model.pipe.scheduler))
+    if trained > own > 0:
+        raise _contradicted(f"a sampler of {trained:,} timesteps, and this model was trained on {own:,}")
+
+
+def _contradicted(what: str) -> ModelError:
+    return ModelError(
+        f"the inversion has {what}: it was made with another model, or its file was changed",
+        argument="model",
+        remedy="load the model that made the inversion, or invert the image again",
+    )
+
+
+def _by(size: tuple[int, int]) -> str:
+    height, width = size
+    return f"{width} x {height}"

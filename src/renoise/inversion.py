@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from renoise import storage
@@ -14,6 +15,7 @@ from renoise.config import InversionConfig
 from renoise.errors import ConfigError, StorageError
 from renoise.files import as_path
 from renoise.images import Fit
+from renoise.inversion_record import IMAGE_EMBEDS, TENSORS
 from renoise.prompts import Prompt
 
 
@@ -87,15 +89,16 @@ class Inversion:
         """
         path = as_path(path, StorageError)
         try:
-            storage.check(self)
             record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
             record["config"] = self.config.to_record()
             record["fits"] = [asdict(fit) for fit in self.fits]
+            tensors = {name: getattr(self, name) for name in TENSORS}
+            tensors |= {f"{IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
+            held = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+            _require_numbers(held)
         except (ConfigError, TypeError, ValueError) as error:
             raise StorageError(f"this inversion cannot be saved: {error}") from error
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        tensors |= {f"{_IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
-        storage.write(path, {name: t for name, t in tensors.items() if t is not None}, record)
+        storage.write(path, held, record)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Inversion:
@@ -106,21 +109,20 @@ class Inversion:
         """
         path = as_path(path, StorageError)
         tensors, record = storage.read(path)
+        values: dict[str, Any] = {name: tensors.get(name) for name in TENSORS}
+        values |= {name: record[_KEYS.get(name, name)] for name in _RECORDED}
+        values["config"] = InversionConfig.from_record(record["config"])
+        values["fits"] = tuple(_fit_from(fit) for fit in record["fits"])
+        values["size"] = tuple(record["size"])
+        shown = len(set(tensors) - set(TENSORS))
+        values["image_embeds"] = tuple(tensors[f"{IMAGE_EMBEDS}{i}"] for i in range(shown)) or None
         try:
-            values: dict[str, Any] = {name: record[_KEYS.get(name, name)] for name in _RECORDED}
-            values["config"] = InversionConfig.from_record(record["config"])
-            values["fits"] = tuple(_fit_from(fit) for fit in record["fits"])
-            values["size"] = tuple(record["size"])
-            contents: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS} | values
-            shown = sorted(name for name in tensors if name.startswith(_IMAGE_EMBEDS))
-            contents["image_embeds"] = tuple(tensors[f"{_IMAGE_EMBEDS}{i}"] for i in range(len(shown))) or None
-            inversion = cls(**contents)
-            storage.check(inversion)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            _require_numbers(tensors)
+        except ConfigError as error:
             raise StorageError(
-                f"{path} is an inversion with missing or wrong contents ({error})", remedy="invert the image again"
+                f"{path} is an inversion with wrong contents: ", *error.problem, remedy="invert the image again"
             ) from error
-        return inversion
+        return cls(**values)
 
 
 def padded(residuals: Sequence[Tensor]) -> Tensor:
@@ -141,8 +143,15 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
     return Fit(record["mode"], tuple(record["original_size"]), None if box is None else tuple(box))
 
 
-_TENSORS = ("latents", "noise", "residuals", "residual_history", "trajectory")
-_IMAGE_EMBEDS = "image_embeds_"
+def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors are real numbers, and finite but for the padding of the residuals' history."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in storage.DTYPES.values():
+            raise ConfigError(f"its {name} make no sense")
+        if name != "residual_history" and not bool(torch.isfinite(tensor).all()):
+            raise ConfigError(f"its {name} hold NaN or infinity")
+
+
 _RECORDED = (
     "network_passes",
     "prompt",

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from renoise.errors import RenoiseError, StorageError, reason
 
@@ -40,6 +40,29 @@ def require_file(path: str | os.PathLike[str], error: type[RenoiseError] = Stora
     return status
 
 
+def open_file(path: str | os.PathLike[str], error: type[RenoiseError] = StorageError) -> BinaryIO:
+    """Open a regular file to read it.
+
+    Args:
+        path: the file; symbolic links are followed.
+        error: the class of the error to raise.
+
+    Raises:
+        RenoiseError: of the class `error`, if it is no regular file, or cannot be opened.
+    """
+    require_file(path, error)
+    try:
+        # Opened without waiting, in case the file has become a pipe since it was looked at.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as cause:
+        raise error(f"{path} cannot be opened: {reason(cause)}", remedy="check its permissions") from cause
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise error(f"{path} is no longer a regular file", remedy="save its contents to a file")
+    return file
+
+
 def read_bytes(path: str | os.PathLike[str], limit: int, error: type[RenoiseError] = StorageError) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
@@ -51,14 +74,11 @@ def read_bytes(path: str | os.PathLike[str], limit: int, error: type[RenoiseErro
     Raises:
         RenoiseError: of the class `error`, if it is no regular file, is larger, or cannot be read.
     """
-    require_file(path, error)
-    try:
-        # Opened without waiting, in case the file has become a pipe since it was looked at.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(handle, "rb") as file:
+    with open_file(path, error) as file:
+        try:
             data = file.read(limit + 1)
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {reason(cause)}", remedy="check its permissions") from cause
+        except OSError as cause:
+            raise error(f"{path} cannot be read: {reason(cause)}", remedy="check its permissions") from cause
     if len(data) > limit:
         raise error(f"{path} is larger than the {limit:,} bytes that are read of such a file")
     return data

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from renoise.errors import ConfigError
+from renoise.errors import ConfigError, RenoiseError
 from renoise.escaping import seen
 from renoise.ranges import number, store, whole
 
@@ -336,5 +336,7 @@ def solver_from(record: Any) -> Solver:
     }
     try:
         return SOLVERS[name](**settings)
-    except TypeError as error:
+    except RenoiseError:
+        raise
+    except Exception as error:  # solvers of others check their settings as they like
         raise ConfigError(f"the settings of the solver {name!r} do not fit it ({error})", argument="solver") from error

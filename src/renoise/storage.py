@@ -7,36 +7,78 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from msgspec import Meta
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from renoise.errors import ConfigError, StorageError, reason
+from renoise.errors import RenoiseError, StorageError, reason
 from renoise.files import write_atomically
-from renoise.image_files import MAX_PIXELS
-from renoise.images import FITS, Fit
-from renoise.prompts import one_each
+from renoise.inversion_record import FORMAT_VERSION, require_inversion
+from renoise.reading import MAX_JSON_BYTES, open_file, parse_json
 
 # A single metadata key: safetensors writes several in no fixed order, and equal inversions should be equal bytes.
 _KEY = "renoise.inversion"
-FORMAT_VERSION = 1
+# A batch of forty images of Flux with their trajectories has less, and a machine's memory should hold it.
+MAX_BYTES = 4 * 2**30
+# The length of the header stands first in a safetensors file.
+_LENGTH = 8
+# Floating-point types as safetensors names them.
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
+    {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+)
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    """What the header of a safetensors file says of a tensor."""
+
+    dtype: str
+    shape: Annotated[list[Annotated[int, Meta(ge=0, le=MAX_BYTES)]], Meta(max_length=8)]
+
+
+class _Stored(NamedTuple):
+    """What the header of an inversion file says."""
+
+    tensors: dict[str, _Tensor]
+    record: dict[str, Any]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize for tensor in self.tensors.values())
 
 
 def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write tensors and a JSON-able record to one file.
 
     Raises:
-        StorageError: if the file cannot be written; nothing is left behind.
+        StorageError: if the file cannot be written, or `read` could not read it back; nothing is left behind.
     """
     target = Path(path)
     try:
-        metadata = {_KEY: json.dumps({"format": FORMAT_VERSION, **record}, sort_keys=True)}
-    except TypeError as error:
+        text = json.dumps({"format": FORMAT_VERSION, **record}, sort_keys=True)
+        require_inversion(json.loads(text), {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    except RenoiseError as error:
+        raise StorageError("this inversion cannot be saved: ", *error.problem, remedy=error.remedy) from error
+    except (TypeError, ValueError, RecursionError) as error:
         raise StorageError(f"this inversion cannot be saved: {error}", remedy="let settings be plain values") from error
-    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    # Copied, because tensors may share their memory, as a trajectory's end and the latents may.
+    own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    data = save(own, {_KEY: text})
+    try:
+        _require_size(len(data), data[:_LENGTH])
+    except ValueError as error:
+        raise StorageError(
+            f"this inversion cannot be saved: {error}", remedy="invert fewer images at a time, or keep no trajectory"
+        ) from error
     try:
         if target.is_dir():
             raise StorageError(
@@ -46,99 +88,76 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: M
             raise StorageError(f"the folder {target.parent} does not exist", remedy="create it first")
         write_atomically(target, data)
     except (OSError, ValueError) as error:
-        raise StorageError(
-            f"cannot write {str(target)[:200]}: {reason(error)}", remedy="choose another file or folder"
-        ) from error
+        raise StorageError(f"cannot write {target}: {reason(error)}", remedy="choose another file or folder") from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back the tensors and the record that `write` wrote.
 
+    What the file says of itself is checked before its tensors are read.
+
     Raises:
-        StorageError: if the file is missing, damaged, cut short, or not an inversion.
+        StorageError: if the file is missing, damaged, cut short, too large, or not an inversion.
     """
-    source = Path(path)
-    try:
-        if source.is_dir():
-            raise StorageError(f"{source} is a directory", remedy="name an inversion file (.safetensors)")
-        if not source.exists():
-            raise StorageError(f"there is no file {source}", remedy="check the path")
-        with safe_open(source, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _KEY not in metadata:
-                raise StorageError(f"{source} is a safetensors file, but not an inversion made by renoise")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a handle, not a dict
-        record = json.loads(metadata[_KEY])
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    with open_file(path, StorageError) as file:
+        try:
+            size, length = os.fstat(file.fileno()).st_size, file.read(_LENGTH)
+            head = length + file.read(_require_size(size, length))
+            stored = _stored(head, path)
+            if stored.nbytes != size - len(head):
+                raise ValueError(f"its tensors have {stored.nbytes:,} bytes, and it has {size - len(head):,} for them")
+            data = head + file.read(size - len(head))
+            tensors = load(data)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+            raise _unreadable(path, reason(error) or type(error).__name__) from error
+    if {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()} != {
+        name: (stored.shapes[name], DTYPES[tensor.dtype]) for name, tensor in stored.tensors.items()
+    }:
+        raise _unreadable(path, "its header says two things of one tensor")
+    return tensors, stored.record
+
+
+def _require_size(size: int, length: bytes) -> int:
+    """Check the size of a file that begins with the length of its header, and return that length."""
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, of which {MAX_BYTES:,} may be read")
+    header = int.from_bytes(length, "little")
+    if len(length) < _LENGTH or header > size - _LENGTH:
+        raise ValueError("it is cut short, or no safetensors file")
+    if header > MAX_JSON_BYTES:
+        raise ValueError(f"its header has {header:,} bytes, of which {MAX_JSON_BYTES:,} may be read")
+    return header
+
+
+def _stored(head: bytes, path: str | os.PathLike[str]) -> _Stored:
+    """Return what a header says, if it is that of an inversion."""
+    header = parse_json(head[_LENGTH:], f"the header of {path}")
+    metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
+        raise StorageError(f"{path} is a safetensors file, but not an inversion made by renoise")
+    record = parse_json(metadata[_KEY], f"the record of {path}")
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != FORMAT_VERSION:
         raise StorageError(
-            f"{str(source)[:200]} is not a readable inversion ({reason(error)})",
-            remedy="it may be damaged or cut short: invert the image again",
-        ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
-        found = record.get("format") if isinstance(record, dict) else None
-        raise StorageError(
-            f"{source} has inversion format {found!r}, this version of renoise reads {FORMAT_VERSION}",
+            f"{path} has inversion format {str(found)[:20]!r}, this version of renoise reads {FORMAT_VERSION}",
             remedy="update renoise, or invert the image again",
         )
-    return tensors, record
+    stored = _Stored(msgspec.convert(header, dict[str, _Tensor]), record)
+    for name, tensor in stored.tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"its tensor {name} is of type {tensor.dtype}, and not of {', '.join(DTYPES)}")
+    try:
+        require_inversion(record, stored.shapes)
+    except RenoiseError as error:
+        raise StorageError(
+            f"{path} is an inversion with missing or wrong contents: ",
+            *error.problem,
+            remedy=error.remedy or "invert the image again",
+        ) from error
+    return stored
 
 
-def check(inversion: Any) -> None:
-    """Check the attributes of an `Inversion`, which may come from a file.
-
-    Raises:
-        ConfigError: for contents that no inversion has.
-    """
-    latents, residuals, count = inversion.latents, inversion.residuals, len(inversion.fits)
-    _expect(_is_real(latents, 4) and latents.numel() > 0, "latents")
-    shape = tuple(latents.shape)
-    _expect(_is_real(residuals, 2) and residuals.shape[0] > 0 and residuals.shape[1] == shape[0] == count, "residuals")
-    num_steps = inversion.num_steps
-    _expect(inversion.noise is None or _is_real(inversion.noise, 5, (num_steps, *shape)), "noise")
-    _expect(inversion.trajectory is None or _is_real(inversion.trajectory, 5, (num_steps + 1, *shape)), "trajectory")
-    _expect(inversion.residual_history is None or inversion.residual_history.ndim == 3, "residual_history")
-    _expect(isinstance(inversion.batched, bool) and (inversion.batched or count == 1), "batched")
-    one_each(inversion.prompt, count, "prompt")
-    if inversion.negative_prompt is not None:
-        one_each(inversion.negative_prompt, count, "negative_prompt")
-    _expect(_is_whole(inversion.network_passes), "network_passes")
-    _expect(inversion.seed is None or _is_whole(inversion.seed), "seed")
-    for size in (inversion.size, *(fit.original_size for fit in inversion.fits)):
-        _expect(len(size) == 2 and all(_is_whole(side) and side > 0 for side in size), "size")
-    _expect(all(_is_fit(fit, inversion.size) for fit in inversion.fits), "fits")
-    _expect(all(t.ndim >= 2 and _is_real(t, t.ndim) for t in inversion.image_embeds or ()), "image_embeds")
-    _expect(inversion.model_name is None or isinstance(inversion.model_name, str), "model")
-    scheduler, fingerprint = inversion.scheduler, inversion.fingerprint
-    _expect(isinstance(scheduler["class"], str) and isinstance(scheduler["config"], dict), "scheduler")
-    _expect(all(isinstance(fingerprint[key], str) for key in ("layout", "adapters")), "fingerprint")
-    _expect(all(isinstance(weight, float) for weight in fingerprint["weights"]), "fingerprint")
-
-
-def _expect(condition: bool, name: str) -> None:
-    if not condition:
-        raise ConfigError(f"its {name} make no sense")
-
-
-def _is_real(tensor: Any, dimensions: int, shape: tuple[int, ...] | None = None) -> bool:
-    return (
-        isinstance(tensor, Tensor)
-        and tensor.is_floating_point()
-        and tensor.ndim == dimensions
-        and shape in (None, tuple(tensor.shape))
-        and bool(torch.isfinite(tensor).all())
+def _unreadable(path: str | os.PathLike[str], why: str) -> StorageError:
+    return StorageError(
+        f"{path} is not a readable inversion ({why})", remedy="it may be damaged or cut short: invert the image again"
     )
-
-
-def _is_fit(fit: Fit, size: tuple[int, int]) -> bool:
-    """Tell whether a file's fit can be undone: its box lies in the image, and the original's size is not absurd."""
-    if fit.mode not in (*FITS, "latents") or math.prod(fit.original_size) > MAX_PIXELS:
-        return False
-    if fit.box is None:
-        return True
-    top, left, height, width = fit.box
-    within = top + height <= size[0] and left + width <= size[1]
-    return all(_is_whole(x) for x in fit.box) and height > 0 and width > 0 and within
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

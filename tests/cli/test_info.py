@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +59,32 @@ def test_a_long_prompt_is_told_whole_in_one_line(on_tiny: Renoise, renoise: Reno
     prompt = "a [red]cat[/red] :cat: " + "on a mat " * 40
     assert on_tiny("invert", "cat.png", "-p", prompt, "--steps", "1", "--renoise", "0", "--quiet").code == 0
     assert f'\nprompt            "{prompt}"\n' in renoise("info", "cat.safetensors").out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_whatever_the_file_is_info_says_one_line(renoise: Renoise, inverted: Path, folder: Path) -> None:
+    whole = inverted.read_bytes()
+    files: dict[str, bytes] = {
+        "empty": b"",
+        "cut": whole[:-1],
+        "short": whole[:20],
+        "longer": whole + b"x",
+        "deep": struct.pack("<Q", 100_000) + b"[" * 100_000,
+        "endless": struct.pack("<Q", 2**63) + whole[8:],
+        "typed": whole.replace(b'\\"batched\\": false', b'\\"batched\\": 10000'),
+        "png": b"\x89PNG" + whole[4:],
+        "image": (folder / "cat.png").read_bytes(),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("loop")
+    Path("zero").symlink_to("/dev/zero")
+    Path("folder").mkdir()
+    for name in (*files, "pipe", "loop", "zero", "folder", "nothing", "x" * 5000):
+        for options in ((), ("--json",)):
+            shown = renoise("info", name, *options)
+            assert (shown.code, shown.out) == (1, ""), name
+            assert shown.error
+            assert len(shown.error) < 1300
+            assert "unexpected" not in shown.error

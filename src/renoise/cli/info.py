@@ -9,6 +9,7 @@ from renoise.cli import options as o
 from renoise.cli import report
 from renoise.cli.tables import two_columns
 from renoise.escaping import shown
+from renoise.reading import require_file
 from renoise.solvers import CONVERGED
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
     return {
         "command": "info",
         "source": str(path),
-        "file_size": path.stat().st_size,
+        "file_size": require_file(path).st_size,
         "pictures": inversion.batch_size,
         **report.settings(inversion),
         "original_size": [list(fit.original_size) for fit in inversion.fits],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from renoise.errors import SchedulerError
+from renoise.schedulers.forms import is_plain, require_record
 from renoise.schedulers.names import KINDS, SUPPORTED, TITLES, kind_of
 from renoise.torch_defaults import standard
 
@@ -120,12 +121,17 @@ def _title(kind: Any) -> str:
 
 
 def describe(scheduler: Any) -> dict[str, Any]:
-    """Describe a scheduler as JSON-able data, from which `restore` makes an equal one."""
-    config = {
+    """Describe a scheduler as JSON-able data, from which `restore` makes an equal one.
+
+    A configuration may carry settings of other schedulers along. Those that are no plain values are left out.
+    """
+    settings = {
         key: value.tolist() if hasattr(value, "tolist") else value
         for key, value in scheduler.config.items()
         if not key.startswith("_")
     }
+    known = settings_of(type(scheduler))
+    config = {key: value for key, value in settings.items() if key in known or is_plain(value)}
     record: dict[str, Any] = {"class": type(scheduler).__name__, "config": config}
     if hasattr(scheduler, "set_shift"):
         # The configuration has the shift that the scheduler was made with, which says where a schedule ends; its
@@ -138,7 +144,8 @@ def restore(record: Mapping[str, Any]) -> Any:
     """Make the scheduler that `describe` recorded.
 
     Raises:
-        SchedulerError: if the record names none that is supported, or makes none.
+        SchedulerError: if the record names none that is supported, its settings are not of their types and in their
+            bounds (see `renoise.schedulers.forms`), or they make none.
 
     Examples:
         >>> from diffusers import DDIMScheduler
@@ -147,8 +154,7 @@ def restore(record: Mapping[str, Any]) -> Any:
     """
     import diffusers
 
-    if record["class"] not in SUPPORTED:
-        raise SchedulerError(f"the inversion names the scheduler {record['class']!r}, which is not supported")
+    require_record(record)
     try:
         restored = made(getattr(diffusers, record["class"]), record["config"])
         if record.get("shift") is not None:
@@ -156,7 +162,7 @@ def restore(record: Mapping[str, Any]) -> Any:
         return restored
     except (
         Exception
-    ) as error:  # schedulers check little, and raise many sorts of errors for a configuration without sense
+    ) as error:  # settings that are sensible each by itself may not be so together, which schedulers say in many ways
         raise SchedulerError(
             f"the inversion's scheduler cannot be made ({error})", remedy="invert the image again"
         ) from error

@@ -54,7 +54,7 @@ def steps_for(
     copy = _scheduled_copy(scheduler, num_steps, mu, sigmas)
     try:
         steps = tuple(TABLES[name](copy, num_steps, eta))
-    except ArithmeticError as error:
+    except (ArithmeticError, ValueError) as error:  # roots and quotients of betas that are none
         raise SchedulerError(
             f"{name} has no finite steps with its noise schedule ({error})",
             remedy="use the one that the model was trained with",

@@ -1,0 +1,150 @@
+"""What an inversion file may hold: the form of its record, its tensors, and how they go together.
+
+A file may come from a stranger, or be damaged. All that it says of itself is checked here before its tensors are read:
+every key is known, every value is of its type and in its bounds, and the tensors have the shapes that follow from the
+record. A new attribute of `renoise.Inversion` is one more line in `Record`, or in `TENSORS` if it is a tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from renoise.config import InversionConfig
+from renoise.errors import ConfigError
+from renoise.image_files import MAX_PIXELS
+from renoise.prompts import one_each
+from renoise.schedulers.forms import require_record
+
+FORMAT_VERSION = 1
+# More images than any device holds at a time, and longer prompts than any text encoder reads.
+MOST_IMAGES = 10_000
+LONGEST_PROMPT = 1_000_000
+# The tensors of an inversion with their numbers of dimensions, and whether there must be one. B is the number of
+# images, and S that of the inverted steps: latents (B, C, h, w), noise (S, B, C, h, w), residuals (S, B), the history
+# (S, passes, B), and the trajectory (S + 1, B, C, h, w).
+TENSORS: Mapping[str, tuple[int, bool]] = MappingProxyType(
+    {
+        "latents": (4, True),
+        "noise": (5, False),
+        "residuals": (2, True),
+        "residual_history": (3, False),
+        "trajectory": (5, False),
+    }
+)
+IMAGE_EMBEDS = "image_embeds_"
+_NUMBERED = re.compile(rf"{IMAGE_EMBEDS}[0-9]{{1,2}}")
+
+_Images = Meta(min_length=1, max_length=MOST_IMAGES)
+_Prompt = Annotated[str, Meta(max_length=LONGEST_PROMPT)]
+_Prompts = _Prompt | Annotated[list[_Prompt], _Images]
+_Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
+_Offset = Annotated[int, Meta(ge=0, le=MAX_PIXELS)]
+_Text = Annotated[str, Meta(max_length=100_000)]
+_Box = tuple[_Offset, _Offset, _Side, _Side]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A form without other keys than its own: what this version does not know would change the result unsaid."""
+
+
+class _Fit(_Strict, frozen=True):
+    mode: Literal["crop", "pad", "stretch", "keep", "latents"]
+    original_size: tuple[_Side, _Side]
+    box: _Box | None = None
+
+
+class _Fingerprint(_Strict, frozen=True):
+    layout: _Text
+    adapters: _Text
+    weights: Annotated[list[float], Meta(max_length=1_000_000)]
+
+
+class Record(_Strict, frozen=True, rename={"model_name": "model"}):
+    """The form of the record in an inversion file.
+
+    `config` and `scheduler` have forms of their own, in `renoise.config` and `renoise.schedulers.forms`.
+    """
+
+    format: Literal[1]
+    config: dict[str, Any]
+    prompt: _Prompts
+    negative_prompt: _Prompts | None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
+    size: tuple[_Side, _Side]
+    fits: Annotated[list[_Fit], _Images]
+    batched: bool
+    network_passes: Annotated[int, Meta(ge=0, le=10**12)]
+    scheduler: dict[str, Any]
+    fingerprint: _Fingerprint
+    model_name: _Text | None
+
+
+def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that a record and the shapes of tensors are those of an inversion.
+
+    Args:
+        content: the record, as JSON has it.
+        shapes: the shapes of the tensors, by name.
+
+    Raises:
+        ConfigError, SchedulerError: if they are not; the message names what is wrong.
+    """
+    try:
+        # Infinities and lone surrogates are no JSON, but Python reads them.
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        record = msgspec.convert(content, Record)
+    except ValueError as error:  # a ValidationError or a UnicodeEncodeError among them
+        raise ConfigError(f"its record is none of an inversion: {error}") from error
+    config = InversionConfig.from_record(record.config)
+    require_record(record.scheduler)
+    count = len(record.fits)
+    one_each(record.prompt, count, "prompt")
+    if record.negative_prompt is not None:
+        one_each(record.negative_prompt, count, "negative_prompt")
+    _expect(record.batched or count == 1, "batched")
+    _expect(math.prod(record.size) <= MAX_PIXELS, "size")
+    _expect(all(math.prod(fit.original_size) <= MAX_PIXELS for fit in record.fits), "fits")
+    _expect(all(_is_within(fit.box, record.size) for fit in record.fits), "fits")
+    _require_shapes(shapes, count, record.size, config.num_steps)
+
+
+def _require_shapes(shapes: Mapping[str, tuple[int, ...]], count: int, size: tuple[int, int], most_steps: int) -> None:
+    for name, (_, needed) in TENSORS.items():
+        _expect(name in shapes or not needed, name)
+    for name, shape in shapes.items():
+        if name not in TENSORS and not _NUMBERED.fullmatch(name):
+            raise ConfigError(f"its tensor {name} is unknown to this version of renoise", remedy="update renoise")
+        _expect(0 not in shape and (len(shape) == TENSORS[name][0] if name in TENSORS else len(shape) >= 2), name)
+    embeds = len(set(shapes) - set(TENSORS))
+    _expect(all(f"{IMAGE_EMBEDS}{number}" in shapes for number in range(embeds)), "image_embeds")
+    latents, (steps, images) = shapes["latents"], shapes["residuals"]
+    _expect(latents[0] == count, "latents")
+    # One latent stands for a square of pixels.
+    height, width = latents[2:]
+    _expect(size[0] % height == 0 and size[0] * width == size[1] * height, "latents")
+    _expect(images == count and steps <= most_steps, "residuals")
+    _expect(shapes.get("noise", (steps, *latents)) == (steps, *latents), "noise")
+    _expect(shapes.get("trajectory", (steps + 1, *latents)) == (steps + 1, *latents), "trajectory")
+    history = shapes.get("residual_history", (steps, 1, count))
+    _expect((history[0], history[2]) == (steps, count), "residual_history")
+
+
+def _is_within(box: _Box | None, size: tuple[int, int]) -> bool:
+    """Tell whether the part of an image that a fit can be undone with lies in it."""
+    if box is None:
+        return True
+    top, left, height, width = box
+    return top + height <= size[0] and left + width <= size[1]
+
+
+def _expect(condition: bool, name: str) -> None:
+    if not condition:
+        raise ConfigError(f"its {name} make no sense")
