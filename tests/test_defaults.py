@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from PIL import Image
 
-from renoise import Editor, InversionConfig, Renoising
+from renoise import Editor, InversionConfig, Renoising, presets
+from renoise.defaults import preset_for, preset_name
 
 MakeEditor = Callable[..., Editor]
 FEW = InversionConfig(num_steps=3, renoising=Renoising(2))
@@ -33,3 +34,10 @@ def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, 
     inversion = make_editor(scheduler="LCMScheduler").invert(picture)
     assert inversion.config == InversionConfig.for_pipeline(make_editor(scheduler="LCMScheduler").pipe)
     assert inversion.prompt == ""
+
+
+def test_a_presets_name_and_its_settings_go_together(make_editor: MakeEditor) -> None:
+    for scheduler in ("DDIMScheduler", "LCMScheduler"):
+        pipe = make_editor(scheduler=scheduler).pipe
+        assert preset_for(pipe) == presets[preset_name(pipe)]
+        assert preset_for(pipe, "reverse") == presets[preset_name(pipe)].reversing()

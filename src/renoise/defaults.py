@@ -1,16 +1,43 @@
-"""The guidance scale that suits an edit if nobody says one."""
+"""What suits a pipeline if nobody says otherwise: its preset, and the guidance scale of its edits."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from renoise.backbones import family_of
+from renoise.backbones import PipelineBackbone, family_of
 from renoise.config import InversionConfig
 
 # The guidance scale of an edit by a model of many steps. Judged by eye on the bundled model's first twelve held-out
 # images: 1 leaves many objects half changed, 1.5 changes them as much as 2 does and keeps more of the rest, and from 3
 # on shapes and colours go that the new prompt does not ask to change.
 EDIT_GUIDANCE = 1.5
+
+
+def preset_name(pipe: Any) -> str:
+    """Return the key in `renoise.presets` of the settings that suit a diffusers pipeline.
+
+    Examples:
+        >>> preset_name(pipe)  # doctest: +SKIP
+        'sdxl-turbo'
+    """
+    return (family_of(pipe) or PipelineBackbone).preset_for(pipe)
+
+
+def preset_for(pipe: Any, variant: str = "paper") -> InversionConfig:
+    """Return the preset for a diffusers pipeline, as `InversionConfig.for_pipeline` does.
+
+    Args:
+        pipe: a diffusers pipeline.
+        variant: see `InversionConfig.for_pipeline`.
+
+    Raises:
+        ConfigError: if the variant is unknown.
+
+    Examples:
+        >>> preset_for(pipe).num_steps  # doctest: +SKIP
+        50
+    """
+    return InversionConfig.for_pipeline(pipe, variant)
 
 
 def edit_guidance(preset: InversionConfig) -> float:

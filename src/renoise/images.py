@@ -25,6 +25,7 @@ from renoise.errors import ConfigError, ImageError, reason
 from renoise.escaping import seen
 from renoise.files import as_path, require_replaceable, write_atomically
 from renoise.image_files import MAX_PIXELS, decoded, decoding, open_image, require_area
+from renoise.quality import psnr as psnr  # under the name that scripts for earlier versions know it by
 
 if TYPE_CHECKING:
     import numpy.typing as npt
