@@ -56,8 +56,8 @@ def page(folder: Path, rows: dict[str, list[Measurement]]) -> Image.Image:
         for column, m in enumerate(own):
             for place, role in enumerate(ROLES):
                 x = LABEL + column * block + place * (SIDE + GAP)
-                with Image.open(image_path(folder, m, role)) as image:
-                    sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, top))
+                image = images.load(image_path(folder, m, role))
+                sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, top))
             numbers = ((1, m.psnr_bound), (2, m.psnr))
             for place, value in numbers:
                 x = LABEL + column * block + place * (SIDE + GAP)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renoise.errors import ConfigError
-from renoise.escaping import escaped, seen, shown
+from renoise.escaping import encodable, escaped, seen, shown
 
 
 @pytest.mark.parametrize("text", ["a cat", "une chatte à l'été", "一只猫", "👩‍🚀", "a\u200dَ"])
@@ -57,6 +57,22 @@ def test_errors_show_names_escaped_and_cut() -> None:
         assert "\x07" not in message
         assert len(message) < 1300
         assert message.endswith(r"name \x07 another")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (b"cat.png", "cat.png"),
+        ("h\u00fcndchen \U0001f436.png".encode(), "h\u00fcndchen \U0001f436.png"),
+        (b"caf\xe9.png", "caf\\xe9.png"),
+        (b"\xff\xfe\x80", "\\xff\\xfe\\x80"),
+    ],
+)
+def test_names_of_any_bytes_can_be_written(name: bytes, expected: str) -> None:
+    text = name.decode("utf-8", "surrogateescape")
+    assert encodable(text) == expected
+    assert encodable(encodable(text)) == expected
+    assert encodable("a\ud800") == "a\\ud800"
 
 
 def test_a_whole_text_is_escaped_and_not_cut() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import random
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import GifImagePlugin, Image
+from PIL import EpsImagePlugin, GifImagePlugin, Image
 
 from renoise import ImageError, images
 from renoise.errors import ImageWarning
@@ -128,7 +129,7 @@ class TestWhatIsNoFile:
         def deny(*args: object, **kwargs: object) -> None:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "open", deny)  # the superuser of a test machine may read everything
+        monkeypatch.setattr(os, "open", deny)  # the superuser of a test machine may read everything
         assert refused(path) == f"{path} cannot be opened: Permission denied; check its permissions"
 
 
@@ -138,7 +139,7 @@ class TestOtherFormats:
         [
             ("photo.heic", "HEIC, which is not read here; convert it to JPEG or PNG"),
             ("photo.HEIF", "HEIF, which is not read here; convert it to JPEG or PNG"),
-            ("photo.avif", "AVIF, which is not read here; convert it to JPEG or PNG"),
+            ("photo.avif", "no AVIF that can be read here; convert it to JPEG or PNG"),
             ("drawing.svg", "export it as PNG"),
             ("page.pdf", "export its page as PNG"),
             ("photo.xyz", "give a PNG, JPEG, WebP, BMP, GIF or TIFF"),
@@ -155,6 +156,105 @@ class TestOtherFormats:
     def test_the_preview_in_a_raw_file_is_not_taken_for_the_photograph(self, tmp_path: Path) -> None:
         Image.new("RGB", (16, 12), RED).save(tmp_path / "photo.dng", format="TIFF")
         assert "develop it to TIFF, PNG or JPEG" in refused(tmp_path / "photo.dng")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) print\n%%EOF\n"
+DOS_EPS = struct.pack("<4sIIIIIIH", b"\xc5\xd0\xd3\xc6", 30, len(EPS), 0, 0, 0, 0, 0xFFFF) + EPS
+NEVER_OPENED = {
+    "eps": EPS,
+    "eps of DOS": DOS_EPS,
+    "eps after blanks": b"\n\n" + EPS,
+    "postscript": b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
+    "pdf": b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n%%EOF\n",
+    "wmf": b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<hhhhHIH", 0, 0, 8, 8, 72, 0, 0) + b"\x01\x00\x09\x00" + bytes(40),
+    "emf": b"\x01\0\0\0" + bytes(36) + b" EMF" + bytes(60),
+    "bufr": b"BUFR" + bytes(60),
+    "grib": b"GRIB\0\0\0\x01" + bytes(60),
+    "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(60),
+    "iptc with eps in it": b"\x1c\x03\x3c\0\x01\x01\x1c\x03\x14\0\x01\x08\x1c\x08\x0a"
+    + struct.pack(">H", len(EPS))
+    + EPS,
+    "fits": b"SIMPLE  =                    T" + bytes(60),
+    "mpeg": b"\0\0\x01\xb3\x01\0\x10" + bytes(60),
+    "xbm": b"#define x_width 8\n#define x_height 1\nstatic char x_bits[] = {0x00};\n",
+}
+
+
+@pytest.fixture
+def no_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder before all others on the path, whose programs leave a trace when they run; and none may be started."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("gs", "gswin32c", "djpeg", "convert", "ppmtogif"):
+        (folder / name).write_text(f"#!/bin/sh\necho {name} >> {folder / 'started'}\nexit 0\n")
+        (folder / name).chmod(0o755)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError(f"a program was started: {args}")
+
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    monkeypatch.setattr("os.system", refuse)
+    return folder
+
+
+class TestNoProgramIsStarted:
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.eps", "a.ps", "a.tif", "a"])
+    @pytest.mark.parametrize("content", NEVER_OPENED.values(), ids=NEVER_OPENED)
+    def test_by_no_file_whatever_it_is_called(
+        self, tmp_path: Path, no_programs: Path, name: str, content: bytes
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        message = refused(tmp_path / name)
+        assert "which is not read" in message or "not an image that can be read" in message
+        assert not (no_programs / "started").exists()
+
+    def test_by_what_is_inside_a_container(self, tmp_path: Path, no_programs: Path) -> None:
+        inside = {
+            "icon.ico": struct.pack("<HHHBBBBHHII", 0, 1, 1, 8, 8, 0, 0, 1, 32, len(EPS), 22) + EPS,
+            "icon.icns": b"icns" + struct.pack(">I", 16 + len(EPS)) + b"ic07" + struct.pack(">I", 8 + len(EPS)) + EPS,
+            "photo.mpo": b"\xff\xd8\xff\xe2" + struct.pack(">H", 2 + len(EPS)) + EPS,
+        }
+        for name, content in inside.items():
+            (tmp_path / name).write_bytes(content)
+            refused(tmp_path / name)
+        assert not (no_programs / "started").exists()
+
+    def test_by_an_image_that_was_opened_before(self, tmp_path: Path, no_programs: Path) -> None:
+        (tmp_path / "a.png").write_bytes(EPS)
+        opened = Image.open(tmp_path / "a.png")
+        assert opened.format == "EPS"
+        with pytest.raises(ImageError, match="the image is of the format EPS, which is not read"):
+            images.load(opened)
+        assert not (no_programs / "started").exists()
+
+    def test_no_code_opens_an_image_without_naming_formats(self) -> None:
+        root = Path(__file__).parents[1]
+        folders = [
+            Path(images.__file__).parent,
+            *(root / name for name in ("packages", "examples", "benchmarks", "training")),
+        ]
+        calls = [
+            (path, ast.unparse(node))
+            for folder in folders
+            for path in sorted(folder.rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Image.open")
+        ]
+        assert calls
+        assert [call for call in calls if "formats=" not in call[1]] == []
+
+
+class TestPlainness:
+    def test_larger_files_are_not_read(self, tmp_path: Path) -> None:
+        with (tmp_path / "huge.png").open("wb") as file:
+            file.truncate(10**12)
+        assert "too large: 1,000,000,000,000 bytes" in refused(tmp_path / "huge.png")
+
+    def test_names_are_shown_in_one_line_without_controls(self, tmp_path: Path) -> None:
+        assert "\x1b" not in refused(tmp_path / "a\x1b[31m\nb.png")
+        assert len(refused(Path("x" * 5000 + ".png"))) < 1500
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

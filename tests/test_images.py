@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,88 @@ def test_files_that_are_no_pictures_are_refused(quarters: Image.Image, tmp_path:
 def test_values_that_are_no_pictures_are_refused(value: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         images.load(value)
+
+
+QUANTIZED = torch.quantize_per_tensor(torch.zeros(3, 4, 4), 0.1, 0, torch.quint8)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(3, 4, 4).to_sparse(), "not a sparse one; give tensor.to_dense"),
+        (torch.zeros(2, 3, 4, 4).to_sparse(), "not a sparse one"),
+        (torch.zeros(4, 4).to_sparse_csr(), "not a sparse one"),
+        (torch.zeros(3, 4, 4, device="meta"), "not a meta one"),
+        (torch.zeros(2, 3, 4, 4, device="meta"), "not a meta one"),
+        (QUANTIZED, "not a quantized one; give tensor.dequantize"),
+        (torch.nested.nested_tensor([torch.zeros(3, 4, 4), torch.zeros(3, 5, 5)]), "not a nested one"),
+        (torch.zeros(3, 4, 4, dtype=torch.complex64), "uint8"),
+        (torch.zeros(3, 4, 4, dtype=torch.bool), "uint8"),
+        (torch.zeros(3, 4, 4, dtype=torch.int8), "uint8"),
+        (torch.zeros(3, 0, 4), "must be"),
+        (torch.zeros(()), "must be"),
+        (torch.full((3, 4, 4), torch.inf), "NaN or infinity"),
+        (np.zeros((4, 4, 3), dtype=complex), "uint8"),
+        (np.zeros((4, 4, 3), dtype=bool), "uint8"),
+        (np.zeros((4, 4, 3), dtype=object), "uint8"),
+        (np.zeros((4, 4, 3), dtype="U3"), "uint8"),
+        (np.zeros((4, 4), dtype=[("red", "u1"), ("green", "u1")]), "uint8"),
+        (np.zeros((4, 4, 3), dtype="M8[s]"), "uint8"),
+        (np.array(5, dtype=np.uint8), "must be"),
+        (np.ma.masked_greater(np.arange(48.0).reshape(4, 4, 3) / 48, 0.5), "masked values; fill them"),
+    ],
+)
+def test_unusual_tensors_and_arrays_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        images.load_all(value)
+
+
+def test_unusual_tensors_and_arrays_that_hold_an_image(quarters: Image.Image) -> None:
+    array = np.asarray(quarters)
+    share = array.astype(np.float32) / 255
+    tensor = torch.from_numpy(share).permute(2, 0, 1)
+    forms: list[Any] = [
+        share.astype(">f4"),
+        share.astype(">f2"),
+        share.astype(np.float64),
+        share.astype(np.longdouble),
+        array[::-1, ::-1].copy()[::-1, ::-1],
+        np.asfortranarray(array),
+        np.ma.array(array),
+        tensor.clone().requires_grad_(),
+        tensor.half(),
+        tensor.double(),
+        torch.nn.Parameter(tensor.clone()),
+        torch.complex(tensor, tensor).conj().real,
+        -torch.complex(tensor, tensor).conj().imag,
+        tensor.expand(3, 20, 40),
+    ]
+    for form in forms:
+        assert np.abs(np.asarray(images.load(form)).astype(int) - array).max() <= 0
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (60_000, 60_000, 3)),
+        np.broadcast_to(np.float64(0.5), (60_000, 60_000)),
+        np.lib.stride_tricks.as_strided(np.zeros(3), (60_000, 60_000, 3), (0, 0, 8)),
+        np.broadcast_to(np.zeros((1, 1, 1, 3), np.uint8), (100_000, 1_000, 1_000, 3)),
+        torch.zeros(3, 1, 1).expand(3, 60_000, 60_000),
+        torch.zeros(1).expand(60_000, 60_000),
+        torch.zeros(1, 3, 1, 1).expand(100_000, 3, 1_000, 1_000),
+    ],
+    ids=["array", "grey", "strides", "batch", "tensor", "grey tensor", "batch tensor"],
+)
+def test_views_that_are_too_large_are_refused_before_they_are_copied(view: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="too large"):
+            images.load_all(view)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4, 4, 3)), torch.zeros(0, 3, 4, 4)])

@@ -50,3 +50,15 @@ def test_results_are_shaped_as_the_targets_are(
 def test_targets_that_do_not_fit_a_batch_are_refused(prompt: Any) -> None:
     with pytest.raises(ConfigError):
         arrange_targets(prompt, 2, True)
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a cat \udce9", "\udfff\ud83d"])
+def test_lone_surrogates_are_refused_wherever_they_stand(bad: str) -> None:
+    for texts in (bad, [bad, "a"], ["a", bad]):
+        with pytest.raises(ConfigError, match="lone surrogate"):
+            one_each(texts, 2, "prompt")
+    prompts: list[tuple[Any, bool]] = [(bad, False), (bad, True), (["a", bad], False), (["a", bad], True)]
+    prompts += [([["a"], ["b", bad]], True)]
+    for prompt, batched in prompts:
+        with pytest.raises(ConfigError, match="lone surrogate"):
+            arrange_targets(prompt, 2 if batched else 1, batched)

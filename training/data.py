@@ -126,7 +126,7 @@ class Artwork:
             f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
         )
         png = resvg_py.svg_to_bytes(svg_string=svg, width=ART, height=ART)
-        drawing = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+        drawing = Image.open(io.BytesIO(bytes(png)), formats=["PNG"]).convert("RGBA")
         if drawing.size == (ART, ART):
             return np.asarray(drawing)
         square = Image.new("RGBA", (ART, ART))

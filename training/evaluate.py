@@ -123,7 +123,7 @@ def prompt_following(
 
 def save_sheet(path: Path, pictures: np.ndarray, labels: list[str]) -> None:
     """Two hundred and fifty-six colours are enough to judge drawings by, and keep the file small."""
-    page = Image.open(io.BytesIO(common.sheet(pictures, 8, labels)))
+    page = Image.open(io.BytesIO(common.sheet(pictures, 8, labels)), formats=["PNG"])
     page.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 

@@ -79,6 +79,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'renoise' has no attribute {name!r}")
+    if name == "Editor":
+        from renoise.environment import require_libraries
+
+        require_libraries()
     return getattr(import_module(_HOMES[name]), name)
 
 

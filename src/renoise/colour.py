@@ -14,13 +14,16 @@ from renoise.errors import ImageError
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 # In levels of 255. Two writings of sRGB differ by one or two; a plain gamma of 2.2 is already 9 away in the shadows.
 _SAME_COLOUR = 2
+# Programs write the gamma of sRGB in several ways; so much apart, relatively, it is another one.
+_SAME_GAMMA = 0.05
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Convert an image to mode RGB as it is meant to be seen.
 
     EXIF orientation is applied, grey of more than 8 bits is scaled down, colours are converted from the embedded
-    profile to sRGB, and transparency is laid over white. EXIF data and profiles that cannot be used are ignored.
+    profile, or from the gamma that a PNG states, to sRGB, and transparency is laid over white. EXIF data and profiles
+    that cannot be used are ignored.
 
     Args:
         image: of any mode.
@@ -29,9 +32,11 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     Raises:
         ImageError: for grey values beyond every known scale. Decoders raise other errors.
     """
-    profile = image.info.get("icc_profile")
+    profile, gamma = image.info.get("icc_profile"), _gamma(image)
     opaque, alpha = _without_alpha(_upright(image), name)
     opaque = _in_srgb(opaque, profile)
+    if gamma is not None:
+        opaque = opaque.point(_lookup(gamma) * 3)
     if alpha is None:
         return opaque
     return Image.composite(opaque, Image.new("RGB", opaque.size, "white"), alpha)
@@ -99,6 +104,22 @@ def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         # A damaged or exotic profile, or a PIL that was built without colour management.
         return image.convert("RGB")
     return image.convert("RGB") if converted is None else converted
+
+
+def _gamma(image: Image.Image) -> float | None:
+    """Return the exponent with which a PNG says that it was stored; None if it is near enough to that of sRGB."""
+    info = image.info
+    gamma = info.get("gamma")
+    if image.format != "PNG" or "icc_profile" in info or "srgb" in info or not isinstance(gamma, float):
+        return None
+    return gamma if 0.05 < gamma < 5.0 and abs(gamma * 2.2 - 1.0) > _SAME_GAMMA else None
+
+
+def _lookup(gamma: float) -> list[int]:
+    """Return, for each level that was stored as light to the power `gamma`, the level of sRGB."""
+    light = (np.arange(256) / 255.0) ** (1.0 / gamma)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1.0 / 2.4) - 0.055)
+    return [int(level) for level in np.rint(curve * 255.0)]
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

@@ -77,9 +77,9 @@ class Editor:
             device: None is the best one here.
             options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, alone or with their strength,
                 such as ("name", 0.7), or a list of them; `sampler`, such as "euler" or "lcm", in place of the model's
-                own; `config`, the folder of a pipeline of the same kind, for a single file on a machine without
-                network. The rest is passed on to diffusers' `from_pretrained` (`variant`, `revision`,
-                `local_files_only`, ...).
+                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `config`, the folder of a
+                pipeline of the same kind, for a single file on a machine without network. The rest is passed on to
+                diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
 
         Raises:
             ModelError: if the model cannot be found or loaded.

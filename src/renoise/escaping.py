@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 
 # As many characters as a reader takes in, and more than the longest path that most systems allow for one name.
@@ -56,6 +57,34 @@ def escaped(text: str) -> str:
         'a\\x1b[31m\\ncat'
     """
     return "".join(_escaped(character) for character in text)
+
+
+def encodable(text: str) -> str:
+    r"""Return text in which what no encoding holds is escaped: bytes of a file name that are not UTF-8, for example.
+
+    The same name gives the same text each time, and text that is in order is returned as it is.
+
+    Examples:
+        >>> encodable(b"caf\xe9.png".decode("utf-8", "surrogateescape"))
+        'caf\\xe9.png'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslash-bytes").decode()
+    return text
+
+
+def _bytes_escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    # Python stands in for a byte that is not UTF-8 with a surrogate from U+DC80 on.
+    codes = ((ord(character), ord(character) - 0xDC00) for character in part)
+    return "".join(f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{code:04x}" for code, byte in codes), error.end
+
+
+codecs.register_error("backslash-bytes", _bytes_escaped)
 
 
 def _escaped(character: str) -> str:

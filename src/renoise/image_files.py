@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import stat
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,48 +13,101 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from renoise.errors import ImageError, ImageWarning, RenoiseError, reason
+from renoise.image_layouts import require_layout
+from renoise.reading import require_file
 
 # Larger than any camera's image; beyond it a file is more likely a decompression bomb than a photograph.
 MAX_PIXELS = 150_000_000
+# The formats that are read. The list is closed: PIL hands EPS to Ghostscript and WMF to the system, whatever the file
+# is called, and opens others without being able to decode them.
+READ_FORMATS = (
+    *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000"),
+    *("PPM", "ICO", "ICNS", "PSD", "TGA", "PCX", "DDS", "QOI", "SGI"),
+)
+# More than an uncompressed image of `MAX_PIXELS` in four channels of 16 bits has.
+MAX_BYTES = 2 * 2**30
 # Of these the first image is the whole of it: what follows are previews or layers.
-_OF_ONE_IMAGE = ("MPO", "PSD")
+_OF_ONE_IMAGE = ("MPO", "PSD", "ICNS")
 _RAW = (".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f")
 _CONVERT, _EXPORT = "convert it to JPEG or PNG first", "export it as PNG first"
 # What PIL cannot read without a plug-in, and what to do with it.
 _UNREAD = {
     ".heic": ("HEIC, which is not read here", _CONVERT),
     ".heif": ("HEIF, which is not read here", _CONVERT),
-    ".avif": ("AVIF, which is not read here", _CONVERT),
+    ".avif": ("no AVIF that can be read here", _CONVERT),
     ".jxl": ("JPEG XL, which is not read here", _CONVERT),
     ".svg": ("a vector drawing (SVG), which is not read", _EXPORT),
     ".svgz": ("a vector drawing (SVG), which is not read", _EXPORT),
     ".pdf": ("a document (PDF), which is not read", "export its page as PNG first"),
+    ".eps": ("a PostScript drawing, which is not read", _EXPORT),
+    ".ps": ("a PostScript drawing, which is not read", _EXPORT),
+    ".wmf": ("a Windows metafile, which is not read", _EXPORT),
+    ".emf": ("a Windows metafile, which is not read", _EXPORT),
 }
+# How files of such formats begin, whatever they are called.
+_BEGINNINGS = {b"%!PS": ".eps", b"\xc5\xd0\xd3\xc6": ".eps", b"%PDF": ".pdf", b"\xd7\xcd\xc6\x9a": ".wmf"}
 
 
 def open_image(path: Path) -> Image.Image:
     """Read the image in a file, decoded but in whatever mode it has; of several frames the first.
 
     Raises:
-        ImageError: if there is no regular file, or it cannot be opened or decoded, or is larger than `MAX_PIXELS`.
+        ImageError: if there is no regular file, or it cannot be opened or decoded, is larger than `MAX_PIXELS`, or has
+            a layout that is known to be decoded wrongly.
 
     Warns:
         ImageWarning: if the file holds several frames.
     """
-    name = _short(path)
+    name = str(path)
     _require_image_file(path, name)
     try:
-        file = path.open("rb")
+        # Without waiting, in case the file has become a pipe since it was looked at.
+        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     except OSError as error:
         raise ImageError(f"{name} cannot be opened: {reason(error)}", remedy="check its permissions") from error
-    with file, decoding(name):
-        image = _identified(file, path, name)
-        require_area(image, name)
-        image.load()
+    with file:
+        return _decoded(file, name, path.suffix.lower())
+
+
+def open_bytes(data: bytes, name: str) -> Image.Image:
+    """Read the image in the bytes of a file, as `open_image` does.
+
+    Args:
+        data: all bytes of the file.
+        name: what errors call it.
+
+    Raises:
+        ImageError: as `open_image` does.
+    """
+    return _decoded(io.BytesIO(data), name, "")
+
+
+def _decoded(file: BinaryIO, name: str, suffix: str) -> Image.Image:
+    with decoding(name):
+        image = decoded(_identified(file, name, suffix), name)
         frames = _count_frames(file)
     if frames > 1:
-        warnings.warn(ImageWarning(f"{path} holds {frames} frames; the first is taken"), stacklevel=3)
+        warnings.warn(ImageWarning(f"{name} holds {frames} frames; the first is taken"), stacklevel=4)
     return image
+
+
+def decoded(image: Image.Image, name: str) -> Image.Image:
+    """Decode an image that PIL has opened, within the limits of this module, and mend what PIL decodes wrongly.
+
+    Args:
+        image: of any mode; one that holds its pixels already is checked as well.
+        name: what errors call it.
+
+    Raises:
+        ImageError: if its format is not read, it has no pixels or too many, or a layout that is decoded wrongly.
+            Decoders raise other errors (`decoding`).
+    """
+    require_area(image, name)
+    if image.format is not None and image.format not in READ_FORMATS:
+        raise ImageError(f"{name} is of the format {image.format}, which is not read", remedy="convert it to PNG first")
+    mend = require_layout(image, name)
+    image.load()
+    return mend(image)
 
 
 @contextmanager
@@ -91,19 +145,11 @@ def require_area(image: Image.Image, name: str) -> None:
 
 
 def _require_image_file(path: Path, name: str) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise ImageError(f"there is no file {name}", remedy="check the path") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be opened: {reason(error)}", remedy="check the path") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{name} is a directory", remedy="name an image file")
-    if not stat.S_ISREG(status.st_mode):
-        # A pipe without a writer would be waited for, a device may never end.
-        raise ImageError(f"{name} is a pipe or a device", remedy="save the image to a file and name that")
-    if status.st_size == 0:
+    size = require_file(path, ImageError).st_size
+    if size == 0:
         raise ImageError(f"{name} is empty", remedy="give an image file such as PNG or JPEG")
+    if size > MAX_BYTES:
+        raise ImageError(f"{name} is too large: {size:,} bytes, at most {MAX_BYTES:,}", remedy="scale it down first")
     if path.suffix.lower() in _RAW:
         # Many of them are TIFF files in their outer form, of which PIL would read a small preview.
         raise ImageError(
@@ -111,12 +157,21 @@ def _require_image_file(path: Path, name: str) -> None:
         )
 
 
-def _identified(file: BinaryIO, path: Path, name: str) -> Image.Image:
+def _opened(file: BinaryIO) -> Image.Image:
+    """Open a file of one of the formats that are read, as far as this Pillow has them."""
+    Image.init()
+    return Image.open(file, formats=[name for name in READ_FORMATS if name in Image.OPEN])
+
+
+def _identified(file: BinaryIO, name: str, suffix: str) -> Image.Image:
+    beginning = file.read(4)
+    file.seek(0)
     try:
-        return Image.open(file)
+        return _opened(file)
     except UnidentifiedImageError as error:
         what, remedy = _UNREAD.get(
-            path.suffix.lower(), ("not an image that can be read", "give a PNG, JPEG, WebP, BMP, GIF or TIFF")
+            _BEGINNINGS.get(beginning, suffix),
+            ("not an image that can be read", "give a PNG, JPEG, WebP, BMP, GIF or TIFF"),
         )
         raise ImageError(f"{name} is {what}", remedy=remedy) from error
 
@@ -125,12 +180,7 @@ def _count_frames(file: BinaryIO) -> int:
     """Count the frames of a file on a separate image: counting moves through the frames and may fail at any."""
     try:
         file.seek(0)
-        image = Image.open(file)
+        image = _opened(file)
         return 1 if image.format in _OF_ONE_IMAGE else int(getattr(image, "n_frames", 1))
     except Exception:  # the first frame was read, and it is the one that counts
         return 1
-
-
-def _short(path: Path) -> str:
-    name = str(path)
-    return name if len(name) <= 255 else f"{name[:80]}..."

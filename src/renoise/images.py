@@ -23,8 +23,8 @@ from torch import Tensor
 from renoise.colour import to_rgb
 from renoise.errors import ConfigError, ImageError, reason
 from renoise.escaping import seen
-from renoise.files import as_path, write_atomically
-from renoise.image_files import decoding, open_image, require_area
+from renoise.files import as_path, require_replaceable, write_atomically
+from renoise.image_files import MAX_PIXELS, decoded, decoding, open_image, require_area
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,6 +39,16 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 
+
+# In a batch that is one array. Together they take several gigabytes.
+_MAX_BATCH_PIXELS = 10 * MAX_PIXELS
+# What to do about a tensor that holds its values in another way.
+_PLAIN = {
+    "sparse": "give tensor.to_dense()",
+    "nested": "give a list of tensors",
+    "quantized": "give tensor.dequantize()",
+    "meta": "load its values first",
+}
 
 # How an image of any size can be brought to a model: see `fit_to`.
 FITS = ("crop", "pad", "stretch", "keep")
@@ -76,7 +86,9 @@ def load(image: Any) -> Image.Image:
         path = as_path(image, ImageError)
         return _in_rgb(open_image(path), str(path))
     if isinstance(image, Image.Image):
-        return _in_rgb(image, "the image")
+        with decoding("the image"):
+            opened = decoded(image, "the image")
+        return _in_rgb(opened, "the image")
     if isinstance(image, Tensor):
         return _from_array(_channels_last(image))
     if isinstance(image, np.ndarray):
@@ -96,9 +108,12 @@ def load_all(images: Any) -> tuple[list[Image.Image], bool]:
         if not images:
             raise ImageError("the list of images is empty", remedy="give at least one")
         return [load(p) for p in images], True
+    if isinstance(images, Tensor):
+        _require_plain(images)
     if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
         if len(images) == 0:
             raise ImageError("the batch of images is empty", remedy="give at least one")
+        _require_small(tuple(images.shape), _MAX_BATCH_PIXELS)
         return [load(p) for p in images], True
     return [load(images)], False
 
@@ -213,17 +228,18 @@ def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> N
             if path.parent.exists():
                 raise ImageError(f"the folder {path.parent} is a file", remedy="name another")
             raise ImageError(f"the folder {path.parent} does not exist", remedy="create it first")
+        require_replaceable(path)
+        # A link stays one, and what it points to is written.
+        folder = Path(os.path.realpath(path)).parent
     except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{str(path)[:80]!r} is no usable file name ({reason(error)})", remedy="choose another"
-        ) from error
+        raise ImageError(f"{path} cannot be written ({reason(error)})", remedy="name another file") from error
     try:
         # Tried out, because permissions do not tell of everything: a full disk, a mount, a folder of the kernel's.
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ImageError(
-            f"the folder {path.parent} cannot be written to ({reason(error)})", remedy="choose another"
+            f"the folder {folder} cannot be written to ({reason(error)})", remedy="choose another"
         ) from error
 
 
@@ -269,22 +285,65 @@ def _in_rgb(image: Image.Image, name: str) -> Image.Image:
         return to_rgb(image, name)
 
 
+def _require_small(shape: tuple[int, ...], most: int) -> None:
+    """Check the number of pixels before anything is copied: a view of one number may have any size."""
+    pixels = math.prod(shape) // max(1, min(shape[1:]))  # the channels are first or last, and are the fewest
+    if pixels > most:
+        raise ImageError(
+            f"an image array of the shape {shape} is too large: at most {most:,} pixels", remedy="scale it down first"
+        )
+
+
 def _channels_last(tensor: Tensor) -> npt.NDArray[Any]:
+    _require_plain(tensor)
     if tensor.ndim == 2:
         tensor = tensor[None]
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
         raise ImageError(f"an image tensor must be (3, H, W) or (B, 3, H, W), not {tuple(tensor.shape)}")
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        tensor = tensor.float()
-    return tensor.permute(1, 2, 0).numpy()
+    _require_area(*tensor.shape[1:])
+    try:
+        tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        return tensor.permute(1, 2, 0).numpy()
+    except (RuntimeError, TypeError, ValueError) as error:  # a tensor of a class that has no plain values
+        raise ImageError(
+            f"a {type(tensor).__name__} of {tensor.dtype} cannot be read as an image: {reason(error)}",
+            remedy="give an ordinary tensor",
+        ) from error
+
+
+def _require_plain(tensor: Tensor) -> None:
+    """Raise an `ImageError` for a tensor that does not hold its values one by one."""
+    kinds = {
+        "sparse": tensor.layout is not torch.strided and not tensor.is_nested,
+        "nested": tensor.is_nested,
+        "quantized": tensor.is_quantized,
+        "meta": tensor.is_meta,
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise ImageError(f"an image must be an ordinary tensor with values, not a {kind} one", remedy=_PLAIN[kind])
+
+
+def _require_area(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"the image is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}", remedy="scale it down first"
+        )
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise ImageError("the image array has masked values", remedy="fill them first, for example array.filled(0)")
+        array = array.data
+    array = np.asarray(array)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
         raise ImageError(f"an image array must be (H, W, 3), or (B, H, W, 3) for a batch, not {array.shape}")
+    _require_area(*array.shape[:2])
     if array.dtype == np.uint8:
         pixels = array
     elif np.issubdtype(array.dtype, np.floating):

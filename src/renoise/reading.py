@@ -76,10 +76,14 @@ def read_bytes(path: str | os.PathLike[str], limit: int, error: type[RenoiseErro
     """
     with open_file(path, error) as file:
         try:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            # No more than there is, because room for as much is made at once.
+            data = b"" if size > limit else file.read(size + 1)
+            if len(data) > size:  # it has grown since, or the system does not tell its size
+                data += file.read(limit + 1 - len(data))
         except OSError as cause:
             raise error(f"{path} cannot be read: {reason(cause)}", remedy="check its permissions") from cause
-    if len(data) > limit:
+    if max(size, len(data)) > limit:
         raise error(f"{path} is larger than the {limit:,} bytes that are read of such a file")
     return data
 

@@ -40,12 +40,14 @@ main()
 """
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, ignored: tuple[signal.Signals, ...] = ()) -> subprocess.Popen[str]:
     """Start the command in a separate process, which says when it has begun."""
 
     def obey_interrupts() -> None:
         # pytest may run with interrupts ignored, as background jobs do; what a user starts does not.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
     child = subprocess.Popen(
         [sys.executable, "-c", BEGIN, *arguments, "--model", str(TINY), "--device", "cpu"],
@@ -118,6 +120,47 @@ def test_interrupt_ends_cleanly(files: Files, delay: float) -> None:
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (130, "", "renoise: interrupted\n")
     assert files() == {"cat.png"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_order_to_end_clears_away_what_is_half_written(
+    on_tiny: Renoise, files: Files, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, error: type[BaseException]
+) -> None:
+    def ended(*args: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error("as a library may turn it into an error of its own") from None
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", ended)
+        done = on_tiny("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "1")
+    assert signal.getsignal(number) is before
+    assert (done.code, done.out, done.err) == (128 + number, "", "renoise: terminated\n")
+    assert files() == {"cat.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_process_that_is_told_to_end_says_so(files: Files) -> None:
+    child = start("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "1000", "--renoise", "50", "-o", "out/")
+    time.sleep(0.5)
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out, err) == (143, "", "renoise: terminated\n")
+    assert files() == {"cat.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_closed_terminal_that_is_to_be_ignored_is_ignored() -> None:
+    child = start("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "1", ignored=(signal.SIGHUP,))
+    child.send_signal(signal.SIGHUP)
+    assert child.communicate(timeout=60)[0].startswith("wrote cat.edited.png")
+    assert child.returncode == 0
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

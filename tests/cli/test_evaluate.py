@@ -89,6 +89,26 @@ def test_a_picture_that_cannot_be_read_ends_no_run(evaluate: Renoise, pictures: 
     assert all("cat.png is not an image" in line["error"] for line in done.json["summary"])
 
 
+def test_a_run_without_any_measurement_fails(evaluate: Renoise, pictures: str, folder: Path) -> None:
+    for name in ("cat.png", "dog.png"):
+        (folder / pictures / name).write_bytes(b"no image")
+    done = evaluate("--data", pictures, "--out", "results", "--quiet")
+    assert done.code == 1
+    assert done.error.startswith("none of the 4 measurements succeeded, first cat.png: ")
+    assert done.error.endswith("; see results/report.html")
+    assert (folder / "results" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("no_model")
+def test_what_is_in_the_way_is_found_before_any_work(evaluate: Renoise, pictures: str, folder: Path) -> None:
+    (folder / "results").mkdir()
+    (folder / "results" / "plots").write_bytes(b"mine")
+    done = evaluate("--data", pictures, "--out", "results")
+    assert done.code == 1
+    assert done.error.startswith("results/plots is no folder")
+    assert (folder / "results" / "plots").read_bytes() == b"mine"
+
+
 def test_the_data_is_loaded_once(evaluate: Renoise, pictures: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Any] = []
     real = data.load

@@ -57,5 +57,27 @@ def test_what_is_wrong_is_one_line(renoise: Renoise, tiny: Path, options: list[s
     assert words in done.error
 
 
+def test_a_spacing_reaches_the_schedule(renoise: Renoise, tiny: Path) -> None:
+    model = ["--model", folder_of("sdxl", tiny), "--device", "cpu"]
+    invert = ["invert", "cat.png", "-p", "a cat", "--steps", "2", "--renoise", "0", *model, "--sampler", "euler"]
+    for spacing in ("trailing", "leading"):
+        done = renoise(*invert, "--spacing", spacing, "-o", "cat.safetensors")
+        assert done.code == 0, done.err
+        assert Inversion.load("cat.safetensors").scheduler["config"]["timestep_spacing"] == spacing
+
+
+@pytest.mark.parametrize(("name", "sampler"), [("sd3", "flow-euler"), ("sdxl", "lcm")])
+def test_a_spacing_without_effect_is_one_line(renoise: Renoise, tiny: Path, name: str, sampler: str) -> None:
+    model = ["--model", folder_of(name, tiny), "--device", "cpu", "--sampler", sampler]
+    done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", *model, "--spacing", "trailing")
+    assert done.code == 1
+    assert "are spaced in one way alone" in done.error
+    assert renoise("edit", "cat.png", "-p", "a", "--to", "b", *model, "--spacing", "even").code == 2
+
+
+def test_reconstructing_takes_no_spacing(renoise: Renoise, inverted: Path) -> None:
+    assert renoise("edit", inverted, "--to", "a dog", "--spacing", "trailing").code == 2
+
+
 def test_reconstructing_takes_no_sampler(renoise: Renoise, inverted: Path) -> None:
     assert renoise("reconstruct", inverted, "--sampler", "lcm").code == 2

@@ -62,6 +62,24 @@ def test_the_list_says_what_is_here(renoise: Renoise) -> None:
     assert "me/tuned: sd (StableDiffusionPipeline)" in lines
 
 
+def test_a_damaged_model_is_a_row_of_its_own(renoise: Renoise, cache: Path) -> None:
+    (cache / "models--me--tuned" / "snapshots" / ("a" * 40) / "model_index.json").write_text("[" * 100_000)
+    (cache / "models--stabilityai--sdxl-turbo" / "refs" / "main").write_bytes(b"\xff\x1b[31m")
+    done = renoise("models")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert any(line.startswith("me/tuned: damaged: ") for line in lines)
+    ends = {line.split()[0]: line.split()[-1] for line in lines if line and not line.startswith(" ")}
+    assert (ends["stabilityai/sdxl-turbo"], ends["mini"]) == ("damaged", "yes")
+    document = renoise("models", "--json").json
+    assert document["others"][0]["here"] == "damaged"
+    for name in ("me/tuned", "stabilityai/sdxl-turbo"):
+        told = renoise("models", name)
+        assert told.code == 0
+        assert "damaged:" in told.out
+        assert "\x1b" not in told.out
+
+
 def test_the_document_holds_it_all(renoise: Renoise, cache: Path) -> None:
     document = renoise("models", "--json").json
     models = {model["name"]: model for model in document["models"]}

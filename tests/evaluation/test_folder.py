@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from renoise.evaluation.folder import Role, image_path
+from renoise.errors import StorageError
+from renoise.evaluation.folder import Role, image_path, usable
 from renoise.evaluation.measurement import Measurement
 
 Make = Callable[..., Measurement]
@@ -59,3 +61,30 @@ def test_targets_that_begin_alike_have_images_of_their_own(tmp_path: Path, make_
     paths = {image_path(tmp_path, m) for m in (*measured, make_measurement(image="a/b.png"))}
     assert len(paths) == 5
     assert all(len(path.name) < 80 and path.parent == tmp_path / "pictures" for path in paths)
+
+
+@pytest.mark.parametrize("name", ["plots", "pictures"])
+@pytest.mark.parametrize("what", ["file", "link to nowhere"])
+def test_what_is_no_folder_where_a_folder_goes_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    if what == "file":
+        (tmp_path / name).write_bytes(b"mine")
+    else:
+        (tmp_path / name).symlink_to("gone")
+    with pytest.raises(StorageError, match=f"{name} is no folder"), usable(tmp_path):
+        pytest.fail("it was held to be usable")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and permissions of POSIX")
+@pytest.mark.parametrize("name", ["summary.csv", "summary.md", "report.html", "results.jsonl"])
+@pytest.mark.parametrize("what", ["pipe", "folder", "read-only", "loop"])
+def test_what_cannot_be_replaced_is_refused_beforehand(tmp_path: Path, name: str, what: str) -> None:
+    if what == "pipe":
+        os.mkfifo(tmp_path / name)
+    elif what == "folder":
+        (tmp_path / name).mkdir()
+    elif what == "loop":
+        (tmp_path / name).symlink_to(name)
+    else:
+        (tmp_path / name).touch(0o444)
+    with pytest.raises(StorageError, match=f"{name} cannot be written"), usable(tmp_path):
+        pytest.fail("it was held to be usable")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from renoise.errors import StorageError
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.results import Results
+from renoise.files import locked
 
 Make = Callable[..., Measurement]
 
@@ -202,3 +206,98 @@ def test_a_file_that_cannot_be_written(path: Path, three: list[Measurement], mon
         results.add(three[1:])
     with pytest.raises(StorageError, match="cannot read"):
         Results(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "loop"])
+def test_what_is_no_file_is_not_waited_for(path: Path, what: str) -> None:
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.name)
+    with pytest.raises(StorageError, match="cannot read results"):
+        Results(path)
+
+
+WRITER = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.results import Results
+
+path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+template = Measurement.from_line(sys.argv[4])
+results = Results(path)
+for i in range(count):
+    results.add([replace(template, key=f"{name}-{i}")])
+    if i % 3 == 0:  # as a process does that is killed in the middle of a line
+        with open(path, "ab") as file:
+            file.write(b'{"key": "torn')
+        if i == count - 1:
+            os.kill(os.getpid(), 9)
+print("done")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_no_line_is_lost_to_another_process_that_mends_the_end(path: Path, make_measurement: Make) -> None:
+    count, template = 40, make_measurement().as_line()
+    whole = WRITER.replace("i % 3 == 0", "False")
+    children = [
+        subprocess.Popen([sys.executable, "-c", whole, str(path), name, str(count), template]) for name in ("a", "b")
+    ]
+    results = Results(path)
+    for i in range(count):
+        results.add([make_measurement(key=f"c-{i}")])
+        # As a process does that dies in the middle of a line.
+        with path.open("ab") as file, locked(file, 60.0):
+            file.write(b'{"key": "torn')
+        time.sleep(0.02)
+    assert [child.wait() for child in children] == [0, 0]
+    assert {m.key for m in Results(path).all()} == {f"{name}-{i}" for name in "abc" for i in range(count)}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_process_that_is_killed_blocks_nobody(path: Path, make_measurement: Make) -> None:
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path), "a", "4", make_measurement().as_line()])
+    assert done.returncode == -9
+    assert path.read_bytes().endswith(b"torn")
+    results = Results(path)
+    results.add([make_measurement(key="b")])
+    assert [m.key for m in Results(path).all()] == ["a-0", "a-1", "a-2", "a-3", "b"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_process_that_writes_for_ever_is_not_waited_for(
+    path: Path, three: list[Measurement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr("renoise.evaluation.results._PATIENCE", 0.05)
+    results = Results(path)
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="another process has been writing"):
+            results.add(three)
+        assert Results(path).all() == []  # reading waits for nobody
+    results.add(three)
+    assert Results(path).all() == three
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_folder_that_is_only_read(path: Path, three: list[Measurement]) -> None:
+    Results(path).add(three)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        results = Results(path)
+        assert results.all() == three
+        with pytest.raises(StorageError, match=r"cannot write .*: it is read-only"):
+            results.add([replace(three[0], key="another")])
+    finally:
+        path.parent.chmod(0o755)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from renoise import ConfigError, Editor, InversionConfig, NumericalError, Renoising, StorageError, images
+from renoise import ConfigError, Editor, ImageError, InversionConfig, NumericalError, Renoising, StorageError, images
 from renoise.errors import DrawnNoiseWarning
 from renoise.evaluation import data, outputs, runner, runs
 from renoise.evaluation.folder import Role, image_path
@@ -270,6 +272,74 @@ def test_a_image_that_fails_does_not_spoil_the_others(task: Task, monkeypatch: p
     assert all(m.psnr is None for m in found if m.error)
     summary = outputs.write(task.folder, "short", found)
     assert summary.lines[0]["failures"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["encode", "decode"])
+def test_an_image_on_which_the_autoencoder_fails_is_no_end_of_the_run(
+    task: Task, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Each image of a batch is tried alone, so that the others keep their numbers."""
+    whole = {(m.image, m.label): m.psnr for m in measure(replace(task, folder=Path(task.folder) / "whole"))}
+    bad = task.editor.fit(Path(str(task.source)) / "dog.png")
+    latents = task.editor.encode([bad])
+    real: Any = getattr(Editor, method)
+
+    def is_bad(one: Any) -> bool:
+        return one.tobytes() == bad.tobytes() if method == "encode" else torch.allclose(one, latents[0], atol=1e-4)
+
+    def failing(self: Editor, given: Any, *rest: Any) -> Any:
+        if any(map(is_bad, given)):
+            raise NumericalError("NaN in the latent; use another precision")
+        return real(self, given, *rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Editor, method, failing)
+        found = measure(task)
+    assert {m.image for m in found if m.error} == {"dog.png"}
+    assert {m.error for m in found if m.error} == {"NaN in the latent; use another precision"}
+    for m in found:
+        if m.error is None:
+            assert m.psnr == pytest.approx(whole[m.image, m.label], abs=1e-2)
+    assert outputs.write(task.folder, "short", found).lines[0]["measured"] == 2
+    assert [m for m in measure(task) if m.error] == []
+
+
+def test_a_full_disk_is_the_end_of_the_run(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise ImageError("cannot write: No space left on device")
+
+    monkeypatch.setattr(images, "save", full)
+    with pytest.raises(ImageError, match="No space left"):
+        measure(task)
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes that are not UTF-8")
+@pytest.mark.slow
+@pytest.mark.parametrize("captions", ["text", "json"])
+def test_names_that_are_not_utf8(editor: Editor, tmp_path: Path, captions: str) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xe4ten")
+    folder.mkdir()
+    Image.effect_noise((64, 64), 80).convert("RGB").save(folder / NOT_UTF8)
+    if captions == "text":
+        (folder / NOT_UTF8).with_suffix(".txt").write_text("a cat")
+    else:
+        line = json.dumps({"file": NOT_UTF8, "caption": "a cat"})
+        (folder / "captions.jsonl").write_text(line)
+    task = Task("short", editor, str(folder), tmp_path / os.fsdecode(b"\xfcut"))
+    first = measure(task)
+    assert {(m.image, m.error) for m in first} == {("caf\\xe9.png", None)}
+    assert measure(task) == first
+    outputs.write(task.folder, "short", first)
+    assert "caf\\xe9.png" in (Path(task.folder) / "report.html").read_text(encoding="utf-8")
+    (folder / NOT_UTF8).write_bytes(b"no image")
+    broken = measure(task)
+    assert all("caf\\udce9.png is not an image" in (m.error or "") for m in broken)
+    assert measure(task) == broken
+    outputs.write(task.folder, "short", broken)
 
 
 def test_what_failed_is_tried_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

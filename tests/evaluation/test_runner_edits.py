@@ -240,10 +240,18 @@ def test_data_without_edits_is_refused(task: Task, captions: Path) -> None:
         measure(task)
 
 
-def test_a_mask_that_does_not_fit_is_refused(judged: Task, pie_bench: Path) -> None:
-    Image.new("RGB", (512, 400)).save(pie_bench / "annotation_images" / "cat.jpg")
-    with pytest.raises(ConfigError, match="does not fit its image of 512 x 400"):
-        measure(judged)
+def test_a_mask_that_does_not_fit_is_the_failure_of_its_image(judged: Task, pie_bench: Path) -> None:
+    path = pie_bench / "annotation_images" / "cat.jpg"
+    whole = path.read_bytes()
+    Image.new("RGB", (512, 400)).save(path)
+    found = measure(judged)
+    failures = [m for m in found if m.error is not None]
+    assert len(failures) == len(SHORT) < len(found)
+    assert all("does not fit its image of 512 x 400" in (m.error or "") for m in failures)
+    # It is tried again, and measured once it fits.
+    assert measure(judged) == found
+    path.write_bytes(whole)
+    assert [m for m in measure(judged) if m.error] == []
 
 
 def test_a_changed_mask_is_measured_anew(judged: Task, pie_bench: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import renoise_mini
+from renoise import Editor, ModelError
 from renoise.loading.catalogue import MODELS
 from renoise.loading.downloads import Cache, bundled
 
@@ -127,6 +131,96 @@ def test_other_pipelines_in_the_cache_are_listed(tmp_path: Path, model: Path, da
         ("me/tuned", "sd", "StableDiffusionPipeline"),
         ("me/video", None, "WanPipeline"),
     ]
+
+
+def damaged(repository: Path, kind: str) -> None:
+    """Damage a repository in the cache."""
+    reference, (snapshot,) = repository / "refs" / "main", (repository / "snapshots").iterdir()
+    index = snapshot / "model_index.json"
+    contents = {
+        "deep": "[" * 100_000,
+        "list": "[]",
+        "number": "7",
+        "types": '{"_class_name": 7}',
+        "lists": '{"_class_name": [[["x"]]], "unet": {"a": 1}, "vae": [[], []]}',
+        "cut": '{"_class_name": "Sta',
+    }
+    if kind in contents:
+        index.unlink()
+        index.write_text(contents[kind])
+    elif kind == "pipe":
+        index.unlink()
+        os.mkfifo(index)
+    elif kind == "dangling":
+        index.unlink()
+        index.symlink_to(snapshot / "nowhere")
+    elif kind == "pipe as a reference":
+        reference.unlink()
+        os.mkfifo(reference)
+    elif kind == "reference to nothing":
+        reference.write_text("d" * 40)
+    elif kind == "bytes as a reference":
+        reference.write_bytes(b"\xff\xfe\x00")
+    elif kind == "long":
+        index.unlink()
+        index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline", "x" * 5000: ["diffusers", "UNet"]}))
+    elif kind == "no folders":
+        shutil.rmtree(repository / "snapshots")
+        (repository / "snapshots").write_text("a file")
+
+
+DAMAGES = [
+    "deep",
+    "list",
+    "number",
+    "types",
+    "cut",
+    "pipe",
+    "dangling",
+    "pipe as a reference",
+    "reference to nothing",
+    "bytes as a reference",
+    "long",
+    "lists",
+]
+
+
+@pytest.mark.parametrize("kind", [*DAMAGES, "no folders"])
+def test_one_damaged_model_does_not_hide_the_others(tmp_path: Path, model: Path, kind: str) -> None:
+    hub = tmp_path / "hub"
+    for name in ("me/broken", "me/tuned", TURBO.name):
+        cached(hub, name, model)
+    for name in ("me/broken", TURBO.name):
+        damaged(hub / f"models--{name.replace('/', '--')}", kind)
+    cache = Cache(hub)
+    states = {other.name: other.presence.state for other in cache.others(BY_NAME)}
+    assert states["me/tuned"] == "here"
+    if kind in DAMAGES:
+        assert states["me/broken"] == cache.presence(TURBO).state == "damaged"
+        (why,) = cache.presence(TURBO).missing
+        assert "\n" not in why
+    else:
+        assert cache.presence(TURBO).state == "partly"
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_model_in_the_cache_is_refused_in_one_line(tmp_path: Path, model: Path, kind: str) -> None:
+    cached(tmp_path / "hub", "me/broken", model)
+    damaged(tmp_path / "hub" / "models--me--broken", kind)
+    with pytest.raises(ModelError, match=r"'me/broken' is damaged in the cache .*; delete the folder") as caught:
+        Editor.from_pretrained("me/broken", device="cpu", cache_dir=tmp_path / "hub")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weight_map", [[1, 2], 7, None, {"a": 7}, {"a": ["b"]}, {"a": {}}, {"a": "../x"}])
+def test_an_index_of_weights_without_sense_holds_none(tmp_path: Path, model: Path, weight_map: Any) -> None:
+    unet = model / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    index = {"weight_map": weight_map}
+    (unet / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    cached(tmp_path / "hub", TURBO.name, model)
+    assert Cache(tmp_path / "hub").presence(TURBO).state == "partly"
 
 
 def test_bundled_models_are_here_if_their_package_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -73,13 +73,17 @@ class PipelineBackbone:
 
         The scheduler and the adapters tell models that draw in a few steps. LCM and TCD schedulers take "lcm-lora"
         where an adapter is loaded and "lcm" where none is. Euler-type schedulers with trailing spacing, with which SDXL
-        Turbo and SD Turbo are published, take the family's preset for turbo models.
+        Turbo and SD Turbo are published, take the family's preset for turbo models; but not with v prediction or zero
+        terminal SNR, with which models of many steps are spaced so as well (Lin et al., 2023, arXiv 2305.08891).
         """
         if _draws_by_consistency(pipe):
             # A dictionary of adapters is what peft leaves on a network that carries any.
             return "lcm-lora" if getattr(getattr(pipe, "unet", None), "peft_config", None) else "lcm"
         scheduler = pipe.scheduler
-        if type(scheduler).__name__.startswith("Euler") and scheduler.config.get("timestep_spacing") == "trailing":
+        config = scheduler.config
+        of_many_steps = config.get("prediction_type") == "v_prediction" or config.get("rescale_betas_zero_snr")
+        trailing = type(scheduler).__name__.startswith("Euler") and config.get("timestep_spacing") == "trailing"
+        if trailing and not of_many_steps:
             return cls.preset if cls.turbo_preset is None else cls.turbo_preset
         return cls.preset
 

@@ -139,13 +139,13 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     turbo_preset: ClassVar[str | None] = "sdxl-turbo"
 
     def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        if self._is_refiner():
+        if _is_refiner(pipe):
             raise ModelError(
                 "the pipeline is an SDXL refiner, which only finishes images",
                 argument="model",
                 remedy="use the base model, such as stabilityai/stable-diffusion-xl-base-1.0",
             )
+        super().__init__(pipe)
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
@@ -156,17 +156,6 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     def text_widths(self) -> tuple[int | None, int | None] | None:
         """See `Backbone.text_widths`."""
         return _cross_attention_width(self.network), self._added_width(_TIME_IDS)
-
-    def _is_refiner(self) -> bool:
-        """Tell whether this is a refiner: it has no first text encoder, and is told how fine an image looks.
-
-        That is one number in place of the two of the target's size, so that its network is told five in all.
-        """
-        pipe = self.pipe
-        if pipe.config.get("requires_aesthetics_score", False) and getattr(pipe, "text_encoder", None) is None:
-            return True
-        second = getattr(getattr(pipe, "text_encoder_2", None), "config", None)
-        return second is not None and self._added_width(_TIME_IDS - 1) == second.projection_dim
 
     def _added_width(self, time_ids: int) -> int | None:
         """Return the width of the pooled embedding, if the network is told so many numbers besides."""
@@ -198,6 +187,19 @@ def _cross_attention_width(unet: Any) -> int | None:
     """Return the width of the text that a UNet attends to; None if its blocks do not agree on one."""
     width = unet.config.cross_attention_dim
     return width if isinstance(width, int) else None
+
+
+def _is_refiner(pipe: Any) -> bool:
+    """Tell whether a pipeline of SDXL is its refiner, by what its network is told of an image: a score for beauty."""
+    if pipe.config.get("requires_aesthetics_score"):
+        return True
+    network, encoder = getattr(pipe, "unet", None), getattr(pipe, "text_encoder_2", None)
+    if network is None or encoder is None:
+        return False
+    # The base is told six numbers, the original size, the crop and the target size; the refiner two sizes and a score.
+    config, pooled = network.config, encoder.config.projection_dim
+    told = (config.get("projection_class_embeddings_input_dim") or 0) - pooled
+    return bool(told > 0 and told == 5 * (config.get("addition_time_embed_dim") or 0))
 
 
 def _embedding_width(unet: Any) -> int | None:

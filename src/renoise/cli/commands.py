@@ -64,7 +64,7 @@ def edit(
     taken = load_single_inversion(source) if inverted else _read_image(source, reporting)
     from renoise.inversion import Inversion
 
-    with working(model, reporting, settings.sampler) as work:
+    with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         if not inverted and config.guidance_scale > 1.0:
             config = config.overridden(guidance_rescale=change.guidance_rescale)
@@ -126,7 +126,7 @@ def invert(
     _check_files([path], [source], files.compare)
     image = _read_image(source, reporting)
 
-    with working(model, reporting, settings.sampler) as work:
+    with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = settings.config(work.editor).overridden(guidance_rescale=guidance_rescale)
         encoded, inversion = _invert(work, image, config, settings, negative_prompt)
         again, prepared, quality = _draw_again(work, inversion, encoded)

@@ -49,11 +49,13 @@ def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Desti
         targets: the prompts.
 
     Raises:
-        UsageError: if several targets shall go to one file.
+        UsageError: if several targets shall go to one file, or no file is named.
         ImageError: if something there cannot be written.
     """
     if output is None:
         output = f"{source.stem}.edited.png" if len(targets) == 1 else f"{source.stem}.edited{os.sep}"
+    if not output.strip():
+        raise UsageError("-o is empty; name a file, or a folder with a slash at its end")
     path = Path(output)
     separators = tuple(filter(None, (os.sep, os.altsep)))
     if len(targets) == 1 and not path.is_dir() and not output.endswith(separators):
@@ -118,8 +120,10 @@ def _require_folder(path: Path) -> bool:
 
     if path.is_dir():
         return True
-    if path.exists():
-        raise ImageError(f"{path} is a file", remedy="name a folder for the images")
+    if "\0" in str(path):
+        raise ImageError(f"{path} is no usable name", remedy="name a folder for the images")
+    if os.path.lexists(path):
+        raise ImageError(f"{path} is a file or a link to none", remedy="name a folder for the images")
     if not path.parent.is_dir():
         raise ImageError(f"the folder {path.parent} does not exist", remedy="create it first")
     if not os.access(path.parent, os.W_OK):

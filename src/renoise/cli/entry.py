@@ -32,13 +32,10 @@ def run(arguments: Sequence[str]) -> int:
     with no_command_yet(), _interrupts() as interrupt:
         try:
             code = _command(list(arguments) or ["--help"])
-            if code == INTERRUPTED:
-                _complain("renoise: interrupted")
-            return code
+            return interrupt.told() if code == INTERRUPTED else code
         except BaseException as error:
-            if interrupt.came or isinstance(error, KeyboardInterrupt):
-                _complain("renoise: interrupted")
-                return INTERRUPTED
+            if interrupt.came is not None or isinstance(error, KeyboardInterrupt):
+                return interrupt.told()
             if isinstance(error, BrokenPipeError):
                 _discard_output()
                 return _BROKEN_PIPE
@@ -71,32 +68,42 @@ def _command(arguments: list[str]) -> int:
     return 0
 
 
-class _Interrupt:
-    """Remembers that Ctrl-C came: libraries may turn the KeyboardInterrupt into another error."""
+# Ctrl-C, an order to end, and a terminal that was closed. In each case what is half done is cleared away first.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-    came = False
+
+class _Interrupt:
+    """Remembers that an order to end came: libraries may turn the KeyboardInterrupt into another error."""
+
+    came: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.came = number
         raise KeyboardInterrupt
+
+    def told(self) -> int:
+        """Say that the command was ended, and return its exit code, which is 128 and the number of the signal."""
+        ended = self.came not in (None, signal.SIGINT)
+        _complain(f"renoise: {'terminated' if ended else 'interrupted'}")
+        return 128 + self.came if ended and self.came is not None else INTERRUPTED
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[_Interrupt]:
     interrupt = _Interrupt()
-    previous = signal.getsignal(signal.SIGINT)
-    # A process that was started with interrupts ignored (in the background of a script) goes on ignoring them.
-    handles = callable(previous)
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    # A process that was started with one of them ignored (in the background of a script) goes on ignoring it.
+    handled = [number for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)]
     try:
-        if handles:
-            signal.signal(signal.SIGINT, interrupt)
+        for number in handled:
+            signal.signal(number, interrupt)
     except ValueError:  # not the main thread, which is the one that gets the signals
-        handles = False
+        handled = []
     try:
         yield interrupt
     finally:
-        if handles:
-            signal.signal(signal.SIGINT, previous)
+        for number in handled:
+            signal.signal(number, previous[number])
 
 
 def _survive_any_text() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from renoise.escaping import shown
 
 if TYPE_CHECKING:
     from renoise.evaluation.judges import Judges
+    from renoise.evaluation.measurement import Measurement
     from renoise.evaluation.summary import Summary
 
 
@@ -34,6 +35,7 @@ def evaluate(
     clip: e.ClipFolder = None,
     dino: e.DinoFolder = None,
     sampler: o.Sampler = None,
+    spacing: o.Spacing = None,
     *,
     model: ModelChoice,
     reporting: Reporting,
@@ -52,7 +54,7 @@ def evaluate(
     skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
     with _usable(folder):
         judges = _judges(clip, dino, model, reporting)
-        with working(model, reporting, sampler) as work:
+        with working(model, reporting, sampler, spacing) as work:
             from renoise.evaluation import outputs, runner
 
             task = runner.Task(run, work.editor, data, folder, limit, seed, batch)
@@ -63,6 +65,7 @@ def evaluate(
                 )
             with work.stage("writing"):
                 summary = outputs.write(folder, run, measurements, task.plan)
+        _require_some(measurements, folder)
     if reporting.json:
         from renoise import __version__
 
@@ -91,6 +94,18 @@ def _usable(folder: Path) -> Iterator[None]:
     with usable(folder):
         Results(folder / RESULTS)
         yield
+
+
+def _require_some(measurements: Sequence[Measurement], folder: Path) -> None:
+    """Raise an error if nothing could be measured; where only some failed, the tables say how many and why."""
+    from renoise.errors import RenoiseError
+
+    if all(m.error is not None for m in measurements):
+        first = measurements[0]
+        raise RenoiseError(
+            f"none of the {len(measurements)} measurements succeeded, first {first.image}: {first.error}",
+            remedy=f"see {folder / 'report.html'}",
+        )
 
 
 def _judges(clip: Path | None, dino: Path | None, model: ModelChoice, reporting: Reporting) -> Judges | None:

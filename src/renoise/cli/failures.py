@@ -36,6 +36,7 @@ _OPTIONS = {
     "model": ("--model",),
     "lora": ("--lora",),
     "sampler": ("--sampler",),
+    "spacing": ("--spacing",),
     "device": ("--device",),
     "dtype": ("--dtype",),
     "force": ("--force",),

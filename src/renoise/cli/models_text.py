@@ -11,6 +11,7 @@ from rich.table import Table
 
 from renoise.backbones import families_by_name
 from renoise.config import InversionConfig, presets
+from renoise.escaping import shown
 from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
 from renoise.loading.downloads import Cached, Presence
@@ -22,7 +23,7 @@ _WANTED = '--include "*.json" --include "*.txt" --include "*.model" --include "*
 _WEIGHTS_ALONE = "memory for the weights alone; a run needs more"
 _HOLDS = {"pipeline": "a pipeline", "adapter": "an adapter (LoRA)", "network": "a network alone"}
 _GATED = {True: "yes", False: "no", None: "card"}
-_HERE = {"here": "yes", "partly": "partly", "no": "no"}
+_HERE = {"here": "yes", "partly": "partly", "damaged": "damaged", "no": "no"}
 
 
 def _plain(content: Table | str) -> str:
@@ -74,9 +75,12 @@ def _others(others: tuple[Cached, ...]) -> str:
         return ""
     lines = ["other pipelines in the cache of the model hub"]
     for other in others:
+        if other.presence.state == "damaged":
+            lines.append(f"{shown(other.name)}: {_state(other.presence)}")
+            continue
         family = "not supported" if other.family is None else other.family.name
         partly = ", partly here" if other.presence.state == "partly" else ""
-        lines.append(f"{other.name}: {family} ({other.pipeline}){partly}")
+        lines.append(f"{shown(other.name)}: {family} ({shown(other.pipeline)}){partly}")
     return "\n".join(lines)
 
 
@@ -108,11 +112,11 @@ def _families() -> str:
 def about_other(other: Cached) -> str:
     """Return the facts about a pipeline in the cache that is not in the catalogue."""
     rows = {
-        "pipeline": other.pipeline,
+        "pipeline": None if other.pipeline is None else shown(other.pipeline),
         "family": "not supported" if other.family is None else other.family.title,
         "here": _state(other.presence),
     }
-    return f"{other.name}: in the cache of the model hub, not in the catalogue\n{_rows(rows)}"
+    return f"{shown(other.name)}: in the cache of the model hub, not in the catalogue\n{_rows(rows)}"
 
 
 def about(entry: Entry, presence: Presence) -> str:
@@ -154,6 +158,8 @@ def _size(entry: Entry, dtype: str) -> str:
 def _state(presence: Presence) -> str:
     if presence.state == "no":
         return "no"
+    if presence.state == "damaged":
+        return f"damaged: {', '.join(presence.missing)}"
     if presence.state == "partly":
         return f"partly: {', '.join(presence.missing)} missing"
     return f"{presence.folder}" + ("" if presence.size is None else f" ({presence.size / 1e9:.2g} GB)")

@@ -36,6 +36,8 @@ _output: _Option = partial(typer.Option, rich_help_panel="Output")
 Precision = Literal["float32", "float16", "bfloat16"]
 # `renoise.config.VARIANTS`: whose settings to begin with.
 Preset = Literal["paper", "released", "reverse"]
+# `renoise.loading.sampling.SPACINGS`: how the timesteps of a schedule are spaced.
+SpacingName = Literal["leading", "trailing", "linspace"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
 FitMode = Literal["crop", "pad", "stretch", "keep"]
 
@@ -86,6 +88,15 @@ Sampler = Annotated[
         parser=values.readable,
         help="The sampler for images, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
         "flow-euler, edm-euler. An inversion is drawn with the one that inverted it.",
+    ),
+]
+Spacing = Annotated[
+    SpacingName | None,
+    _model(
+        "--spacing",
+        metavar="NAME",
+        help="How the schedule's timesteps are spaced: leading, trailing or linspace, in place of the model's own. "
+        "Models of a few steps (Turbo, Lightning) want trailing.",
     ),
 ]
 Force = Annotated[
@@ -267,6 +278,7 @@ class Settings:
             "clip skip 2 is 1 here.",
         ),
     ] = None
+    spacing: Spacing = None
 
     @property
     def given(self) -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from renoise.cli.failures import as_option
+from renoise.environment import require_libraries
 from renoise.errors import RenoiseWarning
 
 # What `warnings.showwarning` is.
@@ -47,7 +48,11 @@ def quiet_libraries(note: Callable[[str], None], *, debug: bool = False) -> Iter
     Args:
         note: shows a line to the user.
         debug: let the libraries talk.
+
+    Raises:
+        ConfigError: if the libraries cannot be imported in this process.
     """
+    require_libraries()
     with remarks(note, debug=debug), nullcontext() if debug else _hushed():
         yield
 

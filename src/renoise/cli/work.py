@@ -105,13 +105,15 @@ class Work:
 
 
 @contextmanager
-def working(choice: ModelChoice, reporting: Reporting, sampler: str | None = None) -> Iterator[Work]:
+def working(
+    choice: ModelChoice, reporting: Reporting, sampler: str | None = None, spacing: str | None = None
+) -> Iterator[Work]:
     """Load a model to work with, on a terminal that shows how it goes, among libraries that keep quiet.
 
     Raises:
         ModelError: if the model cannot be found or loaded.
         ConfigError: if the device is not there.
-        SchedulerError: if the sampler is unknown, or is made for another kind of model.
+        SchedulerError: if the sampler is unknown, or is made for another kind of model, or a spacing has no effect.
     """
     name = DEFAULT_MODEL if choice.name is None else choice.name
     with ExitStack() as stack:
@@ -124,7 +126,12 @@ def working(choice: ModelChoice, reporting: Reporting, sampler: str | None = Non
             from renoise.editor import Editor
 
             editor = Editor.from_pretrained(
-                name, dtype=choice.dtype, device=choice.device, lora=choice.lora or None, sampler=sampler
+                name,
+                dtype=choice.dtype,
+                device=choice.device,
+                lora=choice.lora or None,
+                sampler=sampler,
+                spacing=spacing,
             )
         yield Work(editor, name, terminal, time.perf_counter() - started)
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from renoise import Editor, images
+from renoise import Editor, RenoiseError, images
 from renoise.evaluation import data
 from renoise.evaluation.edit_metrics import fit_mask
 from renoise.evaluation.judges import Judges
@@ -32,8 +32,13 @@ class Fitted:
 
     @classmethod
     def of(cls, editor: Editor, example: data.Example, *, masked: bool) -> Fitted:
-        """Fit an example to a model, with its mask or without it; an image that cannot be read is an `ImageError`."""
-        loaded = images.load(example.image)
+        """Fit an example to a model, with its mask or without it.
+
+        Raises:
+            ImageError: if the image cannot be read.
+            ConfigError: if the mask does not fit it.
+        """
+        loaded = example.load()
         image: Image.Image = editor.fit(loaded)
         mask = None
         if masked and example.mask is not None:
@@ -63,8 +68,22 @@ class Encoded:
 Batch = Sequence[Encoded]
 
 
+def encode_each(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Encoded | RenoiseError]:
+    """Encode fitted images as `encode` does; in place of one with which that fails its error is returned."""
+    try:
+        return [*encode(editor, fitted, judges)]
+    except RenoiseError as error:
+        if len(fitted) == 1:
+            return [error]
+        return [found for one in fitted for found in encode_each(editor, [one], judges)]
+
+
 def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Encoded]:
-    """Encode fitted images, of which nothing is asked yet."""
+    """Encode fitted images, of which nothing is asked yet.
+
+    Raises:
+        RenoiseError: if one of them cannot be encoded or decoded.
+    """
     shown = [f.image for f in fitted]
     truth = images.to_tensor(shown)
     structure = None if judges.dino is None else judges.dino.self_similarity(truth)

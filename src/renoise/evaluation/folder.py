@@ -11,10 +11,16 @@ from typing import Literal
 
 from renoise.errors import StorageError, reason
 from renoise.evaluation.measurement import Measurement, key_of
+from renoise.files import require_replaceable
 
 # What an image file shows: the drawn image, the image of the data set, or its round trip through the autoencoder. The
 # words stand in file names.
 Role = Literal["drawn", "picture", "round-trip"]
+
+PICTURES, PLOTS = FOLDERS = ("pictures", "plots")
+# What a run writes beside its measurements, as far as it is a file.
+CSV, MARKDOWN, REPORT = TABLES = ("summary.csv", "summary.md", "report.html")
+FILES = (*TABLES, "results.jsonl")
 
 # How many characters a file name has of the hash, and before it of the image's name and the edit's prompt.
 _HASH, _NAME, _PROMPT = 10, 60, 40
@@ -42,12 +48,31 @@ def usable(folder: Path) -> Iterator[None]:
         except OSError as error:
             problem = f"the folder {folder} cannot be written to: {reason(error)}"
             raise StorageError(problem, argument="folder", remedy="name another") from error
+        _require_contents(folder)
         yield
     except BaseException:
         for path in missing:
             with suppress(OSError, ValueError):
                 path.rmdir()
         raise
+
+
+def _require_contents(folder: Path) -> None:
+    """Raise a `StorageError` for anything in the way of what a run writes: known before its work, not after."""
+    for name in FOLDERS:
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise StorageError(
+                f"{folder / name} is no folder, and results go into one of that name",
+                argument="folder",
+                remedy="move it away or name another folder",
+            )
+    for name in FILES:
+        try:
+            require_replaceable(folder / name)
+        except OSError as error:
+            raise StorageError(
+                f"{folder / name} cannot be written: {reason(error)}", argument="folder", remedy="name another folder"
+            ) from error
 
 
 def image_path(folder: Path, m: Measurement, role: Role = "drawn") -> Path:
@@ -60,7 +85,7 @@ def image_path(folder: Path, m: Measurement, role: Role = "drawn") -> Path:
         stem += f"-{role}"
     elif m.target is not None:
         stem += f"--{_safe(m.target, '-')[:_PROMPT]}"
-    return folder / "pictures" / f"{stem}-{_hash(m, role)}.jpg"
+    return folder / PICTURES / f"{stem}-{_hash(m, role)}.jpg"
 
 
 def _hash(m: Measurement, role: Role) -> str:

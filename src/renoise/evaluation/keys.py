@@ -13,6 +13,7 @@ from typing import Any
 
 from renoise import Editor
 from renoise.checks import dtype_name
+from renoise.escaping import encodable
 from renoise.evaluation.measurement import Measurement, key_of
 from renoise.fingerprint import fingerprint
 from renoise.schedulers import describe
@@ -36,7 +37,7 @@ _IN_WORDS = {
 def model_facts(editor: Editor) -> dict[str, Any]:
     """Return what a measurement keeps of an editor's model, by the names of its fields."""
     return {
-        "model": editor.name or type(editor.pipe).__name__,
+        "model": encodable(editor.name or type(editor.pipe).__name__),
         "dtype": dtype_name(editor.dtype),
         "device": str(editor.device),
         "model_hash": key_of(fingerprint(editor.pipe)),

@@ -9,16 +9,22 @@ from pathlib import Path
 
 from renoise.errors import StorageError, reason
 from renoise.evaluation.measurement import Measurement
-from renoise.files import write_atomically
+from renoise.files import locked, require_replaceable
+from renoise.reading import read_bytes
 
 RESULTS = "results.jsonl"
+# Writing some lines takes milliseconds.
+_PATIENCE = 60
+# Millions of lines.
+MAX_BYTES = 4 * 2**30
 
 
 class Results:
     """The measurements in a results file.
 
     Lines are only ever appended, and the last line with a key counts. A last line that was cut short, by a full disk or
-    a machine that went down, is ignored, and removed before the next line is written.
+    a machine that went down, is ignored, and removed before the next line is written. Processes that write to one file
+    wait for each other, so that none removes a line of another; the system ends the wait for a process that died.
 
     Args:
         path: the file, which need not exist yet.
@@ -31,9 +37,10 @@ class Results:
         self.path = path
         self._lines: dict[str, Measurement] = {}
         try:
-            data = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {reason(error)}", remedy="name another folder") from error
+            data = read_bytes(path, MAX_BYTES) if os.path.lexists(path) else b""
+        except StorageError as error:
+            problem = "".join(map(str, error.problem))
+            raise StorageError(f"cannot read results: {problem}", remedy="name another folder") from error
         for number, line in enumerate(_whole(data).split(b"\n")[:-1], start=1):
             try:
                 measurement = Measurement.from_line(line)
@@ -63,11 +70,17 @@ class Results:
         if not lines:
             return
         try:
-            self._mend()
-            with self.path.open("ab") as file:
+            require_replaceable(self.path)
+            with self.path.open("ab") as file, locked(file, _PATIENCE):
+                _mend(self.path)
                 file.write("".join(f"{line}\n" for line in lines.values()).encode())
                 file.flush()
                 os.fsync(file.fileno())
+        except TimeoutError as error:
+            raise StorageError(
+                f"another process has been writing to {self.path} for {_PATIENCE} seconds",
+                remedy="end it or name another folder",
+            ) from error
         except OSError as error:
             raise StorageError(
                 f"cannot write {self.path}: {reason(error)}",
@@ -76,15 +89,23 @@ class Results:
         # They are kept as the file gives them back, so that a resumed run says what an uninterrupted one says.
         self._lines |= {key: Measurement.from_line(line) for key, line in lines.items()}
 
-    def _mend(self) -> None:
-        """Remove a last line that was cut short."""
-        if not self.path.exists() or not self.path.stat().st_size:
+
+def _mend(path: Path) -> None:
+    """Remove a last line that was cut short, in place: another process may have the file open, and waits."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
             return
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            ended = file.read() == b"\n"
-        if not ended:
-            write_atomically(self.path, _whole(self.path.read_bytes()))
+        file.seek(size - 1)
+        if file.read() == b"\n":
+            return
+        file.seek(0)
+        data = file.read()
+        whole = _whole(data)
+        if len(whole) > size:
+            file.write(whole[size:])
+        else:
+            file.truncate(len(whole))
 
 
 def _whole(data: bytes) -> bytes:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from renoise import ConfigError, Editor, ImageError, InversionConfig, NumericalError, SchedulerError, images
+from renoise import ConfigError, Editor, InversionConfig, RenoiseError, images
 from renoise.errors import DrawnNoiseWarning, OtherStepsWarning
 from renoise.evaluation import data, metrics
-from renoise.evaluation.batches import Asked, Batch, Encoded, Fitted, batches, divided, encode
+from renoise.evaluation.batches import Asked, Batch, Encoded, Fitted, batches, divided, encode, encode_each
 from renoise.evaluation.edit_metrics import edit_numbers
 from renoise.evaluation.folder import Role, image_path, make_folder, usable
 from renoise.evaluation.judges import Judges
@@ -46,7 +46,8 @@ def measure(
 ) -> list[Measurement]:
     """Measure every row of a run on every image, except for what the folder's `results.jsonl` already holds.
 
-    An image that cannot be read is a measurement that failed, and what failed is tried again the next time.
+    An image that cannot be read, whose mask does not fit, or that cannot be encoded or drawn is a measurement that
+    failed, and what failed is tried again the next time.
 
     Args:
         task: what to measure.
@@ -57,8 +58,8 @@ def measure(
         The measurements of this run, row by row.
 
     Raises:
-        ConfigError: if the data set is missing, or has no edits for a run that draws them, or a mask does not fit.
-        StorageError: if results cannot be read or written.
+        ConfigError: if the data set is missing, or has no edits for a run that draws them.
+        StorageError: if results cannot be read or written, or another process is writing them.
         ImageError: if an image of the results cannot be written.
     """
     numbered = numbered_examples(task, examples)
@@ -134,29 +135,34 @@ def _measure_group(
     The images are fitted at once, to know what is missing, and encoded as soon as a row lacks one of them.
     """
     fitted = [_fit(task, example) for _, example in group]
-    readable = [f for f in fitted if isinstance(f, Fitted)]
-    encoded: list[Encoded] = []
+    encoded: list[Encoded | RenoiseError] = []
     for place, row in enumerate(rows):
-        missing: list[Asked] = []
+        missing: list[tuple[Fitted, Asked]] = []
         every: list[Measurement] = []
         for f, numbered in zip(fitted, group, strict=True):
             asked = ask(task, model, row, place, numbered, f.digest if isinstance(f, Fitted) else "")
             every += asked
             if isinstance(f, Fitted):
-                missing.append(tuple(m for m in asked if not results.done(m.key)))
+                missing.append((f, tuple(m for m in asked if not results.done(m.key))))
             else:
                 results.add(_failed(m, f) for m in asked)
-        if any(missing):
-            encoded = encoded or encode(task.editor, readable, task.judges)
-            for batch in batches(encoded, missing):
+        if any(own for _, own in missing):
+            encoded = encoded or encode_each(task.editor, [f for f, _ in missing], task.judges)
+            drawn: list[tuple[Encoded, Asked]] = []
+            for one, (_, own) in zip(encoded, missing, strict=True):
+                if isinstance(one, Encoded):
+                    drawn.append((one, own))
+                else:
+                    results.add(_failed(m, one) for m in own)
+            for batch in batches([one for one, _ in drawn], [own for _, own in drawn]):
                 results.add(_measure_row(task, row, batch))
         yield every
 
 
-def _fit(task: Task, example: data.Example) -> Fitted | ImageError:
+def _fit(task: Task, example: data.Example) -> Fitted | RenoiseError:
     try:
         return Fitted.of(task.editor, example, masked=bool(task.edits))
-    except ImageError as error:
+    except RenoiseError as error:
         return error
 
 
@@ -172,6 +178,7 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
     begun = time.perf_counter()
     prompts = [one.asked[0].prompt for one in batch]
     found: list[Measurement] = []
+    made: list[tuple[Encoded, Measurement, Tensor]] = []
     try:
         # A row may ask for noises that its inversion does not hold, or for another number of steps: what that costs is
         # what the row shows.
@@ -185,14 +192,15 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
                 drawn = noised.draw([m.target for m in asked if m.target is not None] or None, row.guidance)
                 seconds = (inverting + time.perf_counter() - begun) / len(prompts)
                 for i, (one, m) in enumerate(zip(batch, asked, strict=True)):
-                    if keep:
-                        _keep_images(Path(task.folder), one, m, drawn.pixels[i : i + 1])
+                    made.append((one, m, drawn.pixels[i : i + 1]))
                     numbers = _numbers(one, m, i, noised, drawn, task.judges)
                     found.append(replace(m, seconds=seconds, **numbers))
-    except (NumericalError, SchedulerError, ConfigError) as error:
+    except RenoiseError as error:
         if len(batch) > 1 or len(batch[0].asked) > 1:
             return [m for part in divided(batch) for m in _measure_row(task, row, part, keep=keep)]
         return [_failed(batch[0].asked[0], error)]
+    for one, m, pixels in made if keep else ():
+        _keep_images(Path(task.folder), one, m, pixels)
     return found
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from renoise import ConfigError, Editor
+from renoise.escaping import encodable
 from renoise.evaluation import data, runs
 from renoise.evaluation.batches import Asked
 from renoise.evaluation.judges import Judges
@@ -156,7 +157,7 @@ def ask(task: Task, model: Mapping[str, Any], row: Row, place: int, numbered: Nu
 def _named(source: str) -> str:
     """Return a data set's name for records; a path is made absolute, so that it is found from anywhere."""
     path = os.path.expanduser(source)
-    return str(Path(path).absolute()) if source != data.HELDOUT and os.path.exists(path) else source
+    return encodable(str(Path(path).absolute()) if source != data.HELDOUT and os.path.exists(path) else source)
 
 
 def _seed(settings: Mapping[str, Any], otherwise: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from renoise.errors import ModelError, Parts
@@ -26,6 +26,8 @@ class Contents:
         advice: what to do with a file that cannot be loaded.
         adapter: whether it holds LoRA weights or another adapter.
         unread: what it holds that is not read as an adapter, in words; empty if it is a LoRA alone.
+        shapes: the shapes of its tensors, by name.
+        metadata: what its header says besides.
     """
 
     what: str
@@ -34,6 +36,8 @@ class Contents:
     advice: Parts = layouts.EXPECTED
     adapter: bool = False
     unread: str = ""
+    shapes: Shapes = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def require_readable(path: Path) -> None:
@@ -73,6 +77,10 @@ def recognise(path: Path) -> Contents:
             f"{path} is not a readable safetensors file ({error}): it may be damaged or cut short",
             remedy="download it again",
         ) from error
+    return replace(_recognised(shapes, metadata), shapes=shapes, metadata=metadata)
+
+
+def _recognised(shapes: Shapes, metadata: Mapping[str, str]) -> Contents:
     if "renoise.inversion" in metadata:
         return Contents("an inversion that renoise wrote", advice="give it as the image's inversion, besides a model")
     unread = _unread_adapter(shapes)

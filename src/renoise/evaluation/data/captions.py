@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from renoise.errors import ConfigError, reason
-from renoise.evaluation.data.reading import Example, checked, first_of, is_file, parse_json, prompt_of, read_text, short
+from renoise.escaping import encodable
+from renoise.evaluation.data.reading import (
+    MAX_LINE,
+    Example,
+    checked,
+    first_of,
+    is_file,
+    parse_json,
+    prompt_of,
+    read_text,
+    short,
+)
 from renoise.images import FORMATS
 
 FILE_KEYS = ("file", "file_name", "image")
@@ -33,7 +45,7 @@ def load(folder: Path, limit: int | None = None) -> list[Example]:
     """
     for name, read in (("captions.jsonl", _json_lines), ("captions.csv", _csv_lines)):
         path = folder / name
-        if is_file(path):
+        if os.path.lexists(path):  # what is no file there is refused when it is read
             records = islice(read(read_text(path), str(path)), limit)
             examples = [_example(folder, record, where) for where, record in records]
             return checked(examples, str(path), remedy="put them into its folder or take their captions out")
@@ -46,6 +58,8 @@ def _json_lines(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         where = f"{source}, line {number},"
+        if len(line) > MAX_LINE:
+            raise ConfigError(f"{where} is longer than {MAX_LINE:,} characters", remedy="shorten it")
         record = parse_json(line, where)
         if not isinstance(record, dict):
             raise ConfigError(f'{where} must be an object like {{"file": ..., "caption": ...}}, not {short(record)}')
@@ -81,7 +95,9 @@ def _example(folder: Path, record: dict[str, Any], where: str) -> Example:
     targets = [edits] if isinstance(edits, str) else edits
     if not isinstance(targets, list):
         raise ConfigError(f"{where} the edits must be a list of prompts, not {short(edits)}")
-    return Example(file, folder / file, prompt, tuple(prompt_of(target, f"{where} an edit") for target in targets))
+    return Example(
+        encodable(file), folder / file, prompt, tuple(prompt_of(target, f"{where} an edit") for target in targets)
+    )
 
 
 def _with_texts(folder: Path, limit: int | None) -> list[Example]:
@@ -103,5 +119,6 @@ def _with_texts(folder: Path, limit: int | None) -> list[Example]:
         if not is_file(caption):
             problem = f"{file} has no caption: expected it in {caption.name}"
             raise ConfigError(problem, remedy="write one or take the image out")
-        examples.append(Example(file.name, file, prompt_of(read_text(caption), f"the caption in {caption}")))
+        prompt = prompt_of(read_text(caption, MAX_LINE), f"the caption in {caption}")
+        examples.append(Example(encodable(file.name), file, prompt))
     return examples

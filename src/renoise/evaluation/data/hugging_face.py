@@ -50,6 +50,10 @@ def load_cached(name: str, split: str | None = None, limit: int | None = None) -
 def load_saved(folder: Path, limit: int | None = None) -> list[Example]:
     """Load a data set that `save_to_disk` has written; if it has several splits, give the folder of one of them."""
     told, name = ("cannot be read as a saved data set", "save it again with save_to_disk"), str(folder)
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if not (is_file(path) or path.is_dir()):
+            problem = f"{path} is no regular file, so that {folder} {told[0]}"
+            raise ConfigError(problem, argument="source", remedy=told[1])
     return _load(name, lambda datasets: datasets.load_from_disk(name), told, None, f"{name}/", limit)
 
 
@@ -70,7 +74,7 @@ def _load(
             loaded = read(datasets)
         except Exception as error:  # datasets raises whatever its many readers do: all of it means "not loaded"
             raise ConfigError(f"{source} {told[0]} ({one_line(error)})", argument="source", remedy=told[1]) from error
-        rows = _one_split(loaded, split, prefix)
+        rows = _undecoded(datasets, _one_split(loaded, split, prefix))
         count = len(rows) if limit is None else min(limit, len(rows))
         return checked([_example(rows, number, source) for number in range(count)], source, remedy="get it again")
 
@@ -109,16 +113,36 @@ def _one_split(loaded: Any, split: str | None, prefix: str) -> Any:
     return loaded[split]
 
 
+def _undecoded(datasets: Any, rows: Any) -> Any:
+    """Return the rows with images as the bytes of their files: the library would open files of any format."""
+    kind = getattr(datasets, "Image", None)
+    for name, feature in (getattr(rows, "features", None) or {}).items():
+        if kind is not None and isinstance(feature, kind):
+            rows = rows.cast_column(name, kind(decode=False))
+    return rows
+
+
+def _stored(image: Any) -> Any:
+    """Return an image as an example holds it, if it is one: the image, the bytes of its file, or the file."""
+    if not isinstance(image, dict):
+        return image if isinstance(image, Image.Image) else None
+    data, path = image.get("bytes"), image.get("path")
+    if isinstance(data, bytes) and data:
+        return data
+    return Path(path) if isinstance(path, str) and path else None
+
+
 def _example(rows: Any, number: int, source: str) -> Example:
     where = f"{source}, row {number},"
     try:
         row = rows[number]
     except Exception as error:  # an image that cannot be decoded, or is not in the cache
         raise ConfigError(f"{where} cannot be read: {one_line(error)}", remedy="get the data set again") from error
-    image = first_of(row, IMAGE_KEYS, where)
-    if not isinstance(image, Image.Image):
+    found = first_of(row, IMAGE_KEYS, where)
+    image = _stored(found)
+    if image is None:
         raise ConfigError(
-            f"{where} holds a {type(image).__name__} for an image",
+            f"{where} holds a {type(found).__name__} for an image",
             remedy="cast the column to datasets.Image() and save it with save_to_disk",
         )
     caption = first_of(row, CAPTION_KEYS, where)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renoise.errors import ConfigError
+from renoise.escaping import encodable
 from renoise.evaluation.data.reading import Example, checked, parse_json, prompt_of, read_text, shaped
 
 MAPPING = "mapping_file.json"
@@ -88,7 +89,7 @@ def _example(folder: Path, name: str, content: Any) -> Example:
     if edit_type is None:
         raise ConfigError(f"{where}: 'editing_type_id' must be 0 to 9, not {entry.editing_type_id!r}", remedy=_REMEDY)
     return Example(
-        name=name,
+        name=encodable(name),
         image=folder / IMAGES / entry.image_path,
         prompt=prompt_of(_bare(entry.original_prompt), f"{where}, 'original_prompt'"),
         targets=(prompt_of(_bare(entry.editing_prompt), f"{where}, 'editing_prompt'"),),

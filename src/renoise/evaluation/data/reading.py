@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from renoise.errors import ConfigError, reason
+from renoise import images
+from renoise.errors import ConfigError
+from renoise.escaping import shown
+from renoise.image_files import open_bytes
+from renoise.reading import read_bytes
+
+# COCO's largest captions file has 91 million bytes, and five million values.
+MAX_BYTES, MAX_VALUES = 256 * 2**20, 8_000_000
+# A caption of a line in a file of captions, and the prompt that is made of it.
+MAX_LINE, MAX_PROMPT = 2**20, 20_000
 
 T = TypeVar("T")
 
@@ -26,7 +35,7 @@ class Example:
     Attributes:
         name: unique within the data set and the same at every load: the image's path in its folder, its id in COCO or
             PIE-Bench, its row in a Hugging Face data set.
-        image: the file, or the image itself where the data set holds no files.
+        image: the file; or, where the data set holds no files, the image itself or the bytes of its file.
         prompt: the caption.
         targets: prompts to edit the image with.
         mask: boolean (H, W), True where an edit may change the image.
@@ -34,12 +43,20 @@ class Example:
     """
 
     name: str
-    image: Path | Image.Image
+    image: Path | Image.Image | bytes
     prompt: str
     targets: tuple[str, ...] = ()
     # Examples are compared without their masks, because an array has no single truth value.
     mask: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
     edit_type: str | None = None
+
+    def load(self) -> Image.Image:
+        """Return the image in mode RGB.
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        return images.load(open_bytes(self.image, self.name) if isinstance(self.image, bytes) else self.image)
 
 
 def checked(examples: list[Example], source: str, *, remedy: str) -> list[Example]:
@@ -63,18 +80,19 @@ def checked(examples: list[Example], source: str, *, remedy: str) -> list[Exampl
     return examples
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file without the byte order mark that spreadsheets put first."""
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Read a UTF-8 file of limited size, without the byte order mark that spreadsheets put first."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bytes(path, limit, ConfigError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not text in UTF-8 ({error.reason})", remedy="save it in that encoding") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {reason(error)}", remedy="check its permissions") from error
 
 
 def parse_json(text: str, where: str) -> Any:
     """Parse JSON in which no object has a key twice; `where` is its name in errors."""
+    # What is parsed takes many times the memory of its text, so that it is counted first.
+    if sum(map(text.count, "[{,")) > MAX_VALUES:
+        raise ConfigError(f"{where} holds more than {MAX_VALUES:,} values", remedy="split it")
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
@@ -106,6 +124,10 @@ def prompt_of(value: Any, where: str) -> str:
     prompt = " ".join(value.split()) if isinstance(value, str) else ""
     if not prompt:
         raise ConfigError(f"{where} must be text that is not blank, not {short(value)}", remedy="give it one")
+    if len(prompt) > MAX_PROMPT:
+        raise ConfigError(f"{where} is longer than {MAX_PROMPT:,} characters", remedy="shorten it")
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise ConfigError(f"{where} holds a lone surrogate, which no text encoder reads", remedy="mend the text")
     return prompt
 
 
@@ -134,5 +156,7 @@ def one_line(error: Exception) -> str:
 
 def short(value: Any) -> str:
     """Return a value as an error shows it."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:60]}..."
+    try:
+        return shown(repr(value[:100] if isinstance(value, str) else value), 60)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
