@@ -226,7 +226,7 @@ def test_what_this_version_does_not_know_is_refused_with_its_name(inversion: Inv
     inversion.save(tmp_path / "good")
     tensors, record = storage.read(tmp_path / "good")
     for name, changed in {
-        "clip_skip": {**record, "config": {**record["config"], "clip_skip": 1}},
+        "ears": {**record, "config": {**record["config"], "ears": 1}},
         "masks": {**record, "masks": []},
     }.items():
         save_file(tensors, tmp_path / "new", metadata={"renoise.inversion": json.dumps(changed)})

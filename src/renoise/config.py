@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Any
 from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
+from renoise.levels import descending, require_one_length, steps_in
 from renoise.ranges import number, store, truth, whole
 from renoise.records import read_settings
 from renoise.solvers import Renoising, Solver, solver_from, solver_record
@@ -133,6 +134,13 @@ class InversionConfig:
             (Flux); 1 is none.
         solver: solves every step in place of the paper's iteration, which `renoising` and `renoising_low_noise`
             describe; None is the paper's iteration. See `renoise.solvers.Solver`.
+        timesteps: the timesteps of the steps, the noisiest first, for samplers whose `set_timesteps` takes them; None
+            is the sampler's own schedule. `num_steps` is their number, whatever is given for it.
+        sigmas: the noise levels of the steps instead, before any shift. A 0 at the end is no step.
+        clip_skip: so many of the last layers of the CLIP text encoders are left out, as diffusers counts them (one less
+            than other programs do); None leaves out none.
+        guidance_rescale: how far guided predictions are brought back to the deviation of unguided ones (Lin et al.,
+            2023, arXiv 2305.08891, section 3.4), in [0, 1].
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -154,11 +162,21 @@ class InversionConfig:
     noise_correction: NoiseCorrection | None = None
     true_cfg_scale: float = 1.0
     solver: Solver | None = None
+    timesteps: Sequence[int | float] | None = None
+    sigmas: Sequence[int | float] | None = None
+    clip_skip: int | None = None
+    guidance_rescale: float = 0.0
 
     def __post_init__(self) -> None:
+        timesteps, sigmas = descending(self.timesteps, "timesteps"), descending(self.sigmas, "sigmas")
+        listed = steps_in(timesteps, sigmas)
         store(
             self,
-            num_steps=whole(self.num_steps, "num_steps", 1),
+            num_steps=whole(self.num_steps if listed is None else listed, "num_steps", 1),
+            timesteps=timesteps,
+            sigmas=sigmas,
+            clip_skip=None if self.clip_skip is None else whole(self.clip_skip, "clip_skip", 0),
+            guidance_rescale=number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0),
             strength=number(self.strength, "strength", 0.0, 1.0),
             guidance_scale=number(self.guidance_scale, "guidance_scale", 0.0),
             seed=whole(self.seed, "seed", 0, 2**63 - 1),
@@ -245,6 +263,10 @@ class InversionConfig:
         edit_losses: bool | None = None,
         noise_correction: float | None = None,
         losses: EditLosses | None = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        clip_skip: int | None = None,
+        guidance_rescale: float | None = None,
     ) -> InversionConfig:
         """Return the same with settings as people give them: None leaves a setting as it is.
 
@@ -258,6 +280,10 @@ class InversionConfig:
             edit_losses: whether to keep the predictions looking like noise.
             noise_correction: how far noises move, in [0, 1]; 0 switches the correction off.
             losses: the edit losses to take where these settings have none; None takes the defaults of `EditLosses`.
+            timesteps: see the attribute.
+            sigmas: see the attribute.
+            clip_skip: see the attribute.
+            guidance_rescale: see the attribute.
 
         Raises:
             ConfigError: for a setting out of its range.
@@ -276,13 +302,12 @@ class InversionConfig:
         if noise_correction is not None:
             amount = number(noise_correction, "noise_correction", 0.0, 1.0)
             config = replace(config, noise_correction=NoiseCorrection(amount) if amount else None)
-        return replace(
-            config,
-            num_steps=config.num_steps if num_steps is None else num_steps,
-            strength=config.strength if strength is None else strength,
-            guidance_scale=config.guidance_scale if guidance_scale is None else guidance_scale,
-            seed=config.seed if seed is None else seed,
-        )
+        if any(setting is not None for setting in (num_steps, timesteps, sigmas)):
+            require_one_length(num_steps, timesteps, sigmas)
+            config = replace(config, timesteps=timesteps, sigmas=sigmas)
+        others: dict[str, Any] = {"num_steps": num_steps, "strength": strength, "guidance_scale": guidance_scale}
+        others |= {"seed": seed, "clip_skip": clip_skip, "guidance_rescale": guidance_rescale}
+        return replace(config, **{name: value for name, value in others.items() if value is not None})
 
     def to_record(self) -> dict[str, Any]:
         """Return the settings as JSON-able data, from which `from_record` makes equal ones.
@@ -292,7 +317,8 @@ class InversionConfig:
         """
         record = asdict(replace(self, solver=None))
         del record["solver"]
-        # A solver is named only where there is one: records of the paper's iteration are those of earlier versions.
+        # What came later is recorded only where it is used: other records are those of earlier versions.
+        record = {name: value for name, value in record.items() if name not in _LATER or value != _LATER[name]}
         return record if self.solver is None else {**record, "solver": solver_record(self.solver)}
 
     @classmethod
@@ -369,6 +395,8 @@ _PARTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+# Settings that came after the first files were written, with the values that change nothing.
+_LATER = MappingProxyType({"timesteps": None, "sigmas": None, "clip_skip": None, "guidance_rescale": 0.0})
 # Whose settings a preset has (see `InversionConfig.for_pipeline`).
 VARIANTS = ("paper", "released", "reverse")
 # Schedules that are no longer than this belong to distilled models.

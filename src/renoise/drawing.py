@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from renoise import embeddings
 from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule, PlainSampling
+from renoise.embeddings import TextEmbeds
 from renoise.errors import Argument, DrawnNoiseWarning, ModelError, OtherStepsWarning
 from renoise.inversion import Inversion
 from renoise.model import Model, place
@@ -52,7 +54,7 @@ class Drawing:
         inverted = model.steps(scheduler, inversion.config, inversion.size)
         if len(inverted) != inversion.num_steps:
             raise _contradicted(f"{inversion.num_steps} inverted steps where its settings make {len(inverted)}")
-        self._as_inverted = config.num_steps == inversion.config.num_steps
+        self._as_inverted = _schedule(config) == _schedule(inversion.config)
         self._steps = inverted
         if not self._as_inverted:
             self._steps = joined(model.steps(scheduler, config, inversion.size), inverted[0])
@@ -63,7 +65,11 @@ class Drawing:
             self._warn_of_other_steps()
 
     def request(
-        self, prompts: Sequence[str], negatives: Sequence[str] | None, image_embeds: Sequence[Tensor] | None
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] | None,
+        image_embeds: Sequence[Tensor] | None,
+        text_embeds: TextEmbeds,
     ) -> Request:
         """Return what the images of the edit shall show.
 
@@ -71,8 +77,9 @@ class Drawing:
             prompts: one for each target.
             negatives: the negative prompts, one for each image of the inversion; None is the pipeline's default.
             image_embeds: what IP-Adapters are shown, with rows for each image of the inversion or for all.
+            text_embeds: what takes the place of prompts (see `embeddings.for_targets` for the rows).
         """
-        return self._request(self._config, prompts, negatives, image_embeds)
+        return self._request(self._config, prompts, negatives, image_embeds, text_embeds)
 
     def run(self, request: Request, rule: EditRule, progress: Callback | None) -> Tensor:
         """Walk from the noise to the clean latents z_0, float32 (targets, C, h, w).
@@ -115,7 +122,9 @@ class Drawing:
         negative = inversion.negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
         own = [prompts[i] for i in self._owners]
-        return self._request(inversion.config, own, negatives, inversion.image_embeds)
+        held = embeddings.for_images(inversion.text_embeds, inversion.batch_size)
+        text_embeds = {name: t[self._owners] for name, t in held.items()}
+        return self._request(inversion.config, own, negatives, inversion.image_embeds, text_embeds)
 
     def _request(
         self,
@@ -123,6 +132,7 @@ class Drawing:
         prompts: Sequence[str],
         negatives: Sequence[str] | None,
         image_embeds: Sequence[Tensor] | None,
+        text_embeds: TextEmbeds,
     ) -> Request:
         return Request(
             prompts,
@@ -131,6 +141,9 @@ class Drawing:
             self._inversion.size,
             config.true_cfg_scale,
             self._embeds_for_targets(image_embeds),
+            embeddings.for_targets(*_halves(text_embeds), self._owners.tolist(), self._inversion.batch_size),
+            config.clip_skip,
+            config.guidance_rescale,
         )
 
     def _embeds_for_targets(self, image_embeds: Sequence[Tensor] | None) -> Sequence[Tensor] | None:
@@ -194,3 +207,14 @@ def _contradicted(what: str) -> ModelError:
 def _by(size: tuple[int, int]) -> str:
     height, width = size
     return f"{width} x {height}"
+
+
+def _schedule(config: InversionConfig) -> tuple[Any, ...]:
+    return config.num_steps, config.timesteps, config.sigmas
+
+
+def _halves(text_embeds: TextEmbeds) -> tuple[TextEmbeds, TextEmbeds]:
+    """Return embeddings of prompts and those of negative prompts."""
+    halves = (embeddings.POSITIVE, embeddings.NEGATIVE)
+    positive, negative = ({name: t for name, t in text_embeds.items() if name in half} for half in halves)
+    return positive, negative

@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from renoise import images
+from renoise import images, remarks
 from renoise.backbones import Request
 from renoise.checks import require_pixels
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
+from renoise.edit_settings import edit_config, require_inversion, require_output_type, require_rule
+from renoise.embeddings import NEGATIVE, POSITIVE, GivenEmbeds, for_images, wording
 from renoise.errors import Argument, ConfigError, ModelError
 from renoise.escaping import seen
 from renoise.fingerprint import fingerprint, same_model
@@ -32,8 +33,6 @@ from renoise.quality import Quality, quality_of
 from renoise.ranges import truth, whole
 from renoise.schedulers import describe, exchanged
 from renoise.torch_defaults import inference, standard
-
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
 class Editor:
@@ -85,9 +84,14 @@ class Editor:
         Raises:
             ModelError: if the model cannot be found or loaded.
             ConfigError: if device or dtype is unknown or not available.
+
+        Warns:
+            IgnoredSettingWarning: for options that loading passes over.
         """
         with standard():
-            return cls(load_pipeline(name, resolve_device(device), dtype, **options), name=os.fspath(name))
+            pipe = load_pipeline(name, resolve_device(device), dtype, **options)
+        remarks.on_loading(pipe, options, file=os.path.isfile(name))
+        return cls(pipe, name=os.fspath(name))
 
     def with_scheduler(self, name: str, **changes: Any) -> Editor:
         """Return an editor of the same networks with another sampler; this one and its pipeline stay as they are.
@@ -168,7 +172,7 @@ class Editor:
             ConfigError: if there are not as many images as the inversion has.
             NumericalError: if the autoencoder overflows.
         """
-        _require_inversion(inversion)
+        require_inversion(inversion)
         return self.model.prepare_like(image, inversion.fits, inversion.size)
 
     def fit(self, image: Any, fit: str = "crop") -> Any:
@@ -217,7 +221,7 @@ class Editor:
         Raises:
             NumericalError: if the autoencoder overflows.
         """
-        _require_output_type(output_type)
+        require_output_type(output_type)
         if output_type == "latent":
             self.model.require_latents(latents)
             return latents
@@ -240,9 +244,12 @@ class Editor:
         noise: Tensor | None = None,
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
+        clip_skip: int | None = None,
+        guidance_rescale: float | None = None,
         keep_trajectory: bool = False,
         keep_residual_history: bool = False,
         progress: Callback | None = None,
+        **text_embeds: Unpack[GivenEmbeds],
     ) -> Inversion:
         """Find the noise from which the model draws this image.
 
@@ -264,33 +271,65 @@ class Editor:
                 takes it, for all images alike. The inversion keeps its embedding.
             ip_adapter_image_embeds: its embeddings instead, a tensor for each adapter with 2 or 2 B rows, those of no
                 image first, as diffusers makes them with `do_classifier_free_guidance=True`.
+            clip_skip: in place of `config.clip_skip`; None is that.
+            guidance_rescale: in place of `config.guidance_rescale`; None is that.
             keep_trajectory: keep z_0 .. z_T.
             keep_residual_history: keep the residual of every pass.
             progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
+            text_embeds: embeddings in place of prompts, as the pipeline's `encode_prompt` and compel make them:
+                `prompt_embeds` and `negative_prompt_embeds` (1 or B, tokens, width) and, where the model takes them,
+                `pooled_prompt_embeds` and `negative_pooled_prompt_embeds` (1 or B, width). The inversion keeps them.
 
         Raises:
             ConfigError: for arguments that do not fit each other.
             ImageError: if an image cannot be read.
             SchedulerError: if the pipeline's sampler cannot be inverted.
-            NumericalError: if the iteration diverges to NaN or infinity.
+            NumericalError: if the iteration diverges to NaN or infinity, or embeddings hold one of them.
+
+        Warns:
+            IgnoredSettingWarning: for what was given and has no effect.
+            RenoiseWarning: for prompts in the language of other programs, and for networks in training mode.
 
         Examples:
             >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
-        config = self._config_or_preset(config)
+        by_preset = config is None
+        config = self._config_or_preset(config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
         keep_trajectory = truth(keep_trajectory, "keep_trajectory")
         keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
+        embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
+        model_print = fingerprint(self.pipe)  # first, because running a network may change how it keeps its weights
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
         steps = self.model.steps(self.pipe.scheduler, config, self.model.pixels(z_0))
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
+        given = remarks.Given(
+            negative=negatives is not None or "negative_prompt_embeds" in embeds,
+            embeds="prompt_embeds" in embeds,
+            fit=fit,
+            fitted=latents is not None or isinstance(image, Prepared),
+            generator=generator is not None,
+            noise=noise is not None,
+            preset=by_preset,
+        )
+        remarks.on_training(self.pipe)
+        remarks.on_prompts([*prompts, *(negatives or ())])
+        remarks.on_inverting(self.pipe, self.model.backbone, config, steps, given)
         generators = generators_for(generator, config.seed, count)
         noises = given_or_drawn(noise, steps, z_0, generators)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         request = Request(
-            prompts, negatives, config.guidance_scale, self.model.pixels(z_0), config.true_cfg_scale, image_embeds
+            prompts,
+            negatives,
+            config.guidance_scale,
+            self.model.pixels(z_0),
+            config.true_cfg_scale,
+            image_embeds,
+            for_images(embeds, count),
+            config.clip_skip,
+            config.guidance_rescale,
         )
         found = invert(self.model, steps, request, config, z_0, noises, generators, progress, keep_trajectory)
         return Inversion(
@@ -308,9 +347,10 @@ class Editor:
             fits=prepared.fits,
             batched=prepared.batched,
             scheduler=describe(self.pipe.scheduler),
-            fingerprint=fingerprint(self.pipe),
+            fingerprint=model_print,
             model_name=self.name,
             image_embeds=image_embeds,
+            **embeds,
         )
 
     def reconstruct(
@@ -326,11 +366,14 @@ class Editor:
         It is `edit` by plain sampling with the source prompt and everything as inverted; see there for the arguments,
         the result and the errors.
         """
-        _require_inversion(inversion)
+        require_inversion(inversion)
         prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        embeds: Any = {name: t for name, t in inversion.text_embeds.items() if name in POSITIVE}
+        source = prompts if inversion.batched else prompts[0]
         return self.edit(
             inversion,
-            prompts if inversion.batched else prompts[0],
+            None if embeds else source,
+            **embeds,
             guidance_scale=inversion.config.guidance_scale,
             output_type=output_type,
             progress=progress,
@@ -341,7 +384,7 @@ class Editor:
     def edit(
         self,
         inversion: Inversion,
-        prompt: str | Sequence[Any],
+        prompt: str | Sequence[Any] | None = None,
         *,
         guidance_scale: float | None = None,
         negative_prompt: Prompt | None = None,
@@ -350,9 +393,12 @@ class Editor:
         rule: EditRule | None = None,
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
+        clip_skip: int | None = None,
+        guidance_rescale: float | None = None,
         output_type: str = "pil",
         progress: Callback | None = None,
         force: bool = False,
+        **text_embeds: Unpack[GivenEmbeds],
     ) -> Any:
         """Draw the inverted image with another prompt.
 
@@ -372,10 +418,15 @@ class Editor:
             rule: makes the next latent at each step (see `renoise.edit_rules`); None is plain sampling.
             ip_adapter_image: as for `invert`; None is what the inversion was shown.
             ip_adapter_image_embeds: as for `invert`; None is what the inversion was shown.
+            clip_skip: the number of last layers of the CLIP text encoders that are left out; None is the inversion's.
+            guidance_rescale: how far guided predictions are brought back to the deviation of unguided ones, in [0, 1];
+                None is the inversion's.
             output_type: "pil", "np" (B, H, W, 3), "pt" (B, 3, H, W), or "latent" (B, C, h, w). The last three are flat
                 over images and targets, and hold the model's images, without the way back from padded and kept ones.
             progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
             force: edit with a model other than the one that inverted.
+            text_embeds: embeddings in place of prompts, as for `invert`; for one image `prompt_embeds` may have a row
+                for each of several targets. Without negative ones and a negative prompt they are the inversion's.
 
         Returns:
             For "pil": one image, or lists shaped as the prompts are.
@@ -385,24 +436,38 @@ class Editor:
             ModelError: if another model made the inversion, unless forced.
             NumericalError: if sampling ends in NaN or infinity.
 
+        Warns:
+            IgnoredSettingWarning: for what was given and has no effect.
+            RenoiseWarning: for prompts in the language of other programs, and for networks in training mode.
+
         Examples:
             >>> dog, fox = editor.edit(inversion, ["a dog", "a fox"], guidance_scale=2.0)  # doctest: +SKIP
         """
-        _require_output_type(output_type)
-        _require_inversion(inversion)
-        _require_rule(rule)
+        require_output_type(output_type)
+        require_inversion(inversion)
+        require_rule(rule)
         self._require_same_model(inversion, force)
-        targets, shape = arrange_targets(prompt, inversion.batch_size, inversion.batched)
+        embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
+        targets, shape = arrange_targets(wording(prompt, embeds), inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
+        prompts = [p for own in targets for p in own]
         scale = self.edit_guidance(inversion.config) if guidance_scale is None else guidance_scale
-        config = _edit_config(inversion, scale, num_steps, true_cfg_scale)
+        asked = {"true_cfg_scale": true_cfg_scale, "clip_skip": clip_skip, "guidance_rescale": guidance_rescale}
+        config = edit_config(inversion.config, num_steps, {"guidance_scale": scale, **asked})
+        given = remarks.Given(
+            negative=negative_prompt is not None or "negative_prompt_embeds" in embeds, embeds="prompt_embeds" in embeds
+        )
         negative = inversion.negative_prompt if negative_prompt is None else negative_prompt
+        if not given.negative:
+            embeds |= {name: t for name, t in inversion.text_embeds.items() if name in NEGATIVE}
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
+        remarks.on_training(self.pipe)
+        source = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in source)
+        remarks.on_editing(self.model.backbone, config, edit_config(InversionConfig(), None, asked), given)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         drawing = Drawing(self.model, inversion, config, owners)
-        request = drawing.request(
-            [p for own in targets for p in own], negatives, image_embeds or inversion.image_embeds
-        )
+        request = drawing.request(prompts, negatives, image_embeds or inversion.image_embeds, embeds)
         latents = drawing.run(request, PlainSampling() if rule is None else rule, progress)
         drawn = self.decode(latents, output_type)
         if output_type != "pil":
@@ -500,45 +565,3 @@ def _checked_size(size: Any) -> tuple[int, int]:
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ConfigError(Argument("size"), f" must be a pair (height, width) in pixels, not {seen(size)}")
     return whole(size[0], "size", 1), whole(size[1], "size", 1)
-
-
-def _require_rule(rule: Any) -> None:
-    if rule is not None and (isinstance(rule, type) or not isinstance(rule, EditRule)):
-        raise ConfigError(
-            Argument("rule"),
-            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
-            remedy="see renoise.edit_rules.EditRule",
-        )
-    if rule is not None:
-        whole(rule.max_passes, "max_passes", 1)
-
-
-def _require_inversion(inversion: Any) -> None:
-    if not isinstance(inversion, Inversion):
-        raise ConfigError(
-            f"expected an Inversion, not {type(inversion).__name__}",
-            argument="inversion",
-            remedy="make one with editor.invert(...)",
-        )
-
-
-def _require_output_type(output_type: str) -> None:
-    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
-        raise ConfigError(
-            f"output_type {seen(output_type)} is unknown",
-            argument="output_type",
-            remedy=f"use one of {', '.join(OUTPUT_TYPES)}",
-        )
-
-
-def _edit_config(
-    inversion: Inversion, guidance_scale: float, num_steps: int | None, true_cfg_scale: float | None
-) -> InversionConfig:
-    """Return the inversion's settings with those of the edit, checked by the same rules."""
-    own = inversion.config
-    return replace(
-        own,
-        guidance_scale=guidance_scale,
-        num_steps=own.num_steps if num_steps is None else num_steps,
-        true_cfg_scale=own.true_cfg_scale if true_cfg_scale is None else true_cfg_scale,
-    )

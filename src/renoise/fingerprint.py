@@ -3,7 +3,8 @@
 The fingerprint holds a hash of the networks' layout, a few of their weights, and the adapters that are in force. It is
 the same for one model in float32, float16 and bfloat16, on every device, compiled or not, and whatever its adapters are
 called; it differs for other weights, and with or without a LoRA, or an IP-Adapter, or at another scale of either. A
-LoRA that is fused into the weights makes other weights of them.
+LoRA that is fused into the weights makes other weights of them, and so does quantisation (see `renoise.weights`). It
+can be taken of any network: what cannot be read is told by its place, shape and class.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from renoise.weights import described, is_matrix, telling
 
 # Enough to tell fine-tunes of one model apart, few enough to read in an instant.
 SAMPLES_PER_NETWORK = 24
@@ -26,6 +30,7 @@ _BESIDE = ("safety_checker", "image_encoder")
 _ADDED = ("_orig_mod.", ".base_layer")
 # What adapters put beside the weights.
 _FACTORS = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_channels")
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def fingerprint(pipe: Any) -> dict[str, Any]:
@@ -38,13 +43,13 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
     samples: list[float] = []
     adapters: list[str] = []
     for name, network in _networks(pipe):
-        own: dict[str, torch.nn.Parameter] = {}
-        adapting: dict[str, torch.nn.Parameter] = {}
-        for key, parameter in network.named_parameters():
+        own: dict[str, Tensor] = {}
+        adapting: dict[str, Tensor] = {}
+        for key, parameter in _weights(network):
             for added in _ADDED:
                 key = key.replace(added, "")
             (adapting if ".lora_" in key else own)[key] = parameter
-        layout += [f"{name}.{key}{tuple(p.shape)}" for key, p in sorted(own.items())]
+        layout += [f"{name}.{key}{described(p)}" for key, p in sorted(own.items())]
         samples += _sampled([p for _, p in sorted(own.items())])
         for adapter, scale in _loras(network):
             factors = {f: _of_adapter(adapting, f, adapter) for f in _FACTORS}
@@ -65,18 +70,25 @@ def _networks(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
             yield name, component
 
 
-def _of_adapter(adapting: Mapping[str, torch.nn.Parameter], factor: str, adapter: str) -> list[torch.Tensor]:
+def _of_adapter(adapting: Mapping[str, Tensor], factor: str, adapter: str) -> list[Tensor]:
     """Return the parameters of one factor of an adapter; vectors as matrices, since they tell as much."""
     own = [p for key, p in sorted(adapting.items()) if f".{factor}.{adapter}." in f"{key}."]
     return [p[None] if p.ndim == 1 else p for p in own]
 
 
-def _sampled(parameters: Sequence[torch.Tensor]) -> list[float]:
+def _weights(network: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the network's weights with their names; some ways to quantise keep matrices of integers as buffers."""
+    yield from network.named_parameters()
+    for key, buffer in network.named_buffers():
+        # Positions are integers as well, in a single row.
+        if is_matrix(buffer) and buffer.shape[0] > 1 and buffer.dtype in _INTEGERS:
+            yield key, buffer
+
+
+def _sampled(weights: Sequence[Tensor]) -> list[float]:
     # Biases and norms may all be 0 or 1; sequential offloading leaves parameters without data on "meta".
-    telling = [p for p in parameters if p.ndim >= 2 and p.device.type != "meta"]
-    return [
-        float(p.detach().flatten()[p.numel() // 2]) for p in telling[:: max(1, len(telling) // SAMPLES_PER_NETWORK)]
-    ]
+    matrices = [p for p in weights if is_matrix(p) and p.device.type != "meta"]
+    return [number for p in matrices[:: max(1, len(matrices) // SAMPLES_PER_NETWORK)] for number in telling(p)]
 
 
 def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from renoise import storage
+from renoise import embeddings, storage
 from renoise.config import InversionConfig
+from renoise.embeddings import TextEmbeds
 from renoise.errors import ConfigError, StorageError
 from renoise.files import as_path
 from renoise.images import Fit
@@ -47,6 +48,11 @@ class Inversion:
         fingerprint: tells the model's networks from others (see `renoise.fingerprint`).
         model_name: the name by which the model was loaded; None for a pipeline that came loaded.
         image_embeds: what an IP-Adapter was shown, a tensor for each adapter; None without one.
+        prompt_embeds: what took the place of the prompt, (1 or B, tokens, width), and the prompt is empty then; None
+            where there is a prompt. So it is with the three that follow.
+        pooled_prompt_embeds: the pooled embedding beside it, (1 or B, width).
+        negative_prompt_embeds: what took the place of the negative prompt, of the same shape.
+        negative_pooled_prompt_embeds: the pooled embedding beside it.
 
     Examples:
         >>> inversion.save("cat.safetensors")                         # doctest: +SKIP
@@ -70,6 +76,16 @@ class Inversion:
     residual_history: Tensor | None = field(default=None)
     trajectory: Tensor | None = field(default=None)
     image_embeds: tuple[Tensor, ...] | None = field(default=None)
+    prompt_embeds: Tensor | None = field(default=None)
+    pooled_prompt_embeds: Tensor | None = field(default=None)
+    negative_prompt_embeds: Tensor | None = field(default=None)
+    negative_pooled_prompt_embeds: Tensor | None = field(default=None)
+
+    @property
+    def text_embeds(self) -> TextEmbeds:
+        """The embeddings that took the place of prompts, by the names of diffusers; empty where there are none."""
+        held = {name: getattr(self, name) for name in embeddings.NAMES}
+        return {name: tensor for name, tensor in held.items() if tensor is not None}
 
     @property
     def batch_size(self) -> int:
@@ -89,6 +105,7 @@ class Inversion:
         """
         path = as_path(path, StorageError)
         try:
+            embeddings.require_sense(self.text_embeds, self.batch_size)
             record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
             record["config"] = self.config.to_record()
             record["fits"] = [asdict(fit) for fit in self.fits]
@@ -118,11 +135,13 @@ class Inversion:
         values["image_embeds"] = tuple(tensors[f"{IMAGE_EMBEDS}{i}"] for i in range(shown)) or None
         try:
             _require_numbers(tensors)
+            inversion = cls(**values)
+            embeddings.require_sense(inversion.text_embeds, inversion.batch_size)
         except ConfigError as error:
             raise StorageError(
                 f"{path} is an inversion with wrong contents: ", *error.problem, remedy="invert the image again"
             ) from error
-        return cls(**values)
+        return inversion
 
 
 def padded(residuals: Sequence[Tensor]) -> Tensor:

@@ -29,7 +29,8 @@ MOST_IMAGES = 10_000
 LONGEST_PROMPT = 1_000_000
 # The tensors of an inversion with their numbers of dimensions, and whether there must be one. B is the number of
 # images, and S that of the inverted steps: latents (B, C, h, w), noise (S, B, C, h, w), residuals (S, B), the history
-# (S, passes, B), and the trajectory (S + 1, B, C, h, w).
+# (S, passes, B), and the trajectory (S + 1, B, C, h, w). Embeddings in place of prompts are (1 or B, tokens, width),
+# and the pooled ones (1 or B, width).
 TENSORS: Mapping[str, tuple[int, bool]] = MappingProxyType(
     {
         "latents": (4, True),
@@ -37,6 +38,10 @@ TENSORS: Mapping[str, tuple[int, bool]] = MappingProxyType(
         "residuals": (2, True),
         "residual_history": (3, False),
         "trajectory": (5, False),
+        "prompt_embeds": (3, False),
+        "pooled_prompt_embeds": (2, False),
+        "negative_prompt_embeds": (3, False),
+        "negative_pooled_prompt_embeds": (2, False),
     }
 )
 IMAGE_EMBEDS = "image_embeds_"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,10 +16,13 @@ from renoise.backbones import backbone_for, lengths
 from renoise.backbones.base import Condition, Request
 from renoise.checks import FINITE, dtype_name, require_finite, require_latents, require_numbers
 from renoise.config import InversionConfig
+from renoise.embeddings import given as given_embeds
 from renoise.errors import Argument, ConfigError, Parts
 from renoise.images import Fit
+from renoise.modes import evaluating
 from renoise.network import Network, Watch
 from renoise.schedulers import require_kind, steps_for
+from renoise.schedulers.custom import Custom
 from renoise.steps import Step
 
 
@@ -177,6 +180,10 @@ class Model:
             require_finite(t, "the embeddings for the IP-Adapter", remedy=FINITE)
         return tuple(t.detach().to("cpu", torch.float32) for t in given)
 
+    def text_embeds(self, given: Mapping[str, Any], prompt: Any, negative_prompt: Any) -> dict[str, Tensor]:
+        """Return the embeddings that were given in place of prompts (see `renoise.embeddings.given`)."""
+        return given_embeds(given, prompt, negative_prompt, self.backbone.text_widths)
+
     def condition(self, request: Request) -> Condition:
         """Encode the prompts of a batch.
 
@@ -211,6 +218,10 @@ class Model:
                 " is for models with guidance built in, such as Flux",
                 remedy=("use ", Argument("guidance_scale"), ", which is classifier-free guidance here"),
             )
+        if request.clip_skip is not None and not self.backbone.takes_clip_skip:
+            raise ConfigError(Argument("clip_skip"), " is not for models of this family", remedy="leave it out")
+        if request.guidance_rescale and not self.backbone.takes_guidance_rescale:
+            raise ConfigError(Argument("guidance_rescale"), " is not for models of this family", remedy="leave it out")
         given, carried = len(request.image_embeds or ()), self.backbone.ip_adapters
         if given == carried:
             return
@@ -235,7 +246,10 @@ class Model:
         """
         require_kind(scheduler, flow=self.backbone.flow)
         schedule = self.backbone.schedule(scheduler, config.num_steps, size)
-        return steps_for(scheduler, config.num_steps, eta=config.eta, strength=config.strength, **schedule)
+        custom = Custom(config.timesteps, config.sigmas)
+        return steps_for(
+            scheduler, config.num_steps, eta=config.eta, strength=config.strength, custom=custom, **schedule
+        )
 
     def network(self, condition: Condition, steps: Sequence[Step] = (), watch: Watch | None = None) -> Network:
         """Return the network under a condition, which counts its passes.
@@ -272,11 +286,12 @@ class Model:
 
     @contextmanager
     def freeing(self) -> Iterator[None]:
-        """Let the pipeline's offloading hooks move the networks away again afterwards, whatever happens."""
-        try:
-            yield
-        finally:
-            self.backbone.release()
+        """Run the networks in evaluation mode, and let the pipeline's offloading hooks move them away afterwards."""
+        with evaluating(self.pipe):
+            try:
+                yield
+            finally:
+                self.backbone.release()
 
 
 def place(step: Step, steps: Sequence[Step]) -> str:

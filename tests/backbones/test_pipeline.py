@@ -72,7 +72,7 @@ def test_true_guidance_belongs_to_models_with_another_kind_built_in(name: str) -
         editor.invert(latents=start(editor, 1), config=config)
 
 
-@pytest.mark.parametrize(("name", "component"), [("sd3", "text_encoder_2"), ("flux-dev", "transformer")])
+@pytest.mark.parametrize(("name", "component"), [("sd3", "vae"), ("flux-dev", "transformer")])
 def test_a_missing_component_is_named(name: str, component: str) -> None:
     pipe: Any = BUILDERS[name]()
     setattr(pipe, component, None)

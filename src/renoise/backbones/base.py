@@ -7,7 +7,7 @@ output. Nothing outside `renoise.backbones` knows which family it serves. docs/e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ class Request:
             none.
         image_embeds: embeddings of the images that IP-Adapters are shown (see `Backbone.embed_images`); None without
             an adapter.
+        text_embeds: embeddings that take the place of prompts or of negative prompts, with a row for each image, by
+            the names of diffusers (see `renoise.embeddings`).
+        clip_skip: the number of last layers of the CLIP text encoders that are left out; None leaves out none.
+        guidance_rescale: see `rescaled`.
     """
 
     prompts: Sequence[str]
@@ -42,6 +46,9 @@ class Request:
     size: tuple[int, int]
     true_cfg_scale: float = 1.0
     image_embeds: Sequence[Tensor] | None = None
+    text_embeds: Embeddings = field(default_factory=dict)
+    clip_skip: int | None = None
+    guidance_rescale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,13 @@ class Condition:
         positive: embeddings of the prompts.
         negative: embeddings of the negative prompts; None without classifier-free guidance.
         guidance_scale: the weight of the difference between the two predictions.
+        guidance_rescale: see `rescaled`.
     """
 
     positive: Embeddings
     negative: Embeddings | None = None
     guidance_scale: float = 1.0
+    guidance_rescale: float = 0.0
 
     @property
     def passes(self) -> int:
@@ -81,6 +90,25 @@ class Backbone(Protocol):
     @property
     def takes_true_cfg(self) -> bool:
         """Whether `Request.true_cfg_scale` has an effect, because another guidance is built into the network."""
+
+    @property
+    def takes_clip_skip(self) -> bool:
+        """Whether `Request.clip_skip` has an effect, because the network hears CLIP's hidden layers."""
+
+    @property
+    def takes_guidance_rescale(self) -> bool:
+        """Whether the family's pipelines know `Request.guidance_rescale`."""
+
+    @property
+    def text_widths(self) -> tuple[int | None, int | None] | None:
+        """The widths of the embeddings of a prompt's tokens, and of the pooled one.
+
+        A width of None among the two is one that is not known, or a pooled embedding that the network does not take;
+        None for both means that the family takes no embeddings in place of prompts.
+        """
+
+    def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
+        """Tell whether predictions are guided by negative prompts at these scales."""
 
     @property
     def ip_adapters(self) -> int:
@@ -143,4 +171,23 @@ def guided(network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, con
         return network(latents, condition.positive)
     joined = {name: torch.cat([condition.negative[name], t]) for name, t in condition.positive.items()}
     negative, positive = network(torch.cat([latents, latents]), joined).chunk(2)
-    return negative + condition.guidance_scale * (positive - negative)
+    prediction = negative + condition.guidance_scale * (positive - negative)
+    return rescaled(prediction, positive, condition.guidance_rescale) if condition.guidance_rescale else prediction
+
+
+def rescaled(guided: Tensor, positive: Tensor, share: float) -> Tensor:
+    """Bring guided predictions back to the deviation of unguided ones (Lin et al., 2023, arXiv 2305.08891, eq. 15, 16).
+
+    Args:
+        guided: the guided predictions, (B, C, h, w).
+        positive: the predictions with the prompts alone, (B, C, h, w).
+        share: how far, in [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> rescaled(torch.tensor([[-3.0, 3.0]]), torch.tensor([[-1.0, 1.0]]), 0.5)
+        tensor([[-2.,  2.]])
+    """
+    dimensions = tuple(range(1, guided.ndim))
+    deviations = (t.std(dim=dimensions, keepdim=True) for t in (positive, guided))
+    return share * guided * (next(deviations) / next(deviations)) + (1.0 - share) * guided

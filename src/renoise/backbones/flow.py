@@ -20,12 +20,19 @@ class FlowBackbone(PipelineBackbone):
         max_shift: the mu of a large image's schedule if the scheduler's configuration names none.
     """
 
-    components: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
+    components: ClassVar[tuple[str, ...]] = ("transformer", "vae")
+    encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     samplers: ClassVar[tuple[str, ...]] = FLOW
     precision: ClassVar[str] = "bfloat16"  # because T5 overflows in float16
     flow: ClassVar[bool] = True
     preset: ClassVar[str] = "sd3"
     max_shift: ClassVar[float] = 1.16
+
+    @property
+    def text_widths(self) -> tuple[int | None, int | None] | None:
+        """See `Backbone.text_widths`."""
+        config = self.network.config
+        return int(config.joint_attention_dim), int(config.pooled_projection_dim)
 
     @property
     def resolution(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import flow, ip_adapter
+from renoise.backbones import encoding, flow, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
 from renoise.errors import Argument, IgnoredSettingWarning
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The number of latent elements along a patch's side.
 _PATCH = 2
+# The tokens that T5 reads, as the pipeline has it.
+_LONGEST = 512
 
 
 class FluxBackbone(flow.FlowBackbone):
@@ -28,7 +30,7 @@ class FluxBackbone(flow.FlowBackbone):
 
     name: ClassVar[str] = "flux"
     title: ClassVar[str] = "FLUX.1"
-    pipelines: ClassVar[tuple[str, ...]] = ("FluxPipeline", "FluxImg2ImgPipeline")
+    pipelines: ClassVar[tuple[str, ...]] = ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline")
     takes_true_cfg: ClassVar[bool] = True
     preset: ClassVar[str] = "flux"
     max_shift: ClassVar[float] = 1.15
@@ -46,6 +48,10 @@ class FluxBackbone(flow.FlowBackbone):
     def preset_for(cls, pipe: Any) -> str:
         """See `PipelineBackbone.preset_for`; schnell, which takes no guidance, draws in a few steps."""
         return cls.preset if pipe.transformer.config.guidance_embeds else "flux-schnell"
+
+    def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
+        """See `Backbone.guides`; guidance by negative prompts is the true one here."""
+        return true_cfg_scale > 1.0
 
     @property
     def latent_multiple(self) -> int:
@@ -72,12 +78,8 @@ class FluxBackbone(flow.FlowBackbone):
         import torch
 
         count = len(request.prompts)
-        guides = request.true_cfg_scale > 1.0
+        guides = self.guides(request.guidance_scale, request.true_cfg_scale)
         shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
-        if guides and request.negative_prompts is None:
-            negatives = [""] * count
-        else:
-            negatives = list(request.negative_prompts or [])
         built_in = {}
         if self.network.config.guidance_embeds:
             built_in["guidance"] = torch.full((count,), request.guidance_scale, dtype=torch.float32)
@@ -88,8 +90,8 @@ class FluxBackbone(flow.FlowBackbone):
                 "this model has no guidance built in: ", scale, " has no effect", remedy=remedy
             )
             warnings.warn(ignored, stacklevel=2)
-        positive = {**self._encode(request.prompts), **built_in, **shown}
-        negative = {**self._encode(negatives), **built_in, **unshown} if guides else None
+        positive = {**self._encode(request), **built_in, **shown}
+        negative = {**self._encode(request, encoding.NEGATIVE), **built_in, **unshown} if guides else None
         return self.as_condition(positive, negative, request.true_cfg_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
@@ -131,9 +133,22 @@ class FluxBackbone(flow.FlowBackbone):
             for none, image in zip(unshown, shown, strict=True)
         ]
 
-    def _encode(self, prompts: Any) -> dict[str, Tensor]:
-        text, pooled, _ = self.pipe.encode_prompt(prompt=list(prompts), prompt_2=None, device=self.device)
-        return {"text": text, "pooled": pooled}
+    def _encode(self, request: Request, prefix: str = "") -> dict[str, Tensor]:
+        """Return the embeddings of the prompts, or of the negative ones."""
+        given = request.text_embeds
+        if f"{prefix}prompt_embeds" in given:
+            return {
+                name: given[f"{prefix}{key}"].to(self.device)
+                for name, key in (("text", "prompt_embeds"), ("pooled", "pooled_prompt_embeds"))
+            }
+        encoding.require_encoders(self, f"{prefix}prompt")
+        prompts = (request.negative_prompts or [""] * len(request.prompts)) if prefix else request.prompts
+        # Both are as long as each other in one batch.
+        longest = given["prompt_embeds"].shape[1] if "prompt_embeds" in given else _LONGEST
+        tokens, pooled, _ = self.pipe.encode_prompt(
+            prompt=list(prompts), prompt_2=None, device=self.device, max_sequence_length=min(longest, _LONGEST)
+        )
+        return {"text": tokens, "pooled": pooled}
 
 
 def pack(latents: Tensor) -> Tensor:

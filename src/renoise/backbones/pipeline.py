@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import autoencoder, ip_adapter
+from renoise.backbones import autoencoder, encoding, ip_adapter, precision
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule
 from renoise.errors import Argument, ConfigError, ModelError
 from renoise.schedulers.names import DIFFUSION
@@ -33,8 +33,11 @@ class PipelineBackbone:
         samplers: the short names of the samplers that suit its models (see `renoise.schedulers.names`).
         precision: the name of the floating-point type in which its networks are loaded on a GPU by default.
         components: the parts of the pipeline that the family needs, the network first.
+        encoders: the parts that it needs to read prompts, but not for embeddings that are given in their place.
         flow: see `Backbone`.
         takes_true_cfg: see `Backbone`.
+        takes_clip_skip: see `Backbone`.
+        takes_guidance_rescale: see `Backbone`.
         preset: the settings that suit it, a key in `renoise.presets` (see `preset_for`).
         turbo_preset: the settings that suit its turbo models; None if there are none.
     """
@@ -45,8 +48,11 @@ class PipelineBackbone:
     samplers: ClassVar[tuple[str, ...]] = DIFFUSION
     precision: ClassVar[str] = "float16"
     components: ClassVar[tuple[str, ...]] = ("unet", "vae")
+    encoders: ClassVar[tuple[str, ...]] = ()
     flow: ClassVar[bool] = False
     takes_true_cfg: ClassVar[bool] = False
+    takes_clip_skip: ClassVar[bool] = False
+    takes_guidance_rescale: ClassVar[bool] = False
     preset: ClassVar[str] = "sd"
     turbo_preset: ClassVar[str | None] = None
 
@@ -126,6 +132,15 @@ class PipelineBackbone:
         return len(self.ip_projections)
 
     @property
+    def text_widths(self) -> tuple[int | None, int | None] | None:
+        """See `Backbone.text_widths`."""
+        return None
+
+    def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
+        """See `Backbone.guides`; a network that takes the scale as an input is not guided by negative prompts."""
+        return guidance_scale > 1.0 and self.built_in_guidance(self.pipe) is None
+
+    @property
     def device(self) -> torch.device:
         """See `Backbone.device`; with offloading it is the device to which hooks move the network."""
         import torch
@@ -135,8 +150,7 @@ class PipelineBackbone:
     @property
     def dtype(self) -> torch.dtype:
         """See `Backbone.dtype`."""
-        dtype: torch.dtype = self.network.dtype
-        return dtype
+        return precision.input_dtype(self.pipe, self.network)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """See `Backbone.encode`."""
@@ -173,7 +187,11 @@ class PipelineBackbone:
         self.pipe.maybe_free_model_hooks()
 
     def as_condition(
-        self, positive: Mapping[str, Tensor], negative: Mapping[str, Tensor] | None, guidance_scale: float
+        self,
+        positive: Mapping[str, Tensor],
+        negative: Mapping[str, Tensor] | None,
+        guidance_scale: float,
+        guidance_rescale: float = 0.0,
     ) -> Condition:
         """Put embeddings on the network's device and, except for integers and masks, into its precision.
 
@@ -181,9 +199,12 @@ class PipelineBackbone:
             positive: the embeddings of the prompts.
             negative: the embeddings of the negative prompts; None without guidance.
             guidance_scale: the scale of classifier-free guidance.
+            guidance_rescale: see `renoise.backbones.base.rescaled`.
 
         Raises:
-            ModelError: if blocks of the network are cached, because renoising runs it several times in one step.
+            ConfigError: if positive and negative embeddings have different lengths.
+            ModelError: if blocks of the network are cached, because renoising runs it several times in one step, or
+                its layers compute in several precisions.
         """
         if getattr(self.network, "is_cache_enabled", False):
             raise ModelError(
@@ -191,6 +212,7 @@ class PipelineBackbone:
                 "several times in one step",
                 remedy=f"call pipe.{self.components[0]}.disable_cache() first",
             )
+        precision.require_one_precision(self.network, self.dtype)
 
         def placed(embeddings: Mapping[str, Tensor]) -> Embeddings:
             return {
@@ -199,7 +221,8 @@ class PipelineBackbone:
 
         if negative is None:
             return Condition(placed(positive))
-        return Condition(placed(positive), placed(negative), guidance_scale)
+        encoding.require_one_length(positive, negative)
+        return Condition(placed(positive), placed(negative), guidance_scale, guidance_rescale)
 
     def require_channels(self, channels: int) -> None:
         """Check that the network takes the latent alone: inpainting, depth and fill models take more.

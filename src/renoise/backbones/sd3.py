@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import flow, ip_adapter
+from renoise.backbones import encoding, flow, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
 from renoise.errors import Argument, ConfigError
 
@@ -21,7 +21,12 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
 
     name: ClassVar[str] = "sd3"
     title: ClassVar[str] = "Stable Diffusion 3 and 3.5"
-    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline")
+    pipelines: ClassVar[tuple[str, ...]] = (
+        "StableDiffusion3Pipeline",
+        "StableDiffusion3Img2ImgPipeline",
+        "StableDiffusion3InpaintPipeline",
+    )
+    takes_clip_skip: ClassVar[bool] = True
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
@@ -45,19 +50,18 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
     def condition(self, request: Request) -> Condition:
         """See `Backbone.condition`."""
         self._require_within_positions(request.size)
-        guides = request.guidance_scale > 1.0
-        negatives = request.negative_prompts
-        text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(
-            prompt=list(request.prompts),
-            prompt_2=None,
-            prompt_3=None,
-            device=self.device,
-            do_classifier_free_guidance=guides,
-            negative_prompt=None if negatives is None else list(negatives),
+        guides = self.guides(request.guidance_scale, request.true_cfg_scale)
+        more = {}
+        if "prompt_embeds" in request.text_embeds:
+            # Negative prompts are read in the length of the given embeddings: CLIP's tokens, then T5's.
+            beyond = request.text_embeds["prompt_embeds"].shape[1] - self.pipe.tokenizer_max_length
+            more["max_sequence_length"] = max(beyond, 1)
+        tokens, negative_tokens, pooled, negative_pooled = encoding.encoded(
+            self, request, guides=guides, prompt_2=None, prompt_3=None, **more
         )
         shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, len(request.prompts))
-        positive = {"text": text, "pooled": pooled, **shown}
-        negative = {"text": negative_text, "pooled": negative_pooled, **unshown}
+        positive = {"text": tokens, "pooled": pooled, **shown}
+        negative = {"text": negative_tokens, "pooled": negative_pooled, **unshown}
         return self.as_condition(positive, negative if guides else None, request.guidance_scale)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:

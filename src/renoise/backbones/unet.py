@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import ip_adapter
+from renoise.backbones import encoding, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.errors import ModelError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from renoise.steps import Step
 
+# The numbers that SDXL is told of an image: its original size, its crop and its target size.
+_TIME_IDS = 6
+
 
 class StableDiffusionBackbone(PipelineBackbone):
     """SD 1.x and 2.x, with one text encoder that the network attends to."""
@@ -26,10 +30,14 @@ class StableDiffusionBackbone(PipelineBackbone):
     pipelines: ClassVar[tuple[str, ...]] = (
         "StableDiffusionPipeline",
         "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
         "LatentConsistencyModelPipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
     )
     turbo_preset: ClassVar[str | None] = "sd-turbo"
-    components: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer")
+    encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
+    takes_clip_skip: ClassVar[bool] = True
+    takes_guidance_rescale: ClassVar[bool] = True
     # The side, in latent elements, that diffusers' pipelines take for a network that names none.
     default_side: ClassVar[int] = 64
 
@@ -41,6 +49,11 @@ class StableDiffusionBackbone(PipelineBackbone):
     def built_in_guidance(pipe: Any) -> float | None:
         """See `PipelineBackbone.built_in_guidance`; LCMs that were distilled with guidance take it."""
         return None if _embedding_width(pipe.unet) is None else 8.5
+
+    @property
+    def text_widths(self) -> tuple[int | None, int | None] | None:
+        """See `Backbone.text_widths`."""
+        return _cross_attention_width(self.network), None
 
     @property
     def ip_projections(self) -> Sequence[torch.nn.Module]:
@@ -62,7 +75,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
         count, embedding_width = len(request.prompts), _embedding_width(self.network)
         # A network with a guidance embedding takes the scale as an input, in place of a second pass.
-        guides = request.guidance_scale > 1.0 and embedding_width is None
+        guides = self.guides(request.guidance_scale, request.true_cfg_scale)
         positive, negative = self._encode_prompts(request, guides)
         shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
         positive |= shown
@@ -70,7 +83,9 @@ class StableDiffusionBackbone(PipelineBackbone):
         if embedding_width is not None:
             scales = torch.full((count,), request.guidance_scale - 1.0, dtype=torch.float32)
             positive["timestep_cond"] = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=embedding_width)
-        return self.as_condition(positive, negative if guides else None, request.guidance_scale)
+        return self.as_condition(
+            positive, negative if guides else None, request.guidance_scale, request.guidance_rescale
+        )
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
@@ -91,18 +106,12 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return embeddings of the prompts and, with guidance, of the negative ones."""
-        text, negative_text = self.pipe.encode_prompt(**self._prompts(request, guides))
-        return {"text": text}, {"text": negative_text}
-
-    def _prompts(self, request: Request, guides: bool) -> Mapping[str, Any]:
-        negatives = request.negative_prompts
-        return {
-            "prompt": list(request.prompts),
-            "device": self.device,
-            "num_images_per_prompt": 1,
-            "do_classifier_free_guidance": guides,
-            "negative_prompt": None if negatives is None else list(negatives),
-        }
+        if request.clip_skip is not None and "prompt_embeds" not in request.text_embeds:
+            encoding.require_encoders(self, "prompt")
+            heard = encoding.without_last_layers(self.pipe, request.prompts, request.clip_skip, self.device)
+            request = replace(request, text_embeds={**request.text_embeds, "prompt_embeds": heard}, clip_skip=None)
+        embedded, negative = encoding.encoded(self, request, guides=guides, num_images_per_prompt=1)
+        return {"text": embedded}, {"text": negative}
 
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
         """Return what the network takes besides the text."""
@@ -115,13 +124,16 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
 
     name: ClassVar[str] = "sdxl"
     title: ClassVar[str] = "Stable Diffusion XL"
-    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
-    samplers: ClassVar[tuple[str, ...]] = (*DIFFUSION, *EDM)  # EDM's for models that were trained so, as Playground 2.5
-    components: ClassVar[tuple[str, ...]] = (
-        *StableDiffusionBackbone.components,
-        "text_encoder_2",
-        "tokenizer_2",
+    pipelines: ClassVar[tuple[str, ...]] = (
+        "StableDiffusionXLPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
     )
+    samplers: ClassVar[tuple[str, ...]] = (
+        *DIFFUSION,
+        *EDM,  # for models that were trained so, as Playground 2.5
+    )
+    encoders: ClassVar[tuple[str, ...]] = (*StableDiffusionBackbone.encoders, "text_encoder_2", "tokenizer_2")
     default_side: ClassVar[int] = 128
     preset: ClassVar[str] = "sdxl"
     turbo_preset: ClassVar[str | None] = "sdxl-turbo"
@@ -129,7 +141,9 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     def __init__(self, pipe: Any) -> None:
         if _is_refiner(pipe):
             raise ModelError(
-                "the pipeline is an SDXL refiner, which only finishes images", remedy="load the base model"
+                "the pipeline is an SDXL refiner, which only finishes images",
+                argument="model",
+                remedy="use the base model, such as stabilityai/stable-diffusion-xl-base-1.0",
             )
         super().__init__(pipe)
 
@@ -138,20 +152,41 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
         """See `PipelineBackbone.built_in_guidance`."""
         return None if _embedding_width(pipe.unet) is None else 5.0
 
+    @property
+    def text_widths(self) -> tuple[int | None, int | None] | None:
+        """See `Backbone.text_widths`."""
+        return _cross_attention_width(self.network), self._added_width(_TIME_IDS)
+
+    def _added_width(self, time_ids: int) -> int | None:
+        """Return the width of the pooled embedding, if the network is told so many numbers besides."""
+        config = self.network.config
+        whole, each = config.projection_class_embeddings_input_dim, config.addition_time_embed_dim
+        return None if whole is None or each is None else int(whole - time_ids * each)
+
     def _encode_prompts(self, request: Request, guides: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import torch
 
-        text, negative_text, pooled, negative_pooled = self.pipe.encode_prompt(**self._prompts(request, guides))
+        # The pipeline's own default for a negative prompt may be zeros, for which no text is read.
+        zeros = request.negative_prompts is None and self.pipe.config.get("force_zeros_for_empty_prompt", False)
+        tokens, negative, pooled, negative_pooled = encoding.encoded(
+            self, request, guides=guides, reads_negative=not zeros, num_images_per_prompt=1
+        )
         # The original size, the top-left crop and the target size: the whole image, as the pipeline's own call has it.
-        sizes = torch.tensor([[*request.size, 0, 0, *request.size]], dtype=text.dtype).repeat(len(request.prompts), 1)
+        sizes = torch.tensor([[*request.size, 0, 0, *request.size]], dtype=tokens.dtype).repeat(len(tokens), 1)
         return (
-            {"text": text, "pooled": pooled, "sizes": sizes},
-            {"text": negative_text, "pooled": negative_pooled, "sizes": sizes},
+            {"text": tokens, "pooled": pooled, "sizes": sizes},
+            {"text": negative, "pooled": negative_pooled, "sizes": sizes},
         )
 
     def _added(self, embeddings: Embeddings) -> dict[str, Any]:
         added = {"text_embeds": embeddings["pooled"], "time_ids": embeddings["sizes"]}
         return {**super()._added(embeddings), **added}
+
+
+def _cross_attention_width(unet: Any) -> int | None:
+    """Return the width of the text that a UNet attends to; None if its blocks do not agree on one."""
+    width = unet.config.cross_attention_dim
+    return width if isinstance(width, int) else None
 
 
 def _is_refiner(pipe: Any) -> bool:

@@ -6,6 +6,7 @@ is loaded and works, and files are written last, each of them whole.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ def edit(
 
     with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
+        if not inverted and config.guidance_scale > 1.0:
+            config = config.overridden(guidance_rescale=change.guidance_rescale)
         guidance = work.editor.edit_guidance(config) if change.guidance is None else change.guidance
         _require_guided(change, guidance, None if inverted else config.guidance_scale)
         prepared: Prepared | None = None
@@ -84,6 +87,7 @@ def edit(
             guidance_scale=guidance,
             true_cfg_scale=change.true_cfg,
             negative_prompt=negative,
+            guidance_rescale=change.guidance_rescale,
             force=force,
         )
         panels = _panels(inversion, prepared, again)
@@ -111,6 +115,7 @@ def invert(
     files: Files,
     reporting: Reporting,
     negative_prompt: o.NegativePrompt = None,
+    guidance_rescale: o.GuidanceRescale = None,
 ) -> str:
     """Invert an image, write the inversion, and return what it took: `renoise invert`."""
     _require_prompt(settings.prompt)
@@ -122,7 +127,8 @@ def invert(
     image = _read_image(source, reporting)
 
     with working(model, reporting, settings.sampler, settings.spacing) as work:
-        encoded, inversion = _invert(work, image, settings.config(work.editor), settings, negative_prompt)
+        config = settings.config(work.editor).overridden(guidance_rescale=guidance_rescale)
+        encoded, inversion = _invert(work, image, config, settings, negative_prompt)
         again, prepared, quality = _draw_again(work, inversion, encoded)
         panels = _panels(inversion, prepared, again)
         seconds = work.seconds
@@ -220,7 +226,10 @@ def _invert(
         )
     prepared, inversion = work.invert(image, settings.prompt or "", negative_prompt, config, settings.fit or "crop")
     if settings.noise_correction and inversion.noise is None:
-        work.note(f"--noise-correction has no effect: {inversion.scheduler['class']} adds no noise in its steps")
+        from renoise.remarks import on_noise_correction
+
+        # The library says so, too, but not where the preset has the same correction.
+        warnings.warn(on_noise_correction(inversion.scheduler["class"]), stacklevel=1)
     return prepared, inversion
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from renoise.cli import values
+from renoise.cli.lists import checked_list, numbers_in
 
 if TYPE_CHECKING:
     from renoise.config import InversionConfig
@@ -47,6 +48,13 @@ _NEGATIVE_PROMPT = {
     "help": "What the image shall not show, where guidance is used.",
 }
 
+_GUIDANCE_RESCALE = {
+    "metavar": "R",
+    **values.decimal(0.0, 1.0),
+    "help": "How far guided predictions are brought back to the deviation of unguided ones, from 0 to 1; for Stable "
+    "Diffusion and SDXL with guidance.",
+}
+
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", parser=values.path, help="An image file.")]
 InversionFile = Annotated[
     Path, typer.Argument(metavar="INVERSION", parser=values.path, help="A file that renoise invert wrote.")
@@ -62,6 +70,7 @@ ModelName = Annotated[
     typer.Argument(metavar="NAME", help="A model to tell all about; its last part is enough."),
 ]
 NegativePrompt = Annotated[str | None, _invert("--negative-prompt", **_NEGATIVE_PROMPT)]
+GuidanceRescale = Annotated[float | None, _invert("--guidance-rescale", **_GUIDANCE_RESCALE)]
 Original = Annotated[
     Path | None,
     _output(
@@ -141,6 +150,7 @@ class Change:
         ),
     ] = None
     negative_prompt: Annotated[str | None, _change("--negative-prompt", **_NEGATIVE_PROMPT)] = None
+    guidance_rescale: Annotated[float | None, _change("--guidance-rescale", **_GUIDANCE_RESCALE)] = None
     negative_source: Annotated[
         bool,
         _change(
@@ -240,6 +250,34 @@ class Settings:
         ),
     ] = None
     sampler: Sampler = None
+    timesteps: Annotated[
+        str | None,
+        _invert(
+            "--timesteps",
+            metavar="LIST",
+            callback=checked_list,
+            help="The timesteps of the steps, such as 999,749,499,249, in place of --steps; for euler, ddpm, lcm, tcd.",
+        ),
+    ] = None
+    sigmas: Annotated[
+        str | None,
+        _invert(
+            "--sigmas",
+            metavar="LIST",
+            callback=checked_list,
+            help="The noise levels of the steps, such as 14.6,3.1,0.4, in place of --steps; for euler and flow-euler.",
+        ),
+    ] = None
+    clip_skip: Annotated[
+        int | None,
+        _invert(
+            "--clip-skip",
+            metavar="N",
+            **values.whole(0, _MOST_ITERATIONS),
+            help="Leave out the last N layers of the CLIP text encoders, in the edit as well. What other programs call "
+            "clip skip 2 is 1 here.",
+        ),
+    ] = None
     spacing: Spacing = None
 
     @property
@@ -260,6 +298,9 @@ class Settings:
             seed=self.seed,
             edit_losses=self.edit_losses,
             noise_correction=self.noise_correction,
+            timesteps=numbers_in(self.timesteps),
+            sigmas=numbers_in(self.sigmas),
+            clip_skip=self.clip_skip,
         )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renoise.errors import Argument, ConfigError, SchedulerError
+from renoise.schedulers.custom import NONE, Custom
 from renoise.schedulers.exchange import CLIPPING, made
 from renoise.schedulers.kinds import require_kind
 from renoise.schedulers.names import is_flow, setting
@@ -24,6 +25,7 @@ def steps_for(
     strength: float = 1.0,
     mu: float | None = None,
     sigmas: Sequence[float] | None = None,
+    custom: Custom = NONE,
 ) -> tuple[Step, ...]:
     """Read the sampler's steps off a copy of `scheduler`, in sampling order (index 0 = the noisiest).
 
@@ -35,6 +37,7 @@ def steps_for(
             as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
         sigmas: noise levels of the steps before any shift, in place of the scheduler's own; flow matching alone.
+        custom: the timesteps or noise levels of the steps that a user asks for, which go before `sigmas`.
 
     Raises:
         SchedulerError: if the scheduler's law is not affine (clipping, thresholding, a multi-step sampler), or it has
@@ -51,7 +54,7 @@ def steps_for(
     if name not in TABLES:
         require_kind(scheduler, flow=is_flow(scheduler))
     _check_settings(scheduler, name, num_steps, eta, strength, mu)
-    copy = _scheduled_copy(scheduler, num_steps, mu, sigmas)
+    copy = _scheduled_copy(scheduler, num_steps, mu, sigmas, custom.options(scheduler))
     try:
         steps = tuple(TABLES[name](copy, num_steps, eta))
     except (ArithmeticError, ValueError) as error:  # roots and quotients of betas that are none
@@ -130,19 +133,23 @@ def _check_settings(
         )
 
 
-def _scheduled_copy(scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None) -> Any:
+def _scheduled_copy(
+    scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None, custom: Mapping[str, Any]
+) -> Any:
     """Copy a scheduler and set the copy's schedule: the user's object keeps its counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if setting(scheduler, "use_dynamic_shifting", False) else {}
-    if sigmas is not None and is_flow(scheduler):
+    if custom:
+        options |= custom
+    elif sigmas is not None and is_flow(scheduler):
         options["sigmas"] = list(sigmas)
     try:
         copy = made(type(scheduler), scheduler.config)
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
-        copy.set_timesteps(num_steps, **options)
+        copy.set_timesteps(None if custom else num_steps, **options)
     except Exception as error:  # schedulers check little of their configuration and fail as they may
         raise SchedulerError(
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error})",
-            remedy=("use another ", Argument("num_steps")),
+            remedy="leave the list out" if custom else ("use another ", Argument("num_steps")),
         ) from error
     return copy
