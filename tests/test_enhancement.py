@@ -44,7 +44,9 @@ def test_edit_losses_in_a_batch(
     again = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=config, noise=together.noise)
     assert torch.equal(again.latents, together.latents)
     other = editor.invert(latents=z_0, prompt=["a lion", "a cat"], config=replace(config, edit_losses=None))
-    assert not torch.allclose(other.latents, together.latents, rtol=1e-4)
+    # guided predictions are no unit noise, so that the losses are left out; the published procedure is what it is
+    applied = guidance_scale == 1.0 or losses.released_procedure
+    assert torch.allclose(other.latents, together.latents, rtol=1e-4) != applied
 
 
 def test_the_reference_of_the_divergence_is_the_noised_picture(make_editor: MakeEditor) -> None:
