@@ -18,6 +18,7 @@ from renoise.checks import FINITE, dtype_name, require_finite, require_latents, 
 from renoise.config import InversionConfig
 from renoise.embeddings import given as given_embeds
 from renoise.errors import Argument, ConfigError, Parts
+from renoise.failing import in_network
 from renoise.images import Fit
 from renoise.modes import evaluating
 from renoise.network import Network, Watch
@@ -72,6 +73,7 @@ class Model:
         Raises:
             ConfigError: unless there is exactly one of image and latents, and it can be used.
             ImageError: if an image cannot be read.
+            ModelError: if the autoencoder cannot be run.
             NumericalError: for NaN or infinity.
         """
         if (image is None) == (latents is None):
@@ -132,7 +134,7 @@ class Model:
                     Argument("fit", "stretch"),
                 ),
             )
-        with self.freeing():
+        with self.freeing(), in_network("autoencoder"):
             latents = self.backbone.encode(images.to_tensor(fitted)).to(self.backbone.device, torch.float32)
             self.require_finite(latents, "the autoencoder's latents")
         return latents
@@ -142,10 +144,11 @@ class Model:
 
         Raises:
             ConfigError: if they are no latents of this model.
-            NumericalError: if the autoencoder overflows.
+            ModelError: if the autoencoder cannot be run.
+            NumericalError: if it overflows.
         """
         self.require_latents(latents)
-        with self.freeing():
+        with self.freeing(), in_network("autoencoder"):
             pixels = self.backbone.decode(latents.to(self.backbone.device, torch.float32))
             self.require_finite(pixels, "the decoded image")
         return pixels
@@ -164,7 +167,7 @@ class Model:
                 remedy="give either ip_adapter_image or ip_adapter_image_embeds, not both",
             )
         if image is not None:
-            with self.freeing():
+            with self.freeing(), in_network("image encoder"):
                 embeds = self.backbone.embed_images(image)
         if embeds is None:
             return None
@@ -189,13 +192,14 @@ class Model:
 
         Raises:
             ConfigError: if the request does not fit the model.
+            ModelError: if a text encoder cannot be run.
             NumericalError: if a text encoder overflows.
 
         Warns:
             TruncationWarning: if a prompt is longer than every text encoder reads.
         """
         self._require_understood(request)
-        with lengths.unheard(self.pipe):
+        with lengths.unheard(self.pipe), in_network("text encoder"):
             condition = self.backbone.condition(lengths.shortened(self.pipe, request))
         lengths.remark(self.pipe, request, guided=condition.negative is not None)
         encoders = {name: part for name, part in self.pipe.components.items() if name.startswith("text_encoder")}
@@ -261,7 +265,8 @@ class Model:
         """
 
         def predict(latents: Tensor, step: Step) -> Tensor:
-            prediction = self.backbone.predict(latents, step, condition)
+            with in_network("denoising network"):
+                prediction = self.backbone.predict(latents, step, condition)
             self.require_finite(prediction, f"the network's prediction {place(step, steps)}")
             return prediction
 

@@ -16,8 +16,10 @@ from renoise.schedulers import is_flow
 from renoise.steps import Step
 
 _DEFAULTS = InversionConfig()
-# What diffusers' loading takes besides the parts and settings of a pipeline: it passes over other names.
+# What loading takes here (see `renoise.loading.pipelines.load_pipeline`), and what diffusers' loading takes besides the
+# parts and settings of a pipeline: it passes over other names.
 _LOADING = (
+    *("lora", "sampler", "spacing"),
     *("cache_dir", "custom_pipeline", "custom_revision", "device_map", "disable_mmap", "force_download"),
     *("load_connected_pipeline", "local_files_only", "low_cpu_mem_usage", "max_memory", "offload_folder"),
     *("offload_state_dict", "proxies", "quantization_config", "revision", "token", "trust_remote_code"),
@@ -26,15 +28,16 @@ _LOADING = (
         "use_onnx",
         "use_safetensors",
         "variant",
-        "lora",
-        "sampler",
         "provider",
         "provider_options",
         "sess_options",
     ),
 )
 # What it takes for single files alone.
-_LOADING_FILES = ("config", "original_config", "original_config_file", "scaling_factor", "load_safety_checker")
+_LOADING_FILES = (
+    *("config", "original_config", "original_config_file", "scaling_factor", "load_safety_checker"),
+    *("scheduler_type", "prediction_type"),
+)
 # A flow's timestep is its noise level in thousands; further apart than this they are of different schedules.
 _APART = 1e-3
 

@@ -121,6 +121,8 @@ HARMLESS: Mapping[str, tuple[str, ...]] = {
     "sd15": (
         "cond_stage_model.transformer.text_model.embeddings.position_ids",
         "cond_stage_model.logit_scale",
+        "first_stage_model.loss.logvar",
+        "first_stage_model.model_ema.decay",
         "model_ema.decay",
         "model_ema.diffusion_modelinput_blocks00weight",
         "alphas_cumprod",

@@ -124,6 +124,24 @@ def test_a_scheduler_that_is_given_takes_precedence(tiny: Path, tmp_path: Path) 
     assert not said
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"scheduler_type": "ddim"}, ("DDIMScheduler", "v_prediction", True)),
+        ({"prediction_type": "v_prediction"}, ("EulerDiscreteScheduler", "v_prediction", True)),
+        ({"prediction_type": "epsilon"}, ("EulerDiscreteScheduler", "epsilon", False)),
+    ],
+)
+def test_options_replace_what_they_name_and_leave_the_other_marks_in_force(
+    tiny: Path, tmp_path: Path, options: dict[str, str], expected: tuple[str, str, bool]
+) -> None:
+    path = marked(tmp_path / "x.safetensors", tiny, "sdxl", {"v_pred": EMPTY, "ztsnr": EMPTY}, None)
+    pipe, said = loaded(path, tiny, "sdxl", **options)
+    config = pipe.scheduler.config
+    assert (type(pipe.scheduler).__name__, config.prediction_type, config.rescale_betas_zero_snr) == expected
+    assert not any("no effect" in one for one in said)
+
+
 def test_a_flow_is_not_sampled_as_a_model_of_noise(tiny: Path, tmp_path: Path) -> None:
     path = marked(tmp_path / "x.safetensors", tiny, "sdxl", {}, {"modelspec.prediction_type": "flow"})
     with pytest.raises(ModelError, match="predicts a flow's velocity"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from renoise.errors import Argument, RenoiseError
 from renoise.escaping import shown
+from renoise.failing import is_out_of_memory
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -95,7 +95,7 @@ def _message(error: BaseException) -> tuple[str, int]:
         return shown(error), WRONG_USAGE
     if isinstance(error, RenoiseError):
         return error.told(as_option), FAILED
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             "out of memory; use --dtype float16 on a GPU, a smaller --model, or --device cpu, and close other programs "
             "that hold memory"
@@ -118,15 +118,3 @@ def _text(error: BaseException) -> str:
     except Exception:  # an error that cannot be told must not hide that there was one
         return "without words"
     return shown(" ".join(text.split()))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    # On a CPU and on Apple's GPUs it is a plain RuntimeError.
-    return isinstance(error, RuntimeError) and any(
-        sign in _text(error) for sign in ("can't allocate memory", "not enough memory", "out of memory")
-    )

@@ -23,6 +23,9 @@ from renoise.loading.training import Training
 if TYPE_CHECKING:
     import torch
 
+# The options of diffusers that say what a network predicts.
+_SAMPLING = ("scheduler", "prediction_type")
+
 
 def load(path: Path, contents: Contents, training: Training, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
     """Load the pipeline in a single file.
@@ -59,7 +62,8 @@ def load(path: Path, contents: Contents, training: Training, dtype: torch.dtype,
     for part in contents.lacks:
         if part not in given:
             given[part] = _part(path, part, contents, folder, dtype)
-    if layout.guess and "config" not in options and training.prediction is None:
+    told = training.prediction or any(options.get(name) is not None for name in ("config", *_SAMPLING))
+    if layout.guess and not told:
         remedy = ("if it is another, give the folder of its pipeline as ", Argument("config"))
         warnings.warn(RenoiseWarning(f"{path.name}: {layout.guess}", argument="config", remedy=remedy), stacklevel=2)
     given["config"] = str(folder)

@@ -21,12 +21,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # Weights that files have besides those of the network at hand, by the beginning of the class's name. CLIP's halves and
 # their projections are often stored together, and T5's encoder with the layer that its decoder ends in; what older
-# versions stored as weights is counted up.
+# versions stored as weights is counted up. Autoencoders come with what their training alone needs.
 LEFT_OVER: Mapping[str, str] = {
     "CLIPText": r"(^|\.)(logit_scale|text_projection(\.weight)?|position_ids)$|^(vision_model|visual_projection)\.",
     "CLIPVision": r"(^|\.)(logit_scale|position_ids)$|^(text_model|text_projection|visual_projection)\.",
     "Siglip": r"(^|\.)(logit_scale|logit_bias|position_ids)$|^text_model\.",
     "T5": r"^(lm_head|decoder)\.",
+    "Autoencoder": r"^(loss|model_ema)\.",
 }
 # A configuration may describe so many weights more than its files hold before it is read, about 400 MB.
 _SPARE = 10**8

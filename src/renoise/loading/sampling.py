@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ log = logging.getLogger("renoise")
 
 # How diffusers spaces the timesteps of a schedule.
 SPACINGS = ("leading", "trailing", "linspace")
-# The options of `from_single_file` that say how to sample, which take precedence over what the file says.
-_OWN = ("scheduler", "scheduler_type", "prediction_type")
 # Playground 2.5's autoencoder, whose file has the statistics of the latents and not their scale.
 _STANDARDISED_SCALE = 0.5
 # A length at which spacings differ, if they do at all.
@@ -32,7 +31,7 @@ def follow(pipe: Any, training: Training, path: Path, options: Mapping[str, Any]
         pipe: the pipeline, whose scheduler and the settings of whose networks are changed.
         training: what the file says.
         path: the file.
-        options: the user's options; one that says how to sample takes precedence.
+        options: the user's options, which take precedence: `scheduler`, and `prediction_type` for what is predicted.
 
     Raises:
         ModelError: if the model is sampled in a way that its family does not know.
@@ -44,8 +43,10 @@ def follow(pipe: Any, training: Training, path: Path, options: Mapping[str, Any]
         warnings.warn(RenoiseWarning(f"{path.name}: {doubt}", argument="model"), stacklevel=2)
     if training.resolution is not None:
         _follow_resolution(pipe, training.resolution, path)
-    if any(options.get(name) is not None for name in _OWN):
+    if options.get("scheduler") is not None:
         return
+    if options.get("prediction_type") is not None:
+        training = replace(training, prediction=options["prediction_type"])
     before = pipe.scheduler
     if is_flow(before):
         if training.prediction not in (None, "flow"):
