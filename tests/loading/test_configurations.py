@@ -253,3 +253,69 @@ def test_settings_of_real_models_are_in_range() -> None:
         assert all(fits(one) for one in flat), setting
     schedule = {"num_train_timesteps": 1000, "beta_end": 0.012, "shift": 3.0, "sigma_max": 80.0, "base_shift": 0.5}
     assert all(SCHEDULERS[setting][1](value) for setting, value in schedule.items())
+
+
+# Settings of published models with the values that stretch the ranges: lists in lists, null, infinity and zeros.
+UNET = {"sample_size": 96, "attention_head_dim": [5, 10, 20, 20], "num_attention_heads": None, "mid_block_type": None}
+PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
+    ("unet", "config.json", {**UNET, "downsample_padding": 1, "time_cond_proj_dim": None, "upcast_attention": None}),
+    (
+        "unet",
+        "config.json",
+        {
+            "transformer_layers_per_block": [[0, 0], [2, 2], [4, 4]],
+            "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 1],
+            "projection_class_embeddings_input_dim": 2816,
+            "addition_time_embed_dim": 256,
+        },
+    ),
+    ("vae", "config.json", {"latent_channels": 4, "block_out_channels": [128, 256, 512, 512]}),  # no scale in old ones
+    (
+        "vae",
+        "config.json",
+        {
+            "latent_channels": 4,
+            "latents_mean": [-1.6574, 1.886, -1.383, 2.5155],
+            "latents_std": [8.4927, 5.9022, 6.5498, 5.2299],
+            "scaling_factor": 0.5,
+            "shift_factor": None,
+        },
+    ),
+    ("vae", "config.json", {"latent_channels": 4, "scaling_factor": 1.0, "shift_factor": 0.0, "latents_mean": None}),
+    ("transformer", "config.json", {"num_attention_heads": 38, "pos_embed_max_size": 384, "out_channels": None}),
+    ("transformer", "config.json", {"in_channels": 64, "axes_dims_rope": [16, 56, 56], "patch_size": 1}),
+    ("text_encoder", "config.json", {"d_ff": 10240, "num_heads": 64, "num_decoder_layers": 24, "vocab_size": 32128}),
+    (
+        "safety_checker",
+        "config.json",
+        {"text_config": {"bad_words_ids": None, "hidden_size": 768}, "projection_dim": 768},
+    ),
+    ("scheduler", "scheduler_config.json", {"lambda_min_clipped": -math.inf, "trained_betas": None, "sigma_max": None}),
+    ("scheduler", "scheduler_config.json", {"sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0, "sigma_data": 0.5}),
+    ("scheduler", "scheduler_config.json", {"base_shift": 0.5, "max_image_seq_len": 4096, "shift_terminal": None}),
+    ("tokenizer", "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}),
+    ("tokenizer", "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "model_max_length": 10**30}),
+]
+
+
+@pytest.mark.parametrize(("part", "file", "settings"), PUBLISHED)
+def test_configurations_of_published_models_pass(
+    tmp_path: Path, part: str, file: str, settings: dict[str, Any]
+) -> None:
+    (tmp_path / part).mkdir()
+    (tmp_path / part / file).write_text(json.dumps(settings))
+    require_sensible(tmp_path, [part])
+
+
+@pytest.mark.parametrize("value", [[1.0], [1.0] * 5, 1.0])
+@pytest.mark.parametrize("setting", ["latents_mean", "latents_std"])
+def test_statistics_of_another_number_of_channels_are_one_line(tmp_path: Path, setting: str, value: Any) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").write_text(json.dumps({"latent_channels": 4, setting: value}))
+    with pytest.raises(ModelError, match=f"{setting} must be a list of 4 numbers"):
+        require_sensible(tmp_path, ["vae"])
+
+
+def test_absurd_padding_takes_no_memory(tiny: Path, tmp_path: Path) -> None:
+    folder = with_setting(folder_of("sd15", tiny), tmp_path / "model", "unet/config.json", downsample_padding=10**8)
+    assert "downsample_padding must be" in refused(folder)

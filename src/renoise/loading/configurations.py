@@ -100,6 +100,7 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
         "sample_size": _whole(1, 2**14),
         "image_size": _whole(1, 2**14),
         "pos_embed_max_size": _whole(1, 2**12),
+        "downsample_padding": _whole(0, 2**4),
         **dict.fromkeys(("scaling_factor", "latents_std", "layer_norm_eps", "layer_norm_epsilon"), _POSITIVE),
         **dict.fromkeys(("shift_factor", "latents_mean"), _NUMBER),
     }
@@ -184,6 +185,7 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
             elif path.name == "config.json":
                 _require_own_attention(content, path)
                 _require_ranges(content, NETWORKS, path)
+                _require_statistics(content, path)
                 for setting in _NEEDED.get(part, ()):
                     if setting in content and content[setting] is None:
                         raise ModelError(f"{path} has no {setting}", argument="model", remedy=_REMEDY)
@@ -191,6 +193,16 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                 raise ModelError(f"{path} must hold an object or a list", argument="model", remedy=_REMEDY)
         elif path.suffix in (".txt", ".model") and size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than the {_MAX_BYTES:,} bytes that are read of such a file")
+
+
+def _require_statistics(content: Mapping[str, Any], path: Path) -> None:
+    """Check that an autoencoder's statistics are of as many channels as its latents have, or one would do for all."""
+    channels = content.get("latent_channels")
+    for setting in ("latents_mean", "latents_std"):
+        values = content.get(setting)
+        if channels is not None and values is not None and (not isinstance(values, list) or len(values) != channels):
+            problem = f"{path}: {setting} must be a list of {channels} numbers, not {shown(values, 80)}"
+            raise ModelError(problem, argument="model", remedy=_REMEDY)
 
 
 def _require_own_attention(content: Any, path: Path) -> None:
