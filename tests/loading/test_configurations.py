@@ -319,3 +319,19 @@ def test_statistics_of_another_number_of_channels_are_one_line(tmp_path: Path, s
 def test_absurd_padding_takes_no_memory(tiny: Path, tmp_path: Path) -> None:
     folder = with_setting(folder_of("sd15", tiny), tmp_path / "model", "unet/config.json", downsample_padding=10**8)
     assert "downsample_padding must be" in refused(folder)
+
+
+def test_files_that_nobody_reads_may_lie_beside_the_others(tiny: Path, tmp_path: Path) -> None:
+    """What file managers, editors and caches leave in a folder."""
+    folder = tmp_path / "model"
+    shutil.copytree(folder_of("sd15", tiny), folder)
+    for name, content in {
+        "._config.json": b"\0\1",
+        ".DS_Store": b"\0",
+        "notes.json": b"3",
+        "config.json~": b"{",
+    }.items():
+        for part in ("unet", "tokenizer", "scheduler"):
+            (folder / part / name).write_bytes(content)
+    (folder / "unet" / "diffusion_pytorch_model.bin").symlink_to("gone")
+    assert Editor.from_pretrained(folder, device="cpu").pipe.unet is not None

@@ -218,3 +218,14 @@ def test_a_folder_whose_encoders_were_left_out_on_purpose_loads(
         shutil.rmtree(folder / part)
     pipe = load_pipeline(folder, torch.device("cpu"))
     assert all(getattr(pipe, part) is None for part in parts)
+
+
+def test_a_class_whose_library_is_not_installed_is_refused_for_that(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "diffusers.LMSDiscreteScheduler", type("Dummy", (), {"_backends": ["torch", "no_such_library"]})
+    )
+    folder = changed(folder_of("sd15", tiny), tmp_path / "model", scheduler=["diffusers", "LMSDiscreteScheduler"])
+    with pytest.raises(ModelError, match="needs no_such_library; run: pip install no_such_library"):
+        classes_in(folder)

@@ -21,6 +21,8 @@ from renoise.reading import read_json, require_file
 _MAX_BYTES = 64 * 2**20
 # As many entries as a schedule has, or blocks a network.
 _MOST_TIMESTEPS, _MOST_BLOCKS = 100_000, 1000
+# The ends of the names of files that diffusers and transformers read as JSON; others may lie beside them.
+_READ = ("config.json", "vocab.json", "tokenizer.json", "tokens_map.json", "added_tokens.json", "chat_template.json")
 # The implementations of attention that come with torch and transformers.
 _ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 _REMEDY = "the folder is damaged; download it again"
@@ -165,12 +167,14 @@ def require_sensible(folder: Path, parts: Collection[str], *, weights: bool = Tr
 
 def _require_part(folder: Path, part: str, weights: bool) -> None:
     for path in sorted(folder.iterdir()):
-        if path.is_dir():
+        # Hidden files are those of file managers, and links to nothing are left of pruned caches: nobody reads them.
+        if path.is_dir() or path.name.startswith(".") or _leads_nowhere(path):
             continue
         size = require_file(path, ModelError).st_size
-        if path.suffix == ".json":
+        index = path.suffix == ".json" and ".index." in path.name
+        if index or path.name.endswith(_READ):
             content = read_json(path, ModelError, limit=_MAX_BYTES)
-            if path.name.endswith(".index.json") or ".safetensors.index." in path.name:
+            if index:
                 if weights:
                     _require_shards(content, path)
             elif path.name == "scheduler_config.json":
@@ -191,8 +195,19 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                         raise ModelError(f"{path} has no {setting}", argument="model", remedy=_REMEDY)
             elif not isinstance(content, (dict, list)):
                 raise ModelError(f"{path} must hold an object or a list", argument="model", remedy=_REMEDY)
-        elif path.suffix in (".txt", ".model") and size > _MAX_BYTES:
+        elif path.suffix in (".json", ".txt", ".model") and size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than the {_MAX_BYTES:,} bytes that are read of such a file")
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Tell whether a link leads to nothing; one that leads to itself is none of those."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _require_statistics(content: Mapping[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,10 @@ def _class_of(part: str, library: str, name: str, takes: Mapping[str, tuple[type
         problem = f"{where}, which is no class of diffusers or transformers and is not imported"
         raise ModelError(problem, argument="model", remedy=_REMEDY)
     cls = getattr(namespace, name, None) if name.isidentifier() and not name.startswith("_") else None
+    lacking = [name for name in getattr(cls, "_backends", ()) if find_spec(name) is None]
+    if lacking:  # the libraries put something in the place of classes that need others
+        remedy = f"run: pip install {' '.join(lacking)}"
+        raise ModelError(f"{where}, which needs {' and '.join(lacking)}", argument="model", remedy=remedy)
     kinds = next((kinds for beginning, kinds in _KINDS.items() if part.startswith(beginning)), None)
     if cls is None and library == "transformers" and part in takes and kinds is not None and "Image" in kinds[0]:
         return None
