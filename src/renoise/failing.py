@@ -25,7 +25,7 @@ def in_network(what: str) -> Iterator[None]:
         ModelError: in place of what they raise, except for a lack of memory.
 
     Examples:
-        >>> with in_network("autoencoder"):
+        >>> with in_network("autoencoder"):  # doctest: +ELLIPSIS
         ...     [].pop()
         Traceback (most recent call last):
         ...
