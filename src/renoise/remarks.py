@@ -28,6 +28,7 @@ _LOADING = (
         "variant",
         "lora",
         "sampler",
+        "spacing",
         "provider",
         "provider_options",
         "sess_options",
