@@ -167,7 +167,7 @@ def drawing(
     guidance_scale: float,
     edit_guidance_scale: float,
     *,
-    negative_prompt: Sequence[str] | None = None,
+    negative_prompt: list[str] | None = None,
     **options: Any,
 ) -> Draw:
     """Return what draws with `Editor.edit` and counts the network passes.
