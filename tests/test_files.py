@@ -162,6 +162,14 @@ def test_a_file_that_belongs_to_somebody_else_is_not_replaced() -> None:
         target.chmod(0o666)
         done = subprocess.run([sys.executable, "-c", STRANGER, str(target)], capture_output=True, text=True)
         assert (done.stdout, target.read_bytes()) == ("", b"mine")
+        # As in /tmp: everybody may write to the file, and nobody but its owner may move another into its place.
+        Path(folder).chmod(0o1777)
+        os.chown(target, 0, 0)
+        done = subprocess.run([sys.executable, "-c", STRANGER, str(target)], capture_output=True, text=True)
+        assert (done.stdout, target.read_bytes()) == (
+            "it is another user's, in a folder where only its owner may replace it\n",
+            b"mine",
+        )
 
 
 KILLED = """

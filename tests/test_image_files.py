@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import EpsImagePlugin, GifImagePlugin, Image
+from PIL import EpsImagePlugin, GifImagePlugin, Image, PngImagePlugin
 
 from renoise import ImageError, images
 from renoise.errors import ImageWarning
@@ -313,3 +313,23 @@ class TestDamage:
         monkeypatch.setattr(Image.Image, "load", fail)
         monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
         assert "damaged or cut short" in refused(tmp_path / "a.bmp")
+
+
+def test_what_a_program_has_taught_pil_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Taught(PngImagePlugin.PngImageFile):
+        format = "HEIF"
+
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"HEIC" + (tmp_path / "a.png").read_bytes())
+    with pytest.raises(ImageError, match="is HEIC, which is not read here"):
+        images.load(path)
+
+    def taught(file: Any, name: str) -> Image.Image:
+        return Taught(io.BytesIO(file.read()[4:]))
+
+    Image.init()
+    monkeypatch.setitem(Image.OPEN, "HEIF", (taught, lambda prefix: prefix.startswith(b"HEIC")))
+    assert images.load(path).getpixel((0, 0)) == (255, 0, 0)
+    with Image.open(path, formats=["HEIF"]) as opened:
+        assert images.load(opened).getpixel((0, 0)) == (255, 0, 0)

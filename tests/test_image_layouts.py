@@ -371,6 +371,44 @@ def test_transparent_grey_of_few_bits(tmp_path: Path, depth: int) -> None:
         assert verdict(tmp_path / "a.png", right) == "right"
 
 
+@pytest.mark.parametrize("clear", [(0x5001, 0x5001, 0x5001), (0x0001, 0x0001, 0x0001)])
+def test_a_transparent_colour_of_16_bits(tmp_path: Path, clear: tuple[int, int, int]) -> None:
+    samples = np.full((HEIGHT, WIDTH, 3), clear, np.uint16)
+    samples[:, ::2] -= 1  # another colour, which has the same upper bytes
+    samples[0, 0] = (0xFFFF, clear[1], clear[2])
+    rows = rows_of(samples.astype(">u2"))
+    right = np.where((samples == clear).all(axis=-1, keepdims=True), 255, samples >> 8).astype(np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 16, rows, tRNS=struct.pack(">HHH", *clear)))
+    assert verdict(path, right, 0.0) == "right"
+    assert np.array_equal(np.asarray(images.load(Image.open(path))), right)
+
+
+def test_a_transparent_colour_that_was_lost_in_decoding_is_not_guessed(tmp_path: Path) -> None:
+    samples = np.full((HEIGHT, WIDTH, 3), 0x5000, np.uint16)
+    for clear, expected in ((0x5001, "cannot be told from others; give the path"), (0x5101, "")):
+        data = png(2, 16, rows_of(samples.astype(">u2")), tRNS=struct.pack(">HHH", *[clear] * 3))
+        (tmp_path / "a.png").write_bytes(data)
+        image = Image.open(tmp_path / "a.png")
+        image.load()
+        if expected:
+            with pytest.raises(ImageError, match=expected):
+                images.load(image)
+        else:
+            assert images.load(image).getpixel((0, 0)) == (0x50, 0x50, 0x50)
+
+
+def test_a_transparent_grey_keeps_its_gamma(tmp_path: Path) -> None:
+    values = np.full((HEIGHT, WIDTH), 5, np.int64)
+    rows = b"".join(b"\0" + packed(row[None], 4) for row in values)
+    said = {"gAMA": struct.pack(">I", 100_000)}
+    shades = []
+    for more in ({}, {"tRNS": struct.pack(">H", 9)}):
+        (tmp_path / "a.png").write_bytes(png(0, 4, rows, **said, **more))
+        shades.append(images.load(tmp_path / "a.png").getpixel((0, 0)))
+    assert shades[0] == shades[1] != (85, 85, 85)
+
+
 def linear(pixels: Pixels) -> Pixels:
     light = pixels / 255.0
     return np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)

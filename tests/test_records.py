@@ -32,7 +32,7 @@ def test_what_a_record_leaves_out_has_its_default() -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(InversionConfig)])
-@pytest.mark.parametrize("value", ["junk", [1], {"junk": 1}, True, -1, 1e300, float("nan"), 10**30])
+@pytest.mark.parametrize("value", ["junk", "\ud800", ["junk"], {"junk": 1}, True, -1, 1e300, float("nan"), 10**30])
 def test_every_setting_is_typed(name: str, value: Any) -> None:
     record = {**json.loads(json.dumps(FULL.to_record())), name: value}
     with pytest.raises(ConfigError):

@@ -59,8 +59,14 @@ def _without_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Im
         alpha = Image.fromarray(np.uint8(255) * (values != clear).astype(np.uint8)) if isinstance(clear, int) else None
         return _eight_bits(values, image.mode, name), alpha
     if isinstance(clear, tuple) and max(clear) > 255:
-        # Of colours with 16 bits PIL keeps the upper 8, but not of the one that is transparent.
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
+        # Of an image that PIL decoded before it came here the upper 8 bits are left, and they may not tell.
+        upper = tuple(value >> 8 for value in clear)
+        if (np.asarray(image) == upper).all(axis=-1).any():
+            raise ImageError(
+                f"{name} was decoded to 8 bits, in which its transparent colour of 16 bits cannot be told from others",
+                remedy="give the path of its file",
+            )
+        return image, None
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
         return image.convert(image.mode[:-1]), image.getchannel("A")

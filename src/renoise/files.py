@@ -130,7 +130,19 @@ def require_replaceable(path: Path) -> os.stat_result | None:
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", str(path))
     if not status.st_mode & 0o222 or not os.access(path, os.W_OK, effective_ids=_EFFECTIVE):
         raise PermissionError(errno.EACCES, "it is read-only", str(path))
+    if _is_held_by_its_owner(path, status):
+        raise PermissionError(
+            errno.EPERM, "it is another user's, in a folder where only its owner may replace it", str(path)
+        )
     return status
+
+
+def _is_held_by_its_owner(path: Path, status: os.stat_result) -> bool:
+    """Tell whether a file lies in a folder such as /tmp, where everybody may write and only the owner may replace."""
+    if not hasattr(os, "geteuid") or os.geteuid() in (0, status.st_uid):
+        return False
+    folder = os.stat(os.path.dirname(os.path.realpath(path)))
+    return bool(folder.st_mode & stat.S_ISVTX) and folder.st_uid != os.geteuid()
 
 
 def _new_part(folder: Path, mode: int) -> tuple[Path, int]:

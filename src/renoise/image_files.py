@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -18,8 +18,9 @@ from renoise.reading import require_file
 
 # Larger than any camera's image; beyond it a file is more likely a decompression bomb than a photograph.
 MAX_PIXELS = 150_000_000
-# The formats that are read. The list is closed: PIL hands EPS to Ghostscript and WMF to the system, whatever the file
-# is called, and opens others without being able to decode them.
+# The formats of PIL's own that are read. The list is closed: PIL hands EPS to Ghostscript and WMF to the system,
+# whatever the file is called, and opens others without being able to decode them. What a program has taught PIL by a
+# plug-in, such as HEIC, is read as well: it was asked for.
 READ_FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000"),
     *("PPM", "ICO", "ICNS", "PSD", "TGA", "PCX", "DDS", "QOI", "SGI"),
@@ -103,7 +104,7 @@ def decoded(image: Image.Image, name: str) -> Image.Image:
             Decoders raise other errors (`decoding`).
     """
     require_area(image, name)
-    if image.format is not None and image.format not in READ_FORMATS:
+    if image.format is not None and not _is_read(image.format, type(image)):
         raise ImageError(f"{name} is of the format {image.format}, which is not read", remedy="convert it to PNG first")
     mend = require_layout(image, name)
     image.load()
@@ -160,7 +161,13 @@ def _require_image_file(path: Path, name: str) -> None:
 def _opened(file: BinaryIO) -> Image.Image:
     """Open a file of one of the formats that are read, as far as this Pillow has them."""
     Image.init()
-    return Image.open(file, formats=[name for name in READ_FORMATS if name in Image.OPEN])
+    known = [name for name, (factory, _) in Image.OPEN.items() if _is_read(name, factory)]
+    return Image.open(file, formats=sorted(known, key=[*READ_FORMATS, *known].index))
+
+
+def _is_read(name: str, factory: Any) -> bool:
+    """Tell whether a format is read: one of `READ_FORMATS`, or one of a plug-in that is no part of PIL."""
+    return name in READ_FORMATS or str(getattr(factory, "__module__", "PIL")).partition(".")[0] != "PIL"
 
 
 def _identified(file: BinaryIO, name: str, suffix: str) -> Image.Image:

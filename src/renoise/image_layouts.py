@@ -7,6 +7,7 @@ combination of photometry, depth, sign, planes, extra samples, byte order, fill 
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -67,6 +68,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 def _with_info(made: Image.Image, image: Image.Image) -> Image.Image:
     made.info.update(image.info)
+    made.format = image.format
     return made
 
 
@@ -121,6 +123,8 @@ def _png(image: Any) -> Mend | str:
     if said and not _is_plain(said[0], said[1]):
         return f"a PNG {_VIDEO}"
     depth, kind = start[24:26] if len(start) > 26 else (8, 0)
+    if (depth, kind) == (16, 2) and isinstance(image.info.get("transparency"), tuple):
+        return partial(_clear_colour, lower=_lower_bytes(image))
     return partial(_clear_grey, levels=255 // ((1 << depth) - 1)) if kind == 0 and depth in (2, 4) else _as_it_is
 
 
@@ -129,9 +133,31 @@ def _clear_grey(image: Image.Image, levels: int) -> Image.Image:
     clear = image.info.get("transparency")
     if not isinstance(clear, int):
         return image
-    image = image.copy()
+    image = _with_info(image.copy(), image)
     image.info["transparency"] = clear * levels
     return image
+
+
+def _lower_bytes(image: Any) -> Image.Image:
+    """Return the lower bytes of a PNG of 16-bit colours, of which PIL keeps the upper ones."""
+    place = image.fp.tell()
+    image.fp.seek(0)
+    again: Any = Image.open(io.BytesIO(image.fp.read()), formats=("PNG",))
+    image.fp.seek(place)
+    # Read as if the lower byte were the upper one.
+    again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
+    again.load()
+    return Image.fromarray(np.asarray(again))
+
+
+def _clear_colour(image: Image.Image, lower: Image.Image) -> Image.Image:
+    """Give an image the opacity that follows from its transparent colour, which has 16 bits."""
+    clear = np.array(image.info["transparency"], np.uint16)
+    same = (np.asarray(image) == clear >> 8) & (np.asarray(lower) == clear & 0xFF)
+    made = _with_info(image.copy(), image)
+    made.putalpha(Image.fromarray(np.where(same.all(axis=-1), 0, 255).astype(np.uint8)))
+    made.info.pop("transparency", None)
+    return made
 
 
 def _chunk(png: bytes, kind: bytes) -> bytes:

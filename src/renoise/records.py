@@ -43,7 +43,7 @@ def read_settings(record: Any, cls: type[T], parts: Mapping[str, Any], make: Cal
             _require_known(record[name], part, f"{name}.")
     try:
         return msgspec.convert(dict(record), cls, dec_hook=make)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter of lone surrogates
         raise ConfigError(f"the settings make no sense: {error}") from error
 
 

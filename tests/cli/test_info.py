@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from renoise import Editor, Inversion, InversionConfig, Renoising
 
@@ -88,3 +89,22 @@ def test_whatever_the_file_is_info_says_one_line(renoise: Renoise, inverted: Pat
             assert shown.error
             assert len(shown.error) < 1300
             assert "unexpected" not in shown.error
+
+
+def test_info_tells_of_embeddings_and_no_prompt_is_made_of_them(renoise: Renoise, editor: Editor) -> None:
+    width = editor.model.backbone.text_widths
+    assert width is not None
+    embeds = torch.randn(1, 77, width[0] or 0, generator=torch.Generator().manual_seed(0))
+    config = InversionConfig(num_steps=2, renoising=Renoising(0), clip_skip=1)
+    editor.invert("cat.png", config=config, prompt_embeds=embeds).save("e.safetensors")
+    told = renoise("info", "e.safetensors").out
+    assert "prompt            none: embeddings came in its place" in told
+    assert "negative prompt   the model's own" in told
+    assert "clip skip         1" in told
+    document = renoise("info", "e.safetensors", "--json").json
+    assert (document["prompt_embeds"], document["negative_prompt_embeds"]) == (True, False)
+    assert (document["timesteps"], document["clip_skip"]) == (None, 1)
+    # It is refused before a model is looked for.
+    refused = renoise("edit", "e.safetensors", "--to", "b", "--guidance", "2", "--negative-source", "--model", "none")
+    assert refused.code == 2
+    assert "--negative-source has no prompt to take; give --negative-prompt" in refused.err

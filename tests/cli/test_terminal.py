@@ -83,3 +83,14 @@ def test_a_stage_ends_at_its_end_though_fewer_passes_came(monkeypatch: pytest.Mo
             stage(Progress("invert", 3, 8, 500, 0, 4, torch.zeros(1, 1, 2, 2)))
         assert stage.passes == 3
     assert ends == [100.0]
+
+
+def test_stages_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Tty()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with Terminal(quiet=False) as terminal:
+        for number in range(3):
+            with terminal.stage(f"stage {number}") as stage:
+                stage.tell(1, 2, "half")
+    assert "stage 2" in stream.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,23 @@ def test_what_is_no_folder_where_a_folder_goes_is_refused(tmp_path: Path, name: 
     else:
         (tmp_path / name).symlink_to("gone")
     with pytest.raises(StorageError, match=f"{name} is no folder"), usable(tmp_path):
+        pytest.fail("it was held to be usable")
+
+
+@pytest.mark.parametrize("name", ["plots", "pictures"])
+def test_folders_that_cannot_be_written_to_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    real = tempfile.TemporaryFile
+
+    def denied(*, dir: Path) -> Any:
+        if dir == tmp_path / name:
+            raise PermissionError(13, "Permission denied")
+        return real(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    with pytest.raises(StorageError, match=f"{name} cannot be written to: Permission denied"), usable(tmp_path):
         pytest.fail("it was held to be usable")
 
 

@@ -188,6 +188,10 @@ def test_methods_come_in_the_order_of_the_rows(make_measurement: Make) -> None:
     assert [line["method"] for line in summarise(measured).lines] == ["row 0", "row 1", "row 2"]
 
 
+def test_types_of_edits_are_of_edits_alone(make_measurement: Make) -> None:
+    assert summarise([make_measurement(edit_type="add object")]).edit_types == {}
+
+
 def test_no_measurements() -> None:
     assert summarise([]) == Summary(False, (), 0, 0, None, {})
 

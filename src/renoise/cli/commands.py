@@ -64,6 +64,11 @@ def edit(
     taken = load_single_inversion(source) if inverted else _read_image(source, reporting)
     from renoise.inversion import Inversion
 
+    if isinstance(taken, Inversion) and change.negative_source and taken.prompt_embeds is not None:
+        raise UsageError(
+            f"{source} was inverted with embeddings in place of a prompt, so that --negative-source has no prompt to "
+            "take; give --negative-prompt"
+        )
     with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         if not inverted and config.guidance_scale > 1.0:

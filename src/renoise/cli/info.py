@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from renoise.inversion import Inversion
 
 
+# What stands where embeddings were inverted with, of which nobody can tell the words.
+_IN_PLACE = "none: embeddings came in its place"
+# Settings that are told where they were given.
+_SELDOM = ("clip_skip", "guidance_rescale", "timesteps", "sigmas")
+
+
 def info(source: o.InversionFile, reporting: o.Describing) -> str:
     """Return what an inversion file holds, as lines or as a JSON document: `renoise info`."""
     from renoise.inversion import Inversion
@@ -54,8 +60,8 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
     residual = facts["residual"]
     return {
         "file": f"{shown(facts['source'])} ({facts['file_size']:,} bytes)",
-        "prompt": _text(facts["prompt"]),
-        "negative prompt": "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"]),
+        "prompt": _IN_PLACE if facts["prompt_embeds"] else _text(facts["prompt"]),
+        "negative prompt": _negative(facts),
         "image": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
         "fit": _fit(facts["fit"], facts["box"]),
         "model": f"{shown(facts['model'] or 'unnamed')}, {shown(facts['prediction'])} prediction "
@@ -66,11 +72,22 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         "edit losses": _losses(facts["edit_losses"]),
         "noise correction": _correction(facts["noise_correction"]),
         "guidance": f"{facts['inversion_guidance']:g}",
+        **{name.replace("_", " "): _listed(facts[name]) for name in _SELDOM if facts[name]},
         "seed": "none: the caller's generators drew the noises" if facts["seed"] is None else f"{facts['seed']}",
         "network passes": f"{facts['network_passes']}",
         "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}" + _hint(facts, residual["max"]),
         "deviation of z_T": f"{facts['latent_deviation']:.3f}",
     }
+
+
+def _negative(facts: dict[str, Any]) -> str:
+    if facts["negative_prompt_embeds"]:
+        return _IN_PLACE
+    return "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"])
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(f"{one:g}" for one in (value if isinstance(value, (list, tuple)) else [value]))
 
 
 def _solving(facts: dict[str, Any]) -> dict[str, str]:

@@ -106,12 +106,15 @@ def settings(inversion: Inversion) -> dict[str, Any]:
     return {
         "prompt": inversion.prompt,
         "negative_prompt": inversion.negative_prompt,
+        # Whether embeddings came in place of the two.
+        **{name: name in inversion.text_embeds for name in ("prompt_embeds", "negative_prompt_embeds")},
         "steps": config.num_steps,
         "strength": config.strength,
         "renoise": config.renoising.iterations,
         "renoise_low_noise": config.renoising.iterations if low is None else low.iterations,
         **({} if config.solver is None else {"solver": solver_record(config.solver)}),
         "inversion_guidance": config.guidance_scale,
+        **{name: getattr(config, name) for name in ("clip_skip", "guidance_rescale", "timesteps", "sigmas")},
         "edit_losses": None if config.edit_losses is None else asdict(config.edit_losses),
         "noise_correction": None if config.noise_correction is None else asdict(config.noise_correction),
         "seed": inversion.seed,

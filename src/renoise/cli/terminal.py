@@ -63,7 +63,8 @@ class Stage:
     def close(self) -> None:
         """Bring the bar to its end, as the passes announced are at most as many, and take it away."""
         if self._bar is not None and self._task is not None:
-            total = self._bar.tasks[self._task].total
+            # Their places in this list are not their numbers: those that are done were taken out.
+            total = next(task.total for task in self._bar.tasks if task.id == self._task)
             self._bar.update(self._task, completed=total or 0, refresh=True)
             self._bar.remove_task(self._task)
 

@@ -41,13 +41,7 @@ def usable(folder: Path) -> Iterator[None]:
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         make_folder(folder)
-        # Permissions do not tell of everything: the disk may be full, or the folder one of the kernel's.
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            problem = f"the folder {folder} cannot be written to: {reason(error)}"
-            raise StorageError(problem, argument="folder", remedy="name another") from error
+        _require_writable(folder)
         _require_contents(folder)
         yield
     except BaseException:
@@ -55,6 +49,17 @@ def usable(folder: Path) -> Iterator[None]:
             with suppress(OSError, ValueError):
                 path.rmdir()
         raise
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise a `StorageError` for a folder in which no file can be made."""
+    # Permissions do not tell of everything: the disk may be full, or the folder one of the kernel's.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        problem = f"the folder {folder} cannot be written to: {reason(error)}"
+        raise StorageError(problem, argument="folder", remedy="name another") from error
 
 
 def _require_contents(folder: Path) -> None:
@@ -66,6 +71,8 @@ def _require_contents(folder: Path) -> None:
                 argument="folder",
                 remedy="move it away or name another folder",
             )
+        if (folder / name).is_dir():
+            _require_writable(folder / name)
     for name in FILES:
         try:
             require_replaceable(folder / name)

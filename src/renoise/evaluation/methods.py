@@ -166,21 +166,25 @@ def drawing(
     source: Sequence[str],
     guidance_scale: float,
     edit_guidance_scale: float,
+    *,
+    negative_prompt: list[str] | None = None,
     **options: Any,
 ) -> Draw:
     """Return what draws with `Editor.edit` and counts the network passes.
 
-    A reconstruction has the source prompts, one for each image, and a guidance scale that may differ from an edit's;
-    `options` are further arguments of `Editor.edit`.
+    A reconstruction has the source prompts, one for each image, and a guidance scale that may differ from an edit's.
+    The negative prompts count where there is guidance; `options` are further arguments of `Editor.edit`.
     """
 
     def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:
         own = guidance_scale if targets is None else edit_guidance_scale
+        own = own if scale is None else scale
         passes: list[int] = []
         pixels: Tensor = editor.edit(
             inversion,
             list(source if targets is None else targets),
-            guidance_scale=own if scale is None else scale,
+            guidance_scale=own,
+            negative_prompt=negative_prompt if own > 1.0 else None,
             output_type="pt",
             progress=lambda advance: passes.append(advance.done),
             **options,

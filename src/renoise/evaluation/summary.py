@@ -215,7 +215,7 @@ def summarise(measurements: Iterable[Measurement]) -> Summary:
         rows = by_method(some).values()
         return tuple({m.name: m.taken(own) for m in METRICS if m.edits in (None, edits)} for own in rows)
 
-    types = dict.fromkeys(m.edit_type for m in measured if m.edit_type is not None)
+    types = dict.fromkeys(m.edit_type for m in measured if edits and m.edit_type is not None)
     return Summary(
         edits=edits,
         lines=lines(measured),

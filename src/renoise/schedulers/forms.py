@@ -161,7 +161,7 @@ def require_record(record: Any) -> None:
                 remedy="update renoise, or invert the image again",
             )
         msgspec.convert(form.config, FORMS[form.name])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter of lone surrogates
         raise SchedulerError(
             f"the settings of the inversion's scheduler make no sense: {error}", remedy="invert the image again"
         ) from error

@@ -83,6 +83,7 @@ def without_caption(content: dict[str, Any]) -> None:
         (without_caption, r"missing required field `caption` - at `\$\.annotations\[0\]`"),
         (lambda c: c["images"][1].update(id="2"), r"Expected `int`, got `str` - at `\$\.images\[1\]\.id`"),
         (lambda c: c["images"][1].update(height=True), r"Expected `int`, got `bool` - at `\$\.images\[1\]\.height`"),
+        (lambda c: c["images"][1].update(height="\ud800"), "is no COCO captions file: .* surrogates not allowed"),
         (lambda c: c["images"].append(7), r"Expected `object`, got `int` - at `\$\.images\[4\]`"),
         (lambda c: c["images"].append(c["images"][0]), "two images of the id 9"),
         (lambda c: c["annotations"].pop(4), "the caption of image 5 must be text"),

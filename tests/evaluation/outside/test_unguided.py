@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from renoise import ConfigError, Editor, InversionConfig, Renoising
+from renoise.errors import IgnoredSettingWarning
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import NegativePrompt, NullPrompt
 from tiny_pipelines import BUILDERS
@@ -47,6 +49,13 @@ def test_an_empty_prompt_is_both_source_and_negative(make_editor: MakeEditor, z_
     torch.testing.assert_close(ours.draw(["", ""], None).pixels, plain.draw(None, None).pixels, atol=1e-4, rtol=0)
     same = NegativePrompt(PLAIN).invert(editor, z_0, ["", ""])
     assert torch.equal(ours.draw(TARGETS, None).pixels, same.draw(TARGETS, None).pixels)
+
+
+def test_nothing_is_remarked_on_where_nothing_is_guided(make_editor: MakeEditor, z_0: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IgnoredSettingWarning)
+        NullPrompt(PLAIN).invert(make_editor(), z_0, PROMPTS).draw(None, None)
+        NegativePrompt(PLAIN, 1.0).invert(make_editor(), z_0, PROMPTS).draw(TARGETS, None)
 
 
 @pytest.mark.parametrize("kind", [NegativePrompt, NullPrompt])

@@ -115,7 +115,7 @@ def shaped(value: Any, form: type[T], where: str, remedy: str) -> T:
     """Return a value of JSON as an object of the given form."""
     try:
         return msgspec.convert(value, form)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter of lone surrogates
         raise ConfigError(f"{where}: {error}", remedy=remedy) from error
 
 
