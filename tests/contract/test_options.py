@@ -327,6 +327,8 @@ def test_an_option_of_loading_that_is_passed_over(data: Path, options: dict[str,
         {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": True},
         {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
         {"dtype": "bfloat16", "sampler": "euler", "lora": None},
+        {"spacing": "trailing"},
+        {"spacing": None},
     ],
 )
 def test_other_options_of_loading_are_not_remarked_on(data: Path, options: dict[str, Any]) -> None:
