@@ -28,6 +28,18 @@ def require_config(config: Any) -> None:
         raise ConfigError(Argument("config"), f" must be an InversionConfig, not {seen(config)}")
 
 
+def config_for(pipe: Any, config: InversionConfig | None) -> InversionConfig:
+    """Return the settings of an inversion, or the preset for a pipeline in place of None.
+
+    Raises:
+        ConfigError: if they are none.
+    """
+    if config is None:
+        return InversionConfig.for_pipeline(pipe)
+    require_config(config)
+    return config
+
+
 def checked_size(size: Any) -> tuple[int, int]:
     """Return a size (height, width) in pixels.
 

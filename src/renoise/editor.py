@@ -10,22 +10,14 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from renoise import images, remarks
+from renoise import edit_settings, images, remarks
 from renoise.autoencoding import Autoencoding
 from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
-from renoise.edit_settings import (
-    checked_size,
-    edit_config,
-    require_config,
-    require_inversion,
-    require_output_type,
-    require_rule,
-    require_same_model,
-)
+from renoise.edit_settings import config_for, edit_config
 from renoise.embeddings import NEGATIVE, POSITIVE, GivenEmbeds, for_images, wording
 from renoise.fingerprint import fingerprint
 from renoise.inversion import Inversion, padded
@@ -129,8 +121,8 @@ class Editor(Autoencoding):
             ConfigError: if the config or the size is none.
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
-        config = self._config_or_preset(config)
-        sides = self.size if size is None else checked_size(size)
+        config = config_for(self.pipe, config)
+        sides = self.size if size is None else edit_settings.checked_size(size)
         return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, sides))
 
     @inference
@@ -197,7 +189,7 @@ class Editor(Autoencoding):
             >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
         by_preset = config is None
-        config = self._config_or_preset(config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
+        config = config_for(self.pipe, config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
         keep_trajectory = truth(keep_trajectory, "keep_trajectory")
         keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
@@ -205,7 +197,8 @@ class Editor(Autoencoding):
         model_print = fingerprint(self.pipe)  # first, because running a network may change how it keeps its weights
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
-        steps = self.model.steps(self.pipe.scheduler, config, self.model.pixels(z_0))
+        size = self.model.pixels(z_0)
+        steps = self.model.steps(self.pipe.scheduler, config, size)
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
         given = remarks.Given(
@@ -227,7 +220,7 @@ class Editor(Autoencoding):
             prompts,
             negatives,
             config.guidance_scale,
-            self.model.pixels(z_0),
+            size,
             config.true_cfg_scale,
             image_embeds,
             for_images(embeds, count),
@@ -246,7 +239,7 @@ class Editor(Autoencoding):
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
             seed=config.seed if generator is None and noise is None else None,
-            size=self.model.pixels(z_0),
+            size=size,
             fits=prepared.fits,
             batched=prepared.batched,
             scheduler=describe(self.pipe.scheduler),
@@ -269,10 +262,9 @@ class Editor(Autoencoding):
         It is `edit` by plain sampling with the source prompt and everything as inverted; see there for the arguments,
         the result and the errors.
         """
-        require_inversion(inversion)
-        prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        edit_settings.require_inversion(inversion)
         embeds: Any = {name: t for name, t in inversion.text_embeds.items() if name in POSITIVE}
-        source = prompts if inversion.batched else prompts[0]
+        source = inversion.prompts if inversion.batched else inversion.prompts[0]
         return self.edit(
             inversion,
             None if embeds else source,
@@ -346,10 +338,10 @@ class Editor(Autoencoding):
         Examples:
             >>> dog, fox = editor.edit(inversion, ["a dog", "a fox"], guidance_scale=2.0)  # doctest: +SKIP
         """
-        require_output_type(output_type)
-        require_inversion(inversion)
-        require_rule(rule)
-        require_same_model(inversion, self.model, self.name, force=force)
+        edit_settings.require_output_type(output_type)
+        edit_settings.require_inversion(inversion)
+        edit_settings.require_rule(rule)
+        edit_settings.require_same_model(inversion, self.model, self.name, force=force)
         embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
         targets, shape = arrange_targets(wording(prompt, embeds), inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
@@ -365,8 +357,7 @@ class Editor(Autoencoding):
             embeds |= {name: t for name, t in inversion.text_embeds.items() if name in NEGATIVE}
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
         remarks.on_training(self.pipe)
-        source = one_each(inversion.prompt, inversion.batch_size, "prompt")
-        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in source)
+        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in inversion.prompts)
         remarks.on_editing(self.model.backbone, config, edit_config(InversionConfig(), None, asked), given)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         drawing = Drawing(self.model, inversion, config, owners)
@@ -388,7 +379,7 @@ class Editor(Autoencoding):
             ConfigError: if the config is none.
         """
         if config is not None:
-            require_config(config)
+            edit_settings.require_config(config)
         return edit_guidance_for(self.pipe, config)
 
     def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
@@ -407,10 +398,3 @@ class Editor(Autoencoding):
         """
         losses = InversionConfig.for_pipeline(self.pipe).edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
-
-    def _config_or_preset(self, config: InversionConfig | None) -> InversionConfig:
-        """Return the config, or the preset for the pipeline in place of None."""
-        if config is None:
-            return InversionConfig.for_pipeline(self.pipe)
-        require_config(config)
-        return config
