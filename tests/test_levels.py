@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def test_every_sort_of_list_is_taken(values: Any) -> None:
     ("values", "message"),
     [
         ([], "must hold 1 to 10000 numbers, not 0"),
+        (count(0), "must hold 1 to 10000 numbers"),
         ([500, 999], "must fall from the noisiest step on, but 999 follows 500"),
         ([500, 500], "500 follows 500"),
         ([500, -1], "at least 0, not -1"),

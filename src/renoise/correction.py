@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from renoise.config import NoiseCorrection
+from renoise.method_settings import NoiseCorrection
 
 
 def correct(noise: Tensor, exact: Tensor, correction: NoiseCorrection) -> Tensor:

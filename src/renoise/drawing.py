@@ -118,10 +118,9 @@ class Drawing:
     def _source_request(self) -> Request:
         """Return what the images of the inversion showed, for each target."""
         inversion = self._inversion
-        prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
         negative = inversion.negative_prompt
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
-        own = [prompts[i] for i in self._owners]
+        own = [inversion.prompts[i] for i in self._owners]
         held = embeddings.for_images(inversion.text_embeds, inversion.batch_size)
         text_embeds = {name: t[self._owners] for name, t in held.items()}
         return self._request(inversion.config, own, negatives, inversion.image_embeds, text_embeds)

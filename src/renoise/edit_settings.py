@@ -1,4 +1,4 @@
-"""What an edit is asked for, checked: its settings, its rule, and the form of its images."""
+"""What an editor is asked for, checked: settings, sizes, the inversion of an edit, its rule and its images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,47 @@ from typing import Any
 
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule
-from renoise.errors import Argument, ConfigError
+from renoise.errors import Argument, ConfigError, ModelError
 from renoise.escaping import seen
+from renoise.fingerprint import fingerprint, same_model
 from renoise.inversion import Inversion
-from renoise.ranges import whole
+from renoise.model import Model
+from renoise.ranges import truth, whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+def require_config(config: Any) -> None:
+    """Check that settings are those of an inversion.
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    if not isinstance(config, InversionConfig):
+        raise ConfigError(Argument("config"), f" must be an InversionConfig, not {seen(config)}")
+
+
+def config_for(pipe: Any, config: InversionConfig | None) -> InversionConfig:
+    """Return the settings of an inversion, or the preset for a pipeline in place of None.
+
+    Raises:
+        ConfigError: if they are none.
+    """
+    if config is None:
+        return InversionConfig.for_pipeline(pipe)
+    require_config(config)
+    return config
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """Return a size (height, width) in pixels.
+
+    Raises:
+        ConfigError: if it is no pair of whole numbers of at least 1.
+    """
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ConfigError(Argument("size"), f" must be a pair (height, width) in pixels, not {seen(size)}")
+    return whole(size[0], "size", 1), whole(size[1], "size", 1)
 
 
 def require_rule(rule: Any) -> None:
@@ -43,6 +78,36 @@ def require_inversion(inversion: Any) -> None:
             f"expected an Inversion, not {type(inversion).__name__}",
             argument="inversion",
             remedy="make one with editor.invert(...)",
+        )
+
+
+def require_same_model(inversion: Inversion, model: Model, name: str | None, *, force: bool) -> None:
+    """Check that a model made an inversion.
+
+    Args:
+        inversion: the inversion.
+        model: the model that is to draw it.
+        name: what the model is called; None is one without a name.
+        force: whether another model of the same latents will do.
+
+    Raises:
+        ModelError: if another model made it.
+    """
+    channels, own = inversion.latents.shape[1], model.backbone.latent_channels
+    if channels != own:
+        raise ModelError(
+            f"the inversion's latents have {channels} channels, this model's {own}",
+            argument="model",
+            remedy="load the model that made the inversion",
+        )
+    if not truth(force, "force") and not same_model(inversion.fingerprint, fingerprint(model.pipe)):
+        made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
+        here = "the one loaded" if name is None else repr(name)
+        raise ModelError(
+            f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
+            "adapters",
+            argument="force",
+            remedy=("load that model, or give ", Argument("force", True), " to edit with this one all the same"),
         )
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from renoise.config import EditLosses
+from renoise.method_settings import EditLosses
 
 PATCH = 4
 # Coarser levels have too few elements for a correlation to mean anything.

@@ -10,32 +10,29 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from renoise import images, remarks
+from renoise import edit_settings, images, remarks
+from renoise.autoencoding import Autoencoding
 from renoise.backbones import Request
-from renoise.checks import require_pixels
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, PlainSampling
-from renoise.edit_settings import edit_config, require_inversion, require_output_type, require_rule
+from renoise.edit_settings import config_for, edit_config
 from renoise.embeddings import NEGATIVE, POSITIVE, GivenEmbeds, for_images, wording
-from renoise.errors import Argument, ConfigError, ModelError
-from renoise.escaping import seen
-from renoise.fingerprint import fingerprint, same_model
+from renoise.fingerprint import fingerprint
 from renoise.inversion import Inversion, padded
 from renoise.inverting import invert
 from renoise.loading.pipelines import load_pipeline, resolve_device
-from renoise.model import Model, Prepared
+from renoise.model import Prepared
 from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, arrange_targets, one_each
-from renoise.quality import Quality, quality_of
-from renoise.ranges import truth, whole
+from renoise.ranges import truth
 from renoise.schedulers import describe, exchanged
 from renoise.torch_defaults import inference, standard
 
 
-class Editor:
+class Editor(Autoencoding):
     """Inverts real images into the noise of a text-to-image model and edits them with a prompt.
 
     Made from a loaded diffusers pipeline, whose components are shared, never copied and never changed: its scheduler,
@@ -55,9 +52,8 @@ class Editor:
     """
 
     def __init__(self, pipe: Any, *, name: str | None = None) -> None:
-        self.pipe = pipe
+        super().__init__(pipe)
         self.name = name
-        self.model = Model(pipe)
 
     @classmethod
     def from_pretrained(
@@ -111,21 +107,6 @@ class Editor:
         pipe.scheduler = exchanged(self.pipe.scheduler, name, **changes)
         return Editor(pipe, name=self.name)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels to which images are fitted."""
-        return self.model.backbone.resolution
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run."""
-        return self.model.backbone.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The network's floating-point type; latents are float32 whatever it is."""
-        return self.model.backbone.dtype
-
     def timesteps(
         self, config: InversionConfig | None = None, size: tuple[int, int] | None = None
     ) -> tuple[float, ...]:
@@ -140,95 +121,9 @@ class Editor:
             ConfigError: if the config or the size is none.
             SchedulerError: if the pipeline's sampler cannot be inverted.
         """
-        config = self._config_or_preset(config)
-        sides = self.size if size is None else _checked_size(size)
+        config = config_for(self.pipe, config)
+        sides = self.size if size is None else edit_settings.checked_size(size)
         return tuple(step.timestep for step in self.model.steps(self.pipe.scheduler, config, sides))
-
-    @inference
-    def prepare(self, image: Any, fit: str = "crop") -> Prepared:
-        """Read, fit and encode images once for all that is done with them: inverting, measuring, showing.
-
-        Args:
-            image: as `invert` takes it.
-            fit: as `invert` takes it.
-
-        Raises:
-            ImageError: if an image cannot be read.
-            ConfigError: if the way to fit it is unknown, or kept images have several sizes.
-            NumericalError: if the autoencoder overflows.
-        """
-        return self.model.prepare(image, None, fit)
-
-    @inference
-    def prepare_like(self, inversion: Inversion, image: Any) -> Prepared:
-        """Read, fit and encode the images of an inversion as they were fitted then, to compare with its drawings.
-
-        Args:
-            inversion: from `invert` or `Inversion.load`.
-            image: the images that were inverted, as `invert` takes them.
-
-        Raises:
-            ImageError: if an image cannot be read.
-            ConfigError: if there are not as many images as the inversion has.
-            NumericalError: if the autoencoder overflows.
-        """
-        require_inversion(inversion)
-        return self.model.prepare_like(image, inversion.fits, inversion.size)
-
-    def fit(self, image: Any, fit: str = "crop") -> Any:
-        """Return the image as the model sees it (see `invert` for the ways to fit it); a list for a list.
-
-        Raises:
-            ImageError: if an image cannot be read.
-            ConfigError: if the way to fit it is unknown.
-        """
-        loaded, batched = images.load_all(image)
-        fitted = [self.model.fitted(one, fit)[0] for one in loaded]
-        return fitted if batched else fitted[0]
-
-    def encode(self, image: Any, fit: str = "crop") -> Tensor:
-        """Return the latents z_0 of one image or many, float32 (B, C, h, w); see `prepare`."""
-        return self.prepare(image, fit).latents
-
-    @inference
-    def embed_images(self, ip_adapter_image: Any) -> tuple[Tensor, ...]:
-        """Return the embeddings of images that IP-Adapters are shown, as `invert` and `edit` take them.
-
-        Args:
-            ip_adapter_image: an image, or a list with one for each adapter; a list in its place is several images
-                for one adapter.
-
-        Returns:
-            A tensor (2, images, ...) for each adapter: the row of no image, then that of the images.
-
-        Raises:
-            ConfigError: if the pipeline has no IP-Adapter or cannot look at images.
-        """
-        embeds = self.model.image_embeds(ip_adapter_image, None)
-        if embeds is None:
-            raise ConfigError("embed_images wants an image, not None", argument="ip_adapter_image")
-        return embeds
-
-    @inference
-    def decode(self, latents: Tensor, output_type: str = "pil") -> Any:
-        """Draw the images of latents with the autoencoder.
-
-        Args:
-            latents: (B, C, h, w) in the autoencoder's standardised scale, as `encode` returns them.
-            output_type: "pil" for a list of images, "np" for an array (B, H, W, 3) and "pt" for a tensor (B, 3, H, W)
-                with values in [0, 1], "latent" for the latents themselves.
-
-        Raises:
-            NumericalError: if the autoencoder overflows.
-        """
-        require_output_type(output_type)
-        if output_type == "latent":
-            self.model.require_latents(latents)
-            return latents
-        pixels = self.model.decode(latents)
-        if output_type == "pt":
-            return pixels
-        return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
 
     @inference
     def invert(
@@ -294,7 +189,7 @@ class Editor:
             >>> inversion = editor.invert("cat.png", "a cat", keep_trajectory=True)  # doctest: +SKIP
         """
         by_preset = config is None
-        config = self._config_or_preset(config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
+        config = config_for(self.pipe, config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
         keep_trajectory = truth(keep_trajectory, "keep_trajectory")
         keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
@@ -302,7 +197,8 @@ class Editor:
         model_print = fingerprint(self.pipe)  # first, because running a network may change how it keeps its weights
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
-        steps = self.model.steps(self.pipe.scheduler, config, self.model.pixels(z_0))
+        size = self.model.pixels(z_0)
+        steps = self.model.steps(self.pipe.scheduler, config, size)
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
         given = remarks.Given(
@@ -324,7 +220,7 @@ class Editor:
             prompts,
             negatives,
             config.guidance_scale,
-            self.model.pixels(z_0),
+            size,
             config.true_cfg_scale,
             image_embeds,
             for_images(embeds, count),
@@ -343,7 +239,7 @@ class Editor:
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
             seed=config.seed if generator is None and noise is None else None,
-            size=self.model.pixels(z_0),
+            size=size,
             fits=prepared.fits,
             batched=prepared.batched,
             scheduler=describe(self.pipe.scheduler),
@@ -366,10 +262,9 @@ class Editor:
         It is `edit` by plain sampling with the source prompt and everything as inverted; see there for the arguments,
         the result and the errors.
         """
-        require_inversion(inversion)
-        prompts = one_each(inversion.prompt, inversion.batch_size, "prompt")
+        edit_settings.require_inversion(inversion)
         embeds: Any = {name: t for name, t in inversion.text_embeds.items() if name in POSITIVE}
-        source = prompts if inversion.batched else prompts[0]
+        source = inversion.prompts if inversion.batched else inversion.prompts[0]
         return self.edit(
             inversion,
             None if embeds else source,
@@ -443,10 +338,10 @@ class Editor:
         Examples:
             >>> dog, fox = editor.edit(inversion, ["a dog", "a fox"], guidance_scale=2.0)  # doctest: +SKIP
         """
-        require_output_type(output_type)
-        require_inversion(inversion)
-        require_rule(rule)
-        self._require_same_model(inversion, force)
+        edit_settings.require_output_type(output_type)
+        edit_settings.require_inversion(inversion)
+        edit_settings.require_rule(rule)
+        edit_settings.require_same_model(inversion, self.model, self.name, force=force)
         embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
         targets, shape = arrange_targets(wording(prompt, embeds), inversion.batch_size, inversion.batched)
         owners = [i for i, own in enumerate(targets) for _ in own]
@@ -462,8 +357,7 @@ class Editor:
             embeds |= {name: t for name, t in inversion.text_embeds.items() if name in NEGATIVE}
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
         remarks.on_training(self.pipe)
-        source = one_each(inversion.prompt, inversion.batch_size, "prompt")
-        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in source)
+        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in inversion.prompts)
         remarks.on_editing(self.model.backbone, config, edit_config(InversionConfig(), None, asked), given)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         drawing = Drawing(self.model, inversion, config, owners)
@@ -485,7 +379,7 @@ class Editor:
             ConfigError: if the config is none.
         """
         if config is not None:
-            _require_config(config)
+            edit_settings.require_config(config)
         return edit_guidance_for(self.pipe, config)
 
     def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
@@ -504,64 +398,3 @@ class Editor:
         """
         losses = InversionConfig.for_pipeline(self.pipe).edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
-
-    @inference
-    def quality(self, prepared: Prepared, reconstruction: Tensor) -> tuple[Quality, ...]:
-        """Compare reconstructions with their images and with the autoencoder's round trip, as the model sees them.
-
-        Args:
-            prepared: the images, from `prepare` or `prepare_like`.
-            reconstruction: what `reconstruct` drew of them with `output_type="pt"`, (B, 3, H, W) in [0, 1].
-
-        Raises:
-            ConfigError: if there are no images to compare with.
-            NumericalError: if the autoencoder overflows.
-
-        Examples:
-            >>> prepared = editor.prepare("cat.png")  # doctest: +SKIP
-            >>> inversion = editor.invert(prepared, "a cat")  # doctest: +SKIP
-            >>> editor.quality(prepared, editor.reconstruct(inversion, "pt"))[0].image  # doctest: +SKIP
-            28.1
-        """
-        if not isinstance(prepared, Prepared) or not prepared.images:
-            raise ConfigError(
-                "there are no images to compare with", argument="prepared", remedy="make them with prepare"
-            )
-        require_pixels(reconstruction, len(prepared.images), prepared.images[0].size[::-1])
-        return quality_of(reconstruction, images.to_tensor(prepared.images), self.model.decode(prepared.latents))
-
-    def _config_or_preset(self, config: InversionConfig | None) -> InversionConfig:
-        """Return the config, or the preset for the pipeline in place of None."""
-        if config is None:
-            return InversionConfig.for_pipeline(self.pipe)
-        _require_config(config)
-        return config
-
-    def _require_same_model(self, inversion: Inversion, force: bool) -> None:
-        channels, own = inversion.latents.shape[1], self.model.backbone.latent_channels
-        if channels != own:
-            raise ModelError(
-                f"the inversion's latents have {channels} channels, this model's {own}",
-                argument="model",
-                remedy="load the model that made the inversion",
-            )
-        if not truth(force, "force") and not same_model(inversion.fingerprint, fingerprint(self.pipe)):
-            made_with = "another model" if inversion.model_name is None else repr(inversion.model_name)
-            here = "the one loaded" if self.name is None else repr(self.name)
-            raise ModelError(
-                f"the inversion was made with {made_with}, which is not {here} as it is now, in its weights or in its "
-                "adapters",
-                argument="force",
-                remedy=("load that model, or give ", Argument("force", True), " to edit with this one all the same"),
-            )
-
-
-def _require_config(config: Any) -> None:
-    if not isinstance(config, InversionConfig):
-        raise ConfigError(Argument("config"), f" must be an InversionConfig, not {seen(config)}")
-
-
-def _checked_size(size: Any) -> tuple[int, int]:
-    if not isinstance(size, (tuple, list)) or len(size) != 2:
-        raise ConfigError(Argument("size"), f" must be a pair (height, width) in pixels, not {seen(size)}")
-    return whole(size[0], "size", 1), whole(size[1], "size", 1)

@@ -163,7 +163,9 @@ def _rows(name: str, tensor: Tensor, chosen: Mapping[int, Sequence[int]], wanted
     if tensor.shape[0] == 1:
         return tensor.expand(wanted, *tensor.shape[1:])
     rows = " or ".join(map(str, sorted({1, *chosen})))
-    raise ConfigError(Argument(name), f" must have {rows} rows for these images, not {tensor.shape[0]}")
+    raise ConfigError(
+        Argument(name), f" must have {rows} row{'' if rows == '1' else 's'} for these images, not {tensor.shape[0]}"
+    )
 
 
 def _both(prompt: str) -> ConfigError:
@@ -186,9 +188,12 @@ def _require_pair(tokens: str, pooled: str, found: Mapping[str, Any], *, takes_p
 
 def _require_shape(name: str, tensor: Any, dimensions: int, width: int | None) -> None:
     form = f"({'rows, tokens, ' if dimensions == 3 else 'rows, '}{'width' if width is None else width})"
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         found = f"of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ConfigError(Argument(name), f" must be a dense floating-point tensor {form}, not {found}")
+        raise ConfigError(Argument(name), f" must be a floating-point tensor {form}, not {found}")
+    if tensor.layout != torch.strided or tensor.is_meta:
+        kind = "a meta" if tensor.is_meta else "a sparse"
+        raise ConfigError(Argument(name), f" must be an ordinary tensor {form} with values, not {kind} one")
     shape = tuple(tensor.shape)
-    if tensor.is_meta or len(shape) != dimensions or not tensor.numel() or width not in (None, shape[-1]):
+    if len(shape) != dimensions or not tensor.numel() or width not in (None, shape[-1]):
         raise ConfigError(Argument(name), f" must be a tensor {form} for this model, not {shape}")

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from renoise.config import EditLosses
 from renoise.editability import regularise
+from renoise.method_settings import EditLosses
 from renoise.network import Network
 from renoise.noise import draw_noise, separate_streams
 from renoise.solvers import Refine

@@ -17,7 +17,7 @@ from renoise.errors import ConfigError, StorageError
 from renoise.files import as_path
 from renoise.images import Fit
 from renoise.inversion_record import IMAGE_EMBEDS, TENSORS
-from renoise.prompts import Prompt
+from renoise.prompts import Prompt, one_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,11 @@ class Inversion:
         """The embeddings that took the place of prompts, by the names of diffusers; empty where there are none."""
         held = {name: getattr(self, name) for name in embeddings.NAMES}
         return {name: tensor for name, tensor in held.items() if tensor is not None}
+
+    @property
+    def prompts(self) -> list[str]:
+        """The source prompts, one for each image."""
+        return one_each(self.prompt, self.batch_size, "prompt")
 
     @property
     def batch_size(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Sized
+from itertools import islice, pairwise
 from numbers import Integral
 from typing import Any
 
 from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
 from renoise.ranges import number
 
 # Far longer than any schedule: the timesteps that models are trained on are a thousand.
@@ -32,10 +33,11 @@ def descending(values: Any, name: str) -> tuple[float, ...] | None:
         return None
     values = values.tolist() if hasattr(values, "tolist") else values
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-        raise ConfigError(Argument(name), f" must be a list of numbers, not {values!r}")
-    given = list(values)
+        raise ConfigError(Argument(name), f" must be a list of numbers, not {seen(values)}")
+    given = list(islice(values, MOST + 1))
     if not 0 < len(given) <= MOST:
-        raise ConfigError(Argument(name), f" must hold 1 to {MOST} numbers, not {len(given)}")
+        held = len(values) if isinstance(values, Sized) else len(given)
+        raise ConfigError(Argument(name), f" must hold 1 to {MOST} numbers, not {held}")
     found = tuple(
         int(v) if isinstance(v, Integral) and number(v, name, 0.0) >= 0 else number(v, name, 0.0) for v in given
     )

@@ -12,26 +12,17 @@ from renoise import modes, prompt_syntax
 from renoise.backbones.base import Backbone
 from renoise.config import VARIANTS, InversionConfig, NoiseCorrection
 from renoise.errors import Argument, IgnoredSettingWarning, Part, RenoiseWarning
+from renoise.loading.pipelines import load_pipeline
 from renoise.schedulers import is_flow
 from renoise.steps import Step
 
 _DEFAULTS = InversionConfig()
-# What loading takes here (see `renoise.loading.pipelines.load_pipeline`), and what diffusers' loading takes besides the
-# parts and settings of a pipeline: it passes over other names.
+# What diffusers' loading takes besides the parts and settings of a pipeline: it passes over other names.
 _LOADING = (
-    *("lora", "sampler", "spacing"),
     *("cache_dir", "custom_pipeline", "custom_revision", "device_map", "disable_mmap", "force_download"),
     *("load_connected_pipeline", "local_files_only", "low_cpu_mem_usage", "max_memory", "offload_folder"),
     *("offload_state_dict", "proxies", "quantization_config", "revision", "token", "trust_remote_code"),
-    *(
-        "use_flashpack",
-        "use_onnx",
-        "use_safetensors",
-        "variant",
-        "provider",
-        "provider_options",
-        "sess_options",
-    ),
+    *("use_flashpack", "use_onnx", "use_safetensors", "variant", "provider", "provider_options", "sess_options"),
 )
 # What it takes for single files alone.
 _LOADING_FILES = (
@@ -75,7 +66,9 @@ def on_loading(pipe: Any, options: Iterable[str], *, file: bool) -> None:
         options: the names of the options that were given.
         file: whether it was loaded from a single file.
     """
-    known = {*_LOADING, *(_LOADING_FILES if file else ()), *inspect.signature(type(pipe).__init__).parameters}
+    known = {*_LOADING, *(_LOADING_FILES if file else ())}
+    for function in (load_pipeline, type(pipe).__init__):
+        known |= set(inspect.signature(function).parameters)
     for name in options:
         if name not in known:
             why = "is for single files: it" if name in _LOADING_FILES else "is no option of loading this model: it"

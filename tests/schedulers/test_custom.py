@@ -30,6 +30,7 @@ def scheduler(name: str, **config: Any) -> Any:
 
 CASES = [
     ("DDPMScheduler", {}, {"timesteps": TIMESTEPS}),
+    ("DDPMScheduler", {}, {"timesteps": [999.0, 500.0]}),
     ("LCMScheduler", {}, {"timesteps": [999, 759, 499, 259]}),
     ("TCDScheduler", {}, {"timesteps": [999, 759, 499, 259]}),
     ("EulerDiscreteScheduler", {}, {"timesteps": TIMESTEPS}),
@@ -45,7 +46,8 @@ def test_the_steps_are_those_of_the_scheduler(name: str, config: dict[str, Any],
     theirs = scheduler(name, **config)
     count = InversionConfig(**given).num_steps
     steps = steps_for(theirs, count, custom=Custom(**given))
-    theirs.set_timesteps(**given)
+    whole = {key: [int(v) for v in values] if name == "DDPMScheduler" else values for key, values in given.items()}
+    theirs.set_timesteps(**whole)
     assert [step.timestep for step in steps] == pytest.approx([float(t) for t in theirs.timesteps])
     draw = torch.Generator().manual_seed(0)
     z = expected = torch.randn(1, 4, 8, 8, generator=draw)

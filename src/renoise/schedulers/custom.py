@@ -62,9 +62,11 @@ class Custom:
             raise ConfigError(
                 Argument("timesteps"), f" of {kind} go {least} to {most}, not {values[0]:g}, {values[-1]:g}"
             )
-        if kind in _WHOLE and not all(isinstance(value, int) for value in values):
+        if kind not in _WHOLE:
+            return values
+        if not all(float(value).is_integer() for value in values):
             raise ConfigError(Argument("timesteps"), f" of {kind} must be whole numbers")
-        return values
+        return [int(value) for value in values]
 
     def _sigmas(self, scheduler: Any, kind: str) -> list[float]:
         values = [float(value) for value in self.sigmas or () if value > 0.0]
