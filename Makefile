@@ -1,4 +1,5 @@
 # make demo: invert, reconstruct and edit a real image with the bundled model.   make test: run the tests.
+# make test-hostile: try thousands of damaged files, which is a part of its own.
 # make evaluate: measure what each part of the method adds, on a few images.
 # Each sets up .venv first, which takes some minutes the first time and nothing after that.
 
@@ -10,11 +11,12 @@ PACKAGES_source := -e .[evaluation] -e packages/renoise-mini
 PACKAGES_wheels := $(addsuffix [evaluation],$(wildcard dist/renoise-[0-9]*.whl)) $(wildcard dist/renoise_mini-*.whl)
 SOURCES := src tests packages training benchmarks examples
 
-.PHONY: help install demo test test-fast evaluate lint types check format wheels clean
+.PHONY: help install demo test test-fast test-hostile evaluate lint types check format wheels clean
 
 help:
 	@echo "make demo      edit a real image with the bundled model"
 	@echo "make test      run the tests;  make test-fast: without those that take seconds"
+	@echo "make test-hostile  try thousands of damaged files"
 	@echo "make evaluate  reproduce a small table of what each part of the method adds"
 	@echo "make install   set up .venv (the others do it when it is due)"
 	@echo "make check     lint and types;  make format: mend the formatting;  make wheels: build dist/"
@@ -31,10 +33,13 @@ demo: install
 	@$(BIN)/python examples/demo.py --out demo
 
 test: install
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal -m "not hostile"
 
 test-fast: install
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+test-hostile: install
+	$(BIN)/pytest -n auto --dist worksteal -m hostile
 
 evaluate: install
 	$(BIN)/renoise evaluate table2 --model mini-turbo --limit 16 --out evaluation/table2-mini-turbo

@@ -136,5 +136,6 @@ def edit_config(own: InversionConfig, num_steps: int | None, asked: Mapping[str,
     Raises:
         ConfigError: for a setting out of its range.
     """
-    config = own if num_steps in (None, own.num_steps) else own.overridden(num_steps=num_steps)
+    other = num_steps is not None and whole(num_steps, "num_steps", 1) != own.num_steps
+    config = own.overridden(num_steps=num_steps) if other else own
     return replace(config, **{name: value for name, value in asked.items() if value is not None})

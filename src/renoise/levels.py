@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Sized
 from itertools import islice, pairwise
 from numbers import Integral
 from typing import Any
@@ -31,10 +31,13 @@ def descending(values: Any, name: str) -> tuple[float, ...] | None:
     """
     if values is None:
         return None
-    values = values.tolist() if hasattr(values, "tolist") else values
-    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+    try:
+        listed = values.tolist() if hasattr(values, "tolist") else values
+        given = None if isinstance(listed, (str, bytes, dict)) else list(islice(listed, MOST + 1))
+    except Exception:  # what is no list, or a tensor without numbers, raises as it may
+        given = None
+    if given is None:
         raise ConfigError(Argument(name), f" must be a list of numbers, not {seen(values)}")
-    given = list(islice(values, MOST + 1))
     if not 0 < len(given) <= MOST:
         held = len(values) if isinstance(values, Sized) else len(given)
         raise ConfigError(Argument(name), f" must hold 1 to {MOST} numbers, not {held}")

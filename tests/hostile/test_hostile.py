@@ -22,6 +22,7 @@ PARTS = [(area, share, part, parts) for area, (share, parts) in SHARES.items() f
 
 
 @pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize(("area", "share", "part", "parts"), PARTS)
 def test_hostile_inputs_end_in_a_result_or_in_one_line(
     area: str, share: float, part: int, parts: int, tmp_path: Path, record_property: Callable[[str, object], None]

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from renoise import ConfigError, Editor, ModelError, SchedulerError
 from renoise.backbones import families_by_name
+from renoise.errors import RenoiseWarning
 from renoise.loading.pipelines import resolve_dtype
 from written import built, folder_of
 
@@ -25,6 +26,15 @@ def test_a_directory_in_hub_layout(data: Path) -> None:
     assert (
         Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype=torch.bfloat16).pipe.unet.dtype == torch.bfloat16
     )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_the_older_name_of_dtype_is_taken(data: Path, dtype: Any, recwarn: pytest.WarningsRecorder) -> None:
+    editor = Editor.from_pretrained(data / "tiny-sd", device="cpu", torch_dtype=dtype)
+    assert editor.pipe.unet.dtype == torch.bfloat16
+    assert not [one for one in recwarn if isinstance(one.message, RenoiseWarning)]
+    with pytest.raises(ConfigError, match="both given"):
+        Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype=torch.float32, torch_dtype=dtype)
 
 
 def test_a_scheduler_that_cannot_be_inverted_is_exchanged(data: Path, tmp_path: Path) -> None:

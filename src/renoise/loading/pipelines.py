@@ -90,6 +90,7 @@ def load_pipeline(
     lora: Any = None,
     sampler: str | None = None,
     spacing: str | None = None,
+    torch_dtype: str | torch.dtype | None = None,
     **options: Any,
 ) -> Any:
     """Load a diffusers pipeline by name, with a scheduler that can be inverted.
@@ -106,14 +107,20 @@ def load_pipeline(
             LoRA.
         spacing: how the timesteps of a schedule are spaced, one of `renoise.loading.sampling.SPACINGS`; None leaves it
             to the model. It takes precedence over the scheduler of a LoRA and over what a single file says.
+        torch_dtype: the name that diffusers had for `dtype`.
         options: the options of diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
         SchedulerError: if the sampler is unknown, or does not suit the model, or a spacing has no effect on it.
-        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown.
+        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown, or the dtype is given twice.
     """
+    if torch_dtype is not None:
+        if dtype is not None:
+            problem = "dtype and its older name torch_dtype are both given"
+            raise ConfigError(problem, argument="dtype", remedy="give one of them")
+        dtype = torch_dtype
     if not isinstance(name, (str, os.PathLike)):
         raise ModelError(f"a model is named by a string or a path, not {type(name).__name__}", argument="model")
     # What can be refused without the model is refused before the model is loaded.
