@@ -23,12 +23,12 @@ def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str], **options: Any) -> torch.Tensor:
-    """Return the latents that the pipeline's own call ends with."""
+def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **options: Any) -> torch.Tensor:
+    """Return the latents that the pipeline's own call ends with; without prompts the options hold their embeddings."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
     packed = type(pipe).__name__ == "FluxPipeline"
     result: torch.Tensor = pipe(
-        prompt=list(prompts),
+        prompt=None if prompts is None else list(prompts),
         num_inference_steps=NUM_STEPS,
         height=height,
         width=width,

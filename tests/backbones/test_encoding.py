@@ -8,12 +8,10 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from torch import Tensor
 
-from parity import NUM_STEPS, PROMPTS, ours, relative, start, theirs
+from parity import PROMPTS, ours, relative, start, theirs
 from renoise import ConfigError, Editor, InversionConfig, ModelError, Renoising
 from renoise.backbones.base import Request
-from renoise.backbones.flux import pack, unpack
 from tiny_pipelines import BUILDERS
 
 FAMILIES = ["sd15-ddim", "sdxl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lcm", "sd3", "flux-dev"))]
@@ -34,21 +32,6 @@ def embeds_of(pipe: Any, prompts: list[str], prefix: str = "") -> dict[str, Any]
     return {f"{prefix}prompt_embeds": tokens, f"{prefix}pooled_prompt_embeds": pooled}
 
 
-def theirs_by_embeds(pipe: Any, latents: Tensor, **options: Any) -> Tensor:
-    height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
-    packed = type(pipe).__name__ == "FluxPipeline"
-    drawn: Tensor = pipe(
-        num_inference_steps=NUM_STEPS,
-        height=height,
-        width=width,
-        latents=pack(latents) if packed else latents.clone(),
-        generator=torch.Generator().manual_seed(1),
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(drawn, *latents.shape[-2:]) if packed else drawn
-
-
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_embeddings_draw_what_the_pipelines_own_call_draws_of_them(name: str, count: int) -> None:
@@ -56,7 +39,7 @@ def test_embeddings_draw_what_the_pipelines_own_call_draws_of_them(name: str, co
     latents, prompts = start(editor, count), list(PROMPTS[:count])
     embeds = embeds_of(editor.pipe, prompts)
     embeds = {key: t.roll(1, -1) for key, t in embeds.items()}  # what no prompt makes
-    expected = theirs_by_embeds(editor.pipe, latents, guidance_scale=1.0, **embeds)
+    expected = theirs(editor.pipe, latents, None, guidance_scale=1.0, **embeds)
     drawn = ours(editor, latents, [""] * count, None, guidance_scale=1.0, text_embeds=embeds)
     assert relative(drawn, expected) < 1e-4
     assert relative(ours(editor, latents, prompts, None, guidance_scale=1.0), expected) > 1e-3
@@ -76,7 +59,7 @@ def test_guidance_takes_embeddings_on_either_side(name: str, negative: str | Non
         embeds |= {key: t.roll(2, -1) for key, t in embeds_of(editor.pipe, ["a dog"], "negative_").items()}
     elif negative == "text" or name == "flux-dev":  # Flux does nothing without a negative prompt, ours takes ""
         against = {"negative_prompt": "blurry" if negative else ""}
-    expected = theirs_by_embeds(editor.pipe, latents, **scale, **embeds, **against)
+    expected = theirs(editor.pipe, latents, None, **scale, **embeds, **against)
     negatives = list(against.values()) or None
     assert relative(ours(editor, latents, [""], negatives, text_embeds=embeds, **scale), expected) < 1e-4
 
