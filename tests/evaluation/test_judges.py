@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,10 +141,18 @@ def without_a_weight(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no folder": (shutil.rmtree, "no readable config.json"),
     "no config": (lambda f: (f / "config.json").unlink(), "no readable config.json"),
     "damaged config": (lambda f: (f / "config.json").write_text("{"), "no readable config.json"),
+    "a pipe for a config": (lambda f: _pipe(f / "config.json"), "is a pipe or a device"),
+    "a deep config": (lambda f: (f / "config.json").write_text("[" * 100_000), "nested deeper"),
+    "a list of colours": (lambda f: (f / "preprocessor_config.json").write_text("[1]"), "cannot be loaded"),
     "a list for a config": (lambda f: (f / "config.json").write_text("[]"), "of type None"),
     "another model": (lambda f: (f / "config.json").write_text('{"model_type": "dinov2"}'), "of type 'dinov2'"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "cannot be loaded"),

@@ -17,7 +17,6 @@ DINO's ViT-B/8, and prints 1000 times the distance.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from renoise.errors import ModelError, reason
+from renoise.errors import ModelError, StorageError
 from renoise.evaluation.measurement import key_of
 from renoise.images import to_pictures
 from renoise.loading.pipelines import resolve_device
+from renoise.reading import read_json
 
 # The mean, or the deviation, of the red, green and blue of the images that a network was trained on.
 _Colours = tuple[float, float, float]
@@ -57,9 +57,9 @@ class _Judge:
     def __init__(self, path: Path | str, device: str | torch.device | None) -> None:
         self._path, self._device = Path(path).expanduser(), resolve_device(device)
         try:
-            config = json.loads((self._path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._refusal(f"has no readable config.json ({reason(error)})") from error
+            config = read_json(self._path / "config.json")
+        except StorageError as error:
+            raise self._refusal(f"has no readable config.json ({error})") from error
         found = config.get("model_type") if isinstance(config, dict) else None
         if found != self.model_type:
             raise self._refusal(f"holds a model of type {found!r}, not {self.model_type!r}")
@@ -87,8 +87,8 @@ class _Judge:
         if missing:
             raise self._refusal(f"lacks weights, first {missing[0]}")
         path = self._path / "preprocessor_config.json"
-        own = self._read(lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
-        values = (own.get("image_mean", self.colours[0]), own.get("image_std", self.colours[1]))
+        own = self._read(lambda: read_json(path) if path.exists() else {})
+        values = self._read(lambda: (own.get("image_mean", self.colours[0]), own.get("image_std", self.colours[1])))
         self._standard = self._read(lambda: torch.tensor(values, dtype=torch.float32).reshape(2, 3, 1, 1))
         return model.eval().to(self._device)
 
