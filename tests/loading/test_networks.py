@@ -87,7 +87,7 @@ def test_a_model_whose_weights_do_not_fit_is_refused(tiny: Path, tmp_path: Path,
 def test_another_encoders_file_is_refused(tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folder_of("sdxl", tiny), tmp_path / "model"))
     shutil.copy(folder / "text_encoder_2/model.safetensors", folder / "text_encoder/model.safetensors")
-    with pytest.raises(ModelError, match=r"weights of the text_encoder .* have another shape in .*x"):
+    with pytest.raises(ModelError, match=r"text_encoder .* another shape in .*\(24, not 16\)"):
         Editor.from_pretrained(folder, device="cpu")
     shutil.copy(folder / "vae/diffusion_pytorch_model.safetensors", folder / "text_encoder/model.safetensors")
     with pytest.raises(ModelError, match=r"weights of the text_encoder .* they lack"):

@@ -105,7 +105,7 @@ def load(cls: Any, folder: Path, part: str, dtype: Any, variant: str | None, **o
     Misfits(
         tuple(sorted(told["missing_keys"])),
         unknown(cls, told["unexpected_keys"]),
-        tuple((name, tuple(there), tuple(wanted)) for name, there, wanted in told["mismatched_keys"]),
+        tuple(sorted((name, tuple(there), tuple(wanted)) for name, there, wanted in told["mismatched_keys"])),
     ).refuse(part, place)
     return network
 
