@@ -80,8 +80,9 @@ def test_a_solver_is_named_by_the_line_that_is_given(monkeypatch: pytest.MonkeyP
         def solve(self, problem: Any) -> Any:
             raise NotImplementedError
 
-    text = told(lambda: solver_record(Halving()))
-    monkeypatch.setattr("renoise.solvers.SOLVERS", dict(SOLVERS))
+    text, held = told(lambda: solver_record(Halving())), dict(SOLVERS)
+    for holder in ("renoise.solvers", "renoise.solvers.records"):
+        monkeypatch.setattr(f"{holder}.SOLVERS", held)
     exec(text.split("name it: ")[1], {"renoise": renoise, "Halving": Halving})
     assert solver_record(Halving()) == {"name": "Halving", "max_passes": 3}
 

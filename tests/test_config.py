@@ -137,7 +137,7 @@ def test_reversing_is_one_pass_a_step() -> None:
 
 def test_a_record_gives_the_config_back() -> None:
     for config in presets.values():
-        assert InversionConfig.from_record(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+        assert InversionConfig.from_record(json.loads(json.dumps(config.to_record()))) == config
 
 
 class _Scheduler:
@@ -179,7 +179,11 @@ def test_the_preset_comes_from_the_pipeline(
     pipeline: str, scheduler: str, config: dict[str, Any], adapters: tuple[str, ...], preset: str
 ) -> None:
     pipe = pipeline_of(pipeline, scheduler, config, adapters)
-    assert InversionConfig.for_pipeline(pipe) is presets[preset]
+    assert InversionConfig.for_pipeline(pipe, "paper") is presets[preset]
+    kind = "few-step" if presets[preset].num_steps == 4 else "many-step"
+    for variant in ("fast", "balanced", "exact"):
+        assert InversionConfig.for_pipeline(pipe, variant) == presets[f"{variant}-{kind}"]
+    assert InversionConfig.for_pipeline(pipe) == presets[f"balanced-{kind}"]
     assert InversionConfig.for_pipeline(pipe, "reverse") == presets[preset].reversing()
     released = InversionConfig.for_pipeline(pipe, "released")
     assert released is presets["released" if presets[preset].num_steps == 4 else "released-many-step"]
@@ -187,5 +191,5 @@ def test_the_preset_comes_from_the_pipeline(
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ConfigError, match="paper, released, reverse"):
+    with pytest.raises(ConfigError, match="fast, balanced, exact, paper, released, reverse"):
         InversionConfig.for_pipeline(pipeline_of(SD, "DDIMScheduler", {}, ()), "best")

@@ -39,5 +39,6 @@ def test_the_default_settings_are_the_pipelines_preset(make_editor: MakeEditor, 
 def test_a_presets_name_and_its_settings_go_together(make_editor: MakeEditor) -> None:
     for scheduler in ("DDIMScheduler", "LCMScheduler"):
         pipe = make_editor(scheduler=scheduler).pipe
-        assert preset_for(pipe) == presets[preset_name(pipe)]
+        assert preset_for(pipe, "paper") == presets[preset_name(pipe)]
+        assert preset_for(pipe) == presets[preset_name(pipe)].variant("balanced")
         assert preset_for(pipe, "reverse") == presets[preset_name(pipe)].reversing()

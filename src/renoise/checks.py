@@ -88,3 +88,22 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _found(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+def require_made(argument: str, method: str, made: Any, like: Tensor) -> None:
+    """Check that what a user's part of the method returned are latents to go on with.
+
+    Args:
+        argument: by which the part came, such as "solver".
+        method: which returned them.
+        made: what it returned.
+        like: latents of the shape and type that are needed.
+
+    Raises:
+        ConfigError: if they are none.
+    """
+    if not isinstance(made, Tensor) or made.shape != like.shape or made.dtype != like.dtype:
+        found = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise ConfigError(
+            Argument(argument), f" must return latents {like.dtype} {tuple(like.shape)} from {method}, not {found}"
+        )

@@ -13,12 +13,22 @@ from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.levels import descending, require_one_length, steps_in
-from renoise.method_settings import EditLosses, NoiseCorrection
+from renoise.method_settings import EditLosses, NoiseCorrection, Walk
 from renoise.ranges import number, store, truth, whole
 from renoise.records import read_settings
 from renoise.solvers import Renoising, Solver, solver_from, solver_record
 
-__all__ = ["FEW_STEPS", "VARIANTS", "EditLosses", "InversionConfig", "NoiseCorrection", "Renoising", "presets"]
+__all__ = [
+    "DEFAULT_VARIANT",
+    "FEW_STEPS",
+    "VARIANTS",
+    "EditLosses",
+    "InversionConfig",
+    "NoiseCorrection",
+    "Renoising",
+    "Walk",
+    "presets",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class InversionConfig:
             than other programs do); None leaves out none.
         guidance_rescale: how far guided predictions are brought back to the deviation of unguided ones (Lin et al.,
             2023, arXiv 2305.08891, section 3.4), in [0, 1].
+        walk: how the steps are walked up; None is the paper's way, one by one with the noises as drawn.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -75,6 +86,7 @@ class InversionConfig:
     sigmas: Sequence[int | float] | None = None
     clip_skip: int | None = None
     guidance_rescale: float = 0.0
+    walk: Walk | None = None
 
     def __post_init__(self) -> None:
         timesteps, sigmas = descending(self.timesteps, "timesteps"), descending(self.sigmas, "sigmas")
@@ -143,6 +155,7 @@ class InversionConfig:
             renoising=self.renoising.with_iterations(iterations),
             renoising_low_noise=None if low is None else low.with_iterations(iterations),
             solver=None,
+            walk=None,
         )
 
     def reversing(self) -> InversionConfig:
@@ -159,6 +172,7 @@ class InversionConfig:
             edit_losses=None,
             noise_correction=None,
             solver=None,
+            walk=None,
         )
 
     def overridden(
@@ -237,7 +251,9 @@ class InversionConfig:
         Raises:
             ConfigError: if it is no such record, a setting is out of its range, or its solver is unknown.
         """
-        return read_settings(record, cls, _PARTS, lambda kind, solver: solver_from(solver))
+        held = record if isinstance(record, Mapping) else {}
+        parts = {name: part for name, part in _PARTS.items() if name in held or name not in _LATER}
+        return read_settings(record, cls, parts, lambda kind, solver: solver_from(solver))
 
     @classmethod
     def _from_settings(cls, record: Mapping[str, Any]) -> InversionConfig:
@@ -251,22 +267,25 @@ class InversionConfig:
         return cls(**values)
 
     @classmethod
-    def for_pipeline(cls, pipe: Any, variant: str = "paper") -> InversionConfig:
+    def for_pipeline(cls, pipe: Any, variant: str | None = None) -> InversionConfig:
         """Return the preset for a diffusers pipeline, chosen from its class, its scheduler and its adapters.
 
         Args:
             pipe: a diffusers pipeline.
-            variant: "paper" for the paper's settings (it does not tell how far the noise correction moves, so that this
-                is the project's choice, as are all settings of flow models); "released" for those of its published code
-                (for models of many steps without the edit losses that it applies below timestep 250); or "reverse" for
-                plain sampler reversing with the same number of steps.
+            variant: "fast", "balanced" or "exact" for the project's own ways to invert, from the fewest passes to the
+                truest reconstruction; "paper" for the paper's settings (it does not tell how far the noise correction
+                moves, so that this is the project's choice, as are all settings of flow models); "released" for those
+                of its published code (for models of many steps without the edit losses that it applies below timestep
+                250); or "reverse" for plain sampler reversing. The number of steps is the same. None is
+                `DEFAULT_VARIANT`.
 
         Raises:
             ConfigError: if the variant is unknown.
 
         Examples:
-            >>> config = InversionConfig.for_pipeline(pipe, "reverse")  # doctest: +SKIP
+            >>> config = InversionConfig.for_pipeline(pipe, "fast")  # doctest: +SKIP
         """
+        variant = DEFAULT_VARIANT if variant is None else variant
         if not isinstance(variant, str) or variant not in VARIANTS:
             raise ConfigError(
                 f"preset {seen(variant)} is unknown", argument="preset", remedy=f"use one of {', '.join(VARIANTS)}"
@@ -281,13 +300,29 @@ class InversionConfig:
                 argument="config",
                 remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
             )
-        own = presets[name]
-        if variant == "released":
-            own = presets["released" if own.few_steps else "released-many-step"]
-        elif variant == "reverse":
-            own = own.reversing()
+        own = presets[name].variant(variant, flow=family.flow)
         guidance = family.inversion_guidance(pipe)
         return own if guidance is None else replace(own, guidance_scale=guidance)
+
+    def variant(self, name: str, *, flow: bool = False) -> InversionConfig:
+        """Return what a model's settings of the paper become under another preset, with as many steps.
+
+        Args:
+            name: one of `VARIANTS`.
+            flow: whether the model is one of flow matching.
+
+        Examples:
+            >>> presets["sdxl-turbo"].variant("reverse").passes_at(999)
+            1
+        """
+        if name == "paper":
+            return self
+        if name == "reverse":
+            return self.reversing()
+        if name == "released":
+            return presets["released" if self.few_steps else "released-many-step"]
+        kind = "few-step" if self.few_steps else "flow" if flow else "many-step"
+        return replace(presets[f"{name}-{kind}"], num_steps=self.num_steps)
 
     @property
     def few_steps(self) -> bool:
@@ -301,13 +336,17 @@ _PARTS: Mapping[str, Any] = MappingProxyType(
         "renoising_low_noise": Renoising,
         "edit_losses": EditLosses,
         "noise_correction": NoiseCorrection,
+        "walk": Walk,
     }
 )
 
 # Settings that came after the first files were written, with the values that change nothing.
-_LATER = MappingProxyType({"timesteps": None, "sigmas": None, "clip_skip": None, "guidance_rescale": 0.0})
-# Whose settings a preset has (see `InversionConfig.for_pipeline`).
-VARIANTS = ("paper", "released", "reverse")
+_LATER: Mapping[str, Any] = MappingProxyType(
+    {"timesteps": None, "sigmas": None, "clip_skip": None, "guidance_rescale": 0.0, "walk": None}
+)
+# The settings that a preset can have (see `InversionConfig.for_pipeline`), and those that it has without being asked.
+VARIANTS = ("fast", "balanced", "exact", "paper", "released", "reverse")
+DEFAULT_VARIANT = "balanced"
 # Schedules that are no longer than this belong to distilled models.
 FEW_STEPS = 8
 

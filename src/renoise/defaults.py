@@ -23,7 +23,7 @@ def preset_name(pipe: Any) -> str:
     return (family_of(pipe) or PipelineBackbone).preset_for(pipe)
 
 
-def preset_for(pipe: Any, variant: str = "paper") -> InversionConfig:
+def preset_for(pipe: Any, variant: str | None = None) -> InversionConfig:
     """Return the preset for a diffusers pipeline, as `InversionConfig.for_pipeline` does.
 
     Args:

@@ -231,10 +231,11 @@ class Editor(Autoencoding):
         return Inversion(
             latents=found.latents,
             noise=found.noise,
-            residuals=torch.stack([residuals[-1] for residuals in found.residuals]),
-            residual_history=padded(found.residuals) if keep_residual_history else None,
+            residuals=found.residuals,
+            residual_history=padded(found.histories) if keep_residual_history else None,
             trajectory=found.trajectory,
-            network_passes=found.passes,
+            network_passes=max(found.passes),
+            image_passes=found.passes if len(set(found.passes)) > 1 else None,
             config=found.config,
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             negative_prompt=negatives if isinstance(negative_prompt, (list, tuple)) else negative_prompt,
@@ -382,11 +383,11 @@ class Editor(Autoencoding):
             edit_settings.require_config(config)
         return edit_guidance_for(self.pipe, config)
 
-    def config(self, preset: str = "paper", **overrides: Any) -> InversionConfig:
+    def config(self, preset: str | None = None, **overrides: Any) -> InversionConfig:
         """Return a preset for this model, with the settings given here in place of the preset's.
 
         Args:
-            preset: whose settings to begin with (see `InversionConfig.for_pipeline`).
+            preset: the settings to begin with (see `InversionConfig.for_pipeline`); None is the default.
             overrides: as `InversionConfig.overridden` takes them. Edit losses that the preset lacks are the paper's for
                 this model.
 
@@ -396,5 +397,5 @@ class Editor(Autoencoding):
         Examples:
             >>> config = editor.config("reverse", num_steps=20, noise_correction=1.0)  # doctest: +SKIP
         """
-        losses = InversionConfig.for_pipeline(self.pipe).edit_losses
+        losses = InversionConfig.for_pipeline(self.pipe, "paper").edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)

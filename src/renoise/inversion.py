@@ -18,6 +18,7 @@ from renoise.files import as_path
 from renoise.images import Fit
 from renoise.inversion_record import IMAGE_EMBEDS, TENSORS
 from renoise.prompts import Prompt, one_each
+from renoise.solvers import CONVERGED
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +33,13 @@ class Inversion:
         noise: the sampler's noises (num_steps, B, C, h, w), or None for a deterministic sampler.
         residuals: (num_steps, B): |phi| ||z^(K+1) - z^(K)|| / ||z_{t-1}||, how far the forward step from z^(K) misses
             z_{t-1}, before averaging, edit enhancement and noise correction. Above about 0.1 the iteration was still
-            far from the fixed point.
-        residual_history: the residual of every pass, (num_steps, max K + 1, B), padded with NaN; None unless asked for.
+            far from the fixed point. 0 for a step whose noise was solved for, which is exact.
+        residual_history: the residual of every pass, (num_steps, most passes, B), padded with NaN; None unless asked
+            for.
         trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for.
-        network_passes: the network passes that the inversion took for each image, counted as they ran; a guided pass
-            counts as 2.
+        network_passes: the network passes that the inversion took for the image that took most, counted as they ran;
+            a guided pass counts as 2.
+        image_passes: the network passes of each image; None where all took as many.
         config: the settings.
         prompt: the source prompt, or a list with one for each image.
         negative_prompt: the negative prompt, or a list with one for each image; None is the pipeline's default.
@@ -73,6 +76,7 @@ class Inversion:
     scheduler: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     model_name: str | None = None
+    image_passes: tuple[int, ...] | None = None
     residual_history: Tensor | None = field(default=None)
     trajectory: Tensor | None = field(default=None)
     image_embeds: tuple[Tensor, ...] | None = field(default=None)
@@ -98,6 +102,16 @@ class Inversion:
         return self.latents.shape[0]
 
     @property
+    def passes(self) -> Tensor:
+        """The network passes of each image, whole numbers (B,)."""
+        return torch.tensor(self.image_passes or [self.network_passes] * self.batch_size)
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each image's steps are all near their fixed points, by their residuals: boolean (B,)."""
+        return (self.residuals <= CONVERGED).all(dim=0)
+
+    @property
     def num_steps(self) -> int:
         """The number of steps that were inverted (with strength below 1, fewer than `config.num_steps`)."""
         return self.residuals.shape[0]
@@ -114,6 +128,8 @@ class Inversion:
             record = {_KEYS.get(name, name): getattr(self, name) for name in _RECORDED}
             record["config"] = self.config.to_record()
             record["fits"] = [asdict(fit) for fit in self.fits]
+            if self.image_passes is not None:  # files of inversions whose images took as many passes do without
+                record["image_passes"] = list(self.image_passes)
             tensors = {name: getattr(self, name) for name in TENSORS}
             tensors |= {f"{IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
             held = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -136,6 +152,7 @@ class Inversion:
         values["config"] = InversionConfig.from_record(record["config"])
         values["fits"] = tuple(_fit_from(fit) for fit in record["fits"])
         values["size"] = tuple(record["size"])
+        values["image_passes"] = tuple(record["image_passes"]) if record.get("image_passes") else None
         shown = len(set(tensors) - set(TENSORS))
         values["image_embeds"] = tuple(tensors[f"{IMAGE_EMBEDS}{i}"] for i in range(shown)) or None
         try:

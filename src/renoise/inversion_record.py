@@ -56,6 +56,9 @@ _Text = Annotated[str, Meta(max_length=100_000)]
 _Box = tuple[_Offset, _Offset, _Side, _Side]
 
 
+_Passes = Annotated[int, Meta(ge=0, le=10**12)]
+
+
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A form without other keys than its own: what this version does not know would change the result unsaid."""
 
@@ -86,10 +89,11 @@ class Record(_Strict, frozen=True, rename={"model_name": "model"}):
     size: tuple[_Side, _Side]
     fits: Annotated[list[_Fit], _Images]
     batched: bool
-    network_passes: Annotated[int, Meta(ge=0, le=10**12)]
+    network_passes: _Passes
     scheduler: dict[str, Any]
     fingerprint: _Fingerprint
     model_name: _Text | None
+    image_passes: Annotated[list[_Passes], _Images] | None = None
 
 
 def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -115,6 +119,9 @@ def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> No
     if record.negative_prompt is not None:
         one_each(record.negative_prompt, count, "negative_prompt")
     _expect(record.batched or count == 1, "batched")
+    if record.image_passes is not None:
+        _expect(len(record.image_passes) == count, "image_passes")
+        _expect(max(record.image_passes) == record.network_passes, "image_passes")
     _expect(math.prod(record.size) <= MAX_PIXELS, "size")
     _expect(all(math.prod(fit.original_size) <= MAX_PIXELS for fit in record.fits), "fits")
     _expect(all(_is_within(fit.box, record.size) for fit in record.fits), "fits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,9 +15,11 @@ from renoise.config import InversionConfig
 from renoise.enhancement import Enhancement
 from renoise.errors import IgnoredSettingWarning
 from renoise.model import Model, place
+from renoise.noise import drawn_apart
 from renoise.progress import Callback, Reporter
+from renoise.solvers import Solution
 from renoise.steps import Step
-from renoise.walks import invert_steps
+from renoise.upwards import invert_steps, most_passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +29,19 @@ class Inverted:
     Attributes:
         latents: z_T, float32 (B, C, h, w).
         noise: the noises, corrected if the settings say so, (num_steps, B, C, h, w); None for a deterministic sampler.
-        residuals: of each step the residuals of its passes, (passes, B).
+        residuals: the residual that each step reached, (num_steps, B).
+        histories: of each step the residuals of its passes, (passes, B).
         trajectory: z_0 .. z_T, (num_steps + 1, B, C, h, w); None unless asked for.
-        passes: the network passes for each image.
+        passes: the network passes of each image.
         config: the settings that were in force: without edit losses where the prediction was guided.
     """
 
     latents: Tensor
     noise: Tensor | None
-    residuals: tuple[Tensor, ...]
+    residuals: Tensor
+    histories: tuple[Tensor, ...]
     trajectory: Tensor | None
-    passes: int
+    passes: tuple[int, ...]
     config: InversionConfig
 
 
@@ -71,7 +76,7 @@ def invert(
     Warns:
         IgnoredSettingWarning: if edit losses are left out because of guidance.
     """
-    residuals: list[Tensor] = []
+    solutions: list[Solution] = []
     corrected: list[Tensor] = []
     trajectory = [z_0]
     latents = z_0
@@ -79,26 +84,28 @@ def invert(
         condition = model.condition(request)
         if condition.negative is not None:
             config = _without_losses(config)
-        bound = sum(config.passes_at(s.placed_at, stochastic=s.stochastic) for s in steps) * condition.passes
+        bound = most_passes(steps, config) * condition.passes
         network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
         enhancement = None
         if config.edit_losses is not None:
             enhancement = Enhancement(config.edit_losses, z_0, network, generators)
-        for walked in invert_steps(steps, network, z_0, noises, config, enhancement):
+        draw = partial(drawn_apart, z_0, generators)
+        for walked in invert_steps(steps, network, z_0, noises, config, enhancement, draw):
             latents = walked.latents
             model.require_finite(latents, f"the latent inverted {place(walked.step, steps)}")
-            residuals.insert(0, walked.solution.residuals)
+            solutions.append(walked.solution)
             if walked.noise is not None:
-                corrected.insert(0, walked.noise)
+                corrected.append(walked.noise)
             if keep_trajectory:
                 trajectory.append(latents)
     stochastic = any(step.stochastic for step in steps)
     return Inverted(
         latents,
-        torch.stack(corrected) if stochastic else None,
-        tuple(residuals),
+        torch.stack(corrected[::-1]) if stochastic else None,
+        torch.stack([solution.reached for solution in solutions[::-1]]),
+        tuple(solution.residuals for solution in solutions[::-1]),
         torch.stack(trajectory) if keep_trajectory else None,
-        network.passes,
+        tuple(network.passes_of(range(len(z_0)))),
         config,
     )
 

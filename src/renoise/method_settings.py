@@ -98,3 +98,37 @@ class NoiseCorrection:
     def released(cls) -> NoiseCorrection:
         """Return the published code's ten moves of L2 length 1.8, whatever the latent's size."""
         return cls(moves=10)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How an inversion walks up the sampler's steps.
+
+    Attributes:
+        forward: whether the noisy latents of a stochastic sampler are drawn, as its forward process draws them, and the
+            noises of its steps solved for (see `renoise.forward`). Noise correction has nothing left to do then.
+            Otherwise the noises are drawn and each step's latent is solved for, which is the paper's way.
+        together: the number of steps whose noises are solved for in one batch; less where memory does not allow it.
+        block: the most deterministic steps that are inverted with one solve, at the noisiest of them; the predictions
+            in between are interpolated. 1 solves each step.
+        span: steps are inverted together only as far as the share of noise in the latents, sigma / (alpha + sigma),
+            rises by at most this. So the cleanest steps, on which most depends, are solved one by one. The cleanest one
+            always is.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+    """
+
+    forward: bool = True
+    together: int = 4
+    block: int = 1
+    span: float = 0.06
+
+    def __post_init__(self) -> None:
+        store(
+            self,
+            forward=truth(self.forward, "forward"),
+            together=whole(self.together, "together", 1),
+            block=whole(self.block, "block", 1, 8),
+            span=number(self.span, "span", 0.0, 1.0),
+        )

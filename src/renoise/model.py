@@ -264,13 +264,27 @@ class Model:
             watch: is told of each pass.
         """
 
-        def predict(latents: Tensor, step: Step) -> Tensor:
-            with in_network("denoising network"):
-                prediction = self.backbone.predict(latents, step, condition)
+        def checked(prediction: Tensor, step: Step) -> Tensor:
             self.require_finite(prediction, f"the network's prediction {place(step, steps)}")
             return prediction
 
-        return Network(predict, condition.passes, watch)
+        def predict(latents: Tensor, step: Step) -> Tensor:
+            with in_network("denoising network"):
+                prediction = self.backbone.predict(latents, step, condition)
+            return checked(prediction, step)
+
+        def predict_each(latents: Tensor, each: Sequence[Step], images: Sequence[int]) -> Tensor:
+            own = condition.of(images)
+            with in_network("denoising network"):
+                if all(step is each[0] for step in each):
+                    prediction = self.backbone.predict(latents, each[0], own)
+                else:
+                    prediction = self.backbone.predict_each(latents, each, own)
+            for step, part in zip(each, torch.split(prediction, 1), strict=True):
+                checked(part, step)
+            return prediction
+
+        return Network(predict, condition.passes, watch, predict_each)
 
     def pixels(self, latents: Tensor) -> tuple[int, int]:
         """Return the size (height, width) of the images that latents stand for."""

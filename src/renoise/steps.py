@@ -23,6 +23,10 @@ from renoise.errors import SchedulerError
 # Below this |phi| the inverse amplifies every error more than a thousandfold: float32 has nothing left to say.
 SMALLEST_INVERTIBLE_PHI = 1e-3
 
+# A deterministic step that forgets the latent can be inverted by what the network makes of the image in it. From this
+# noise level on (sigma / alpha) there is no image left in it to find.
+FAINTEST_IMAGE = 100.0
+
 
 def noise_level(alpha: float, sigma: float) -> float:
     """Return sigma / alpha, by which latents alpha z_0 + sigma eps of different samplers' scales can be compared."""
@@ -82,6 +86,16 @@ class Step:
         """Whether z_t can be recovered from z_{t-1}: phi is far enough from 0."""
         return abs(self.phi) >= SMALLEST_INVERTIBLE_PHI
 
+    @property
+    def solvable(self) -> bool:
+        """Whether z_t can be found for which the step leads to z_{t-1}, if only by what the network makes of z_t."""
+        return self.invertible or (not self.stochastic and self.noise_level < FAINTEST_IMAGE and self.arrival[0] > 0.0)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the step's noise has to be solved for, because z_{t-1} says nothing about z_t."""
+        return self.stochastic and not self.invertible
+
     def apply(self, z: Tensor, prediction: Tensor, noise: Tensor | None = None) -> Tensor:
         """Take the sampler's step, from z_t to z_{t-1}.
 
@@ -117,6 +131,11 @@ class Step:
         return noise_level(self.alpha, self.sigma)
 
     @property
+    def noise_share(self) -> float:
+        """The share of noise in the latents at which the step starts, sigma / (alpha + sigma), in [0, 1]."""
+        return self.sigma / (self.alpha + self.sigma)
+
+    @property
     def arrival(self) -> tuple[float, float]:
         """Where the step leads without its noise, as (alpha, sigma): z_{t-1} = alpha x0 + sigma eps + rho n."""
         determinant = self.x0_z * self.eps_m - self.x0_m * self.eps_z
@@ -146,18 +165,18 @@ class Step:
         """Return the prediction at z_t that implies a noise: the inverse of `implied_noise`."""
         return (implied - self.eps_z * z) / self.eps_m
 
+    def require_solvable(self) -> None:
+        """Raise a `SchedulerError` if neither z_{t-1} nor the network says anything about z_t (see `solvable`)."""
+        if not self.solvable:
+            self.require_invertible()
+
     def require_invertible(self) -> None:
         """Raise a `SchedulerError` if the step cannot be inverted."""
         if not self.invertible:
-            # A step of sample prediction forgets the latent; others come from too far away, or draw too much noise.
-            forgets = self.x0_z == 0.0
-            remedy = f"use {'fewer' if self.stochastic else 'more'} sampler steps"
             raise SchedulerError(
                 f"the sampler step at timestep {self.timestep:g} cannot be inverted: it multiplies the latent by "
                 f"{self.phi:.2g}, so the cleaner latent says nothing about the noisier one",
-                remedy="use a scheduler with epsilon or v prediction, or DDIM with set_alpha_to_one=False"
-                if forgets
-                else remedy,
+                remedy="use more sampler steps",
             )
 
     def _drift(self, prediction: Tensor, noise: Tensor | None) -> Tensor:

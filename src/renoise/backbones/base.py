@@ -7,7 +7,7 @@ output. Nothing outside `renoise.backbones` knows which family it serves. docs/e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
@@ -71,6 +71,16 @@ class Condition:
     def passes(self) -> int:
         """The network passes that one prediction costs."""
         return 1 if self.negative is None else 2
+
+    def of(self, images: Sequence[int]) -> Condition:
+        """Return the condition of some of the images, or of several latents of each: a row for each index."""
+        import torch
+
+        def picked(embeddings: Embeddings) -> Embeddings:
+            return {name: t[torch.tensor(images, device=t.device)] for name, t in embeddings.items()}
+
+        negative = None if self.negative is None else picked(self.negative)
+        return replace(self, positive=picked(self.positive), negative=negative)
 
 
 class Schedule(TypedDict, total=False):
@@ -158,6 +168,9 @@ class Backbone(Protocol):
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """Return the network's raw output at `latents`, float32 (B, C, h, w), guided if the condition says so."""
+
+    def predict_each(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """Return the same for latents that stand at different steps, one for each latent."""
 
     def release(self) -> None:
         """Let the pipeline's offloading hooks move the networks away again."""

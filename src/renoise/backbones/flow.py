@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones.pipeline import PipelineBackbone
+from renoise.backbones.pipeline import PipelineBackbone, for_each
 from renoise.schedulers.names import FLOW
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class FlowBackbone(PipelineBackbone):
         return mu
 
 
-def timesteps(step: Step, latents: Tensor) -> Tensor:
-    """Return the step's timestep for each image, float32 (B,), as transformers take it."""
-    import torch
-
-    return torch.full((latents.shape[0],), step.timestep, dtype=torch.float32, device=latents.device)
+def timesteps(steps: Sequence[Step], latents: Tensor) -> Tensor:
+    """Return the timestep of each latent, float32 (N,), as transformers take it; one step is that of all."""
+    return for_each((step.timestep for step in steps), latents)

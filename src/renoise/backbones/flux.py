@@ -96,6 +96,14 @@ class FluxBackbone(flow.FlowBackbone):
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
+        return self._run(latents, [step], condition)
+
+    def predict_each(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """See `Backbone.predict_each`."""
+        return self._run(latents, steps, condition)
+
+    def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """Return predictions at a step for all latents, or at one for each."""
         import torch
 
         height, width = latents.shape[-2:]
@@ -105,7 +113,7 @@ class FluxBackbone(flow.FlowBackbone):
             text = embeddings["text"]
             velocity: Tensor = self.network(
                 hidden_states=pack(z).to(self.dtype),
-                timestep=flow.timesteps(step, z) / 1000,
+                timestep=flow.timesteps(steps, z) / 1000,
                 guidance=embeddings.get("guidance"),
                 pooled_projections=embeddings["pooled"],
                 encoder_hidden_states=text,

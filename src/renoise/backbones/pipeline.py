@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import autoencoder, encoding, ip_adapter, precision
@@ -182,6 +182,19 @@ class PipelineBackbone:
         """See `Backbone.predict`."""
         raise NotImplementedError
 
+    def predict_each(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """See `Backbone.predict_each`; here one latent after the other, for networks of one timestep at a time."""
+        import torch
+
+        each = zip(torch.split(latents, 1), steps, strict=True)
+        return torch.cat([self.predict(z, step, condition.of([row])) for row, (z, step) in enumerate(each)])
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a family that predicts in its own way do so at different steps as well."""
+        super().__init_subclass__(**options)
+        if "predict" in vars(cls) and "predict_each" not in vars(cls):
+            cls.predict_each = PipelineBackbone.predict_each  # type: ignore[method-assign]
+
     def release(self) -> None:
         """See `Backbone.release`."""
         self.pipe.maybe_free_model_hooks()
@@ -244,6 +257,14 @@ class PipelineBackbone:
 
         embeds = self.pipe.prepare_ip_adapter_image_embeds(images, None, self.device, 1, True)
         return [embeds] if isinstance(embeds, torch.Tensor) else list(embeds)
+
+
+def for_each(values: Iterable[float], latents: Tensor) -> Tensor:
+    """Return a number for each latent of a batch, float32 (N,), repeated where guidance has doubled the batch."""
+    import torch
+
+    given = torch.tensor(list(values), dtype=torch.float32, device=latents.device)
+    return given.repeat(len(latents) // len(given))
 
 
 def _draws_by_consistency(pipe: Any) -> bool:

@@ -66,12 +66,20 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
+        return self._run(latents, [step], condition)
+
+    def predict_each(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """See `Backbone.predict_each`."""
+        return self._run(latents, steps, condition)
+
+    def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """Return predictions at a step for all latents, or at one for each."""
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
             shown = ip_adapter.of(embeddings)
             velocity: Tensor = self.network(
                 hidden_states=z.to(self.dtype),
-                timestep=flow.timesteps(step, z),
+                timestep=flow.timesteps(steps, z),
                 encoder_hidden_states=embeddings["text"],
                 pooled_projections=embeddings["pooled"],
                 joint_attention_kwargs={"ip_adapter_image_embeds": shown[0]} if shown else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import encoding, ip_adapter
 from renoise.backbones.base import Condition, Embeddings, Request, guided
-from renoise.backbones.pipeline import PipelineBackbone
+from renoise.backbones.pipeline import PipelineBackbone, for_each
 from renoise.errors import ModelError
 from renoise.schedulers.names import DIFFUSION, EDM
 
@@ -89,12 +89,20 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
-        import torch
+        return self._run(latents, [step], condition)
+
+    def predict_each(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """See `Backbone.predict_each`."""
+        return self._run(latents, steps, condition)
+
+    def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """Return predictions at a step for all latents, or at one for each."""
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
+            scales = for_each((step.input_scale for step in steps), z).view(-1, 1, 1, 1)
             prediction: Tensor = self.network(
-                (z * step.input_scale).to(self.dtype),
-                torch.tensor(step.timestep, dtype=torch.float32, device=z.device),
+                (z * scales).to(self.dtype),
+                for_each((step.timestep for step in steps), z),
                 encoder_hidden_states=embeddings["text"],
                 timestep_cond=embeddings.get("timestep_cond"),
                 added_cond_kwargs=self._added(embeddings),

@@ -1,0 +1,212 @@
+"""The walk up a sampler's schedule, from the clean latents z_0 to the noise z_T."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from renoise.checks import require_made
+from renoise.config import InversionConfig
+from renoise.correction import correct
+from renoise.enhancement import Enhancement
+from renoise.errors import Argument, ConfigError
+from renoise.forward import Drawn, chained, noises_for
+from renoise.method_settings import Walk
+from renoise.network import Network
+from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
+from renoise.steps import Step
+
+# The paper's walk: every step is solved for itself, with its noise as drawn.
+PAPER = Walk(forward=False)
+# The predictions of so many steps are kept to continue them.
+_KEPT = 3
+
+
+@dataclass(frozen=True, eq=False)
+class InvertedStep:
+    """What the walk up yields after each step.
+
+    Attributes:
+        index: the step's place in sampling order; 0 is the noisiest step.
+        step: the sampler's step.
+        latents: z_t, float32 (B, C, h, w).
+        noise: the step's noise, corrected if the settings say so, (B, C, h, w); None for a deterministic sampler.
+        solution: what the solver found.
+    """
+
+    index: int
+    step: Step
+    latents: Tensor
+    noise: Tensor | None
+    solution: Solution
+
+
+def invert_steps(
+    steps: Sequence[Step],
+    network: Network,
+    latents: Tensor,
+    noise: Tensor | None,
+    config: InversionConfig,
+    enhancement: Enhancement | None = None,
+    draw: Callable[[], Tensor] | None = None,
+) -> Iterator[InvertedStep]:
+    """Walk the sampler backwards, from the cleanest step to the noisiest.
+
+    Args:
+        steps: the sampler's steps in sampling order.
+        network: the network with the source prompts.
+        latents: z_0, float32 (B, C, h, w).
+        noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
+        config: decides the walk, the solver and the noise correction of each step.
+        enhancement: edit enhancement; None for none.
+        draw: draws unit noise of the latents' shape, by which they are noised where a solver starts from them; None
+            starts from the latents as they are.
+
+    Raises:
+        SchedulerError: before the first pass, if any of the steps cannot be inverted.
+        ConfigError: if the solver returns no solution of its step.
+    """
+    for step in steps:
+        if not step.forgets:
+            step.require_solvable()
+    walk = PAPER if config.walk is None else config.walk
+    upwards = _Upwards(network, latents, config, enhancement, draw)
+    pending: list[Drawn] = []
+    index = len(steps)
+    while index:
+        index -= 1
+        step, own = steps[index], None if noise is None else noise[index]
+        if own is not None and (step.forgets or (walk.forward and step.stochastic)):
+            pending.append(upwards.drawn(index, step, own))
+            if len(pending) == walk.together:
+                yield from _with_noises(pending, network)
+                pending = []
+            continue
+        yield from _with_noises(pending, network)
+        pending = []
+        below = _block(steps, index, walk)
+        index -= len(below)
+        yield from upwards.solved(index, (*below, steps[index]), own)
+    yield from _with_noises(pending, network)
+
+
+def most_passes(steps: Sequence[Step], config: InversionConfig) -> int:
+    """Return the most predictions that an inversion of these steps asks for (see `InversionConfig.passes_at`)."""
+    walk = PAPER if config.walk is None else config.walk
+    total, index = 0, len(steps)
+    while index:
+        index -= 1
+        if not steps[index].stochastic:
+            index -= len(_block(steps, index, walk))
+        step = steps[index]
+        forward = step.forgets or (walk.forward and step.stochastic)
+        total += 1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic)
+    return total
+
+
+def _block(steps: Sequence[Step], index: int, walk: Walk) -> tuple[Step, ...]:
+    """Return the steps that are inverted along with noisier ones, from this place on, the cleanest first."""
+    if index == len(steps) - 1 or not _plain(steps[index]):
+        return ()
+    highest, size = steps[index + 1].noise_share + walk.span, 1
+    while size < walk.block and index >= size and _plain(further := steps[index - size]):
+        if further.noise_share > highest:
+            break
+        size += 1
+    return tuple(steps[index - i] for i in range(size - 1))
+
+
+def _plain(step: Step) -> bool:
+    return step.invertible and not step.stochastic and step.psi != 0.0
+
+
+class _Upwards:
+    """The state of a walk up: the latent that it has reached, the noise in it, and the predictions accepted so far."""
+
+    def __init__(
+        self,
+        network: Network,
+        latents: Tensor,
+        config: InversionConfig,
+        enhancement: Enhancement | None,
+        draw: Callable[[], Tensor] | None,
+    ) -> None:
+        self._network = network
+        self._image = self._latents = latents
+        self._config = config
+        self._enhancement = enhancement
+        self._draw = draw
+        self._held: Tensor | None = None
+        self._accepted: tuple[Accepted, ...] = ()
+
+    def drawn(self, index: int, step: Step, noise: Tensor) -> Drawn:
+        """Go up a stochastic step by the sampler's own forward chain; its noise is solved for afterwards."""
+        self._held = noise if self._held is None else chained(step, self._held, noise)
+        drawn = Drawn(index, step, self._latents, step.add_noise(self._image, self._held))
+        self._latents = drawn.latents
+        return drawn
+
+    def solved(self, index: int, group: Sequence[Step], noise: Tensor | None) -> Iterator[InvertedStep]:
+        """Go up by solving: one step, or several of which the network runs at the noisiest alone.
+
+        Args:
+            index: the noisiest step's place in sampling order.
+            group: the steps, the cleanest first.
+            noise: the step's noise, (B, C, h, w); None for a deterministic one.
+        """
+        *below, step = group
+        config, z_prev = self._config, self._latents
+        problem = self._problem(step, noise, below)
+        solution = _checked(config.solver_at(step.placed_at).solve(problem), z_prev)
+        z = self._latents = solution.value
+        exact = problem.prediction_at(z)
+        if exact is not None:
+            path = problem.path(exact)
+            for i, (cleaner, latents) in enumerate(zip(below, path, strict=True)):
+                yield InvertedStep(index + len(below) - i, cleaner, latents, None, solution)
+            self._accepted = (Accepted(step, exact), *self._accepted)[:_KEPT]
+        correction = config.noise_correction
+        if noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
+            noise = correct(noise, step.noise_for(z_prev, z, self._network(z, step)), correction)
+        self._held = (z - step.alpha * self._image) / step.sigma
+        yield InvertedStep(index, step, z, noise, solution)
+
+    def _problem(self, step: Step, noise: Tensor | None, below: Sequence[Step]) -> Problem:
+        enhancement = self._enhancement
+        held = self._held if self._held is not None else noise
+        start = self._draw if held is None else lambda: held
+        return Problem(
+            step,
+            self._latents,
+            noise if step.stochastic else None,
+            self._network,
+            None if enhancement is None else enhancement.refinement(step),
+            refine_as_published=enhancement is not None and enhancement.losses.released_procedure,
+            known=Known(self._image, start, self._accepted),
+            below=below,
+        )
+
+
+def _with_noises(pending: Sequence[Drawn], network: Network) -> Iterator[InvertedStep]:
+    """Solve for the noises of drawn steps, which makes them exact."""
+    for drawn, noise in zip(pending, noises_for(pending, network), strict=True):
+        residuals = noise.new_zeros((1, len(noise)))
+        solved = Solution(drawn.latents, residuals, network.cost, residuals[0] <= CONVERGED)
+        yield InvertedStep(drawn.index, drawn.step, drawn.latents, noise, solved)
+
+
+def _checked(solution: Solution, z_prev: Tensor) -> Solution:
+    """Return what a solver found if a walk can go on from it.
+
+    Raises:
+        ConfigError: if it is no solution of the step.
+    """
+    if not isinstance(solution, Solution):
+        raise ConfigError(Argument("solver"), f" must return a Solution, not {type(solution).__name__}")
+    require_made("solver", "solve", solution.value, z_prev)
+    found = tuple(solution.residuals.shape)
+    if len(found) != 2 or found[0] == 0 or found[1] != len(z_prev):
+        raise ConfigError(Argument("solver"), f" must return residuals (passes, {len(z_prev)}), not {found}")
+    return solution
