@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from renoise.forward import Drawn, chained, noises_for
+from renoise.forward import Drawn, chained, drawn, noises_for
 from renoise.network import Network
 from renoise.schedulers import steps_for
 from renoise.steps import Step
@@ -56,8 +56,8 @@ def drawn_steps(count: int, images: int = 2) -> list[Drawn]:
     found = []
     for index in range(count):
         step = Step(0.9, -0.4, 0.5, 900.0 - 100 * index, alpha=0.6, sigma=0.8)
-        z_prev, z = torch.randn(2, images, 3, 4, 4, generator=generator)
-        found.append(Drawn(index, step, z_prev, z))
+        image, z_prev, held = torch.randn(3, images, 3, 4, 4, generator=generator)
+        found.append(drawn(index, step, image, z_prev, held))
     return found
 
 
@@ -66,10 +66,10 @@ def test_noises_are_exact_however_many_run_at_a_time(limit: int, expected: list[
     calls: list[int] = []
     counted = network(calls, limit)
     steps = drawn_steps(3)
-    for drawn, noise in zip(steps, noises_for(steps, counted), strict=True):
-        prediction = network([])(drawn.latents, drawn.step)
-        again = drawn.step.apply(drawn.latents, prediction, noise)
-        torch.testing.assert_close(again, drawn.z_prev, rtol=1e-5, atol=1e-5)
+    for found, noise in zip(steps, noises_for(steps, counted), strict=True):
+        prediction = network([])(found.latents, found.step)
+        again = found.step.apply(found.latents, prediction, noise)
+        torch.testing.assert_close(again, found.z_prev, rtol=1e-5, atol=1e-5)
     assert calls == expected
     assert counted.passes_of(range(2)) == [3, 3]  # a pass for each step, in one batch or not
 
@@ -92,3 +92,13 @@ def test_a_step_that_keeps_no_noise_takes_a_fresh_draw() -> None:
     assert math.isclose(step.arrival[1], 0.0, abs_tol=1e-12)
     fresh = torch.randn(3)
     torch.testing.assert_close(chained(step, torch.ones(3), fresh), fresh)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_noise_of_the_chain_is_a_unit_one_that_leads_down_if_the_network_knows_the_image(name: str) -> None:
+    image, held, fresh = torch.randn(3, 1, 50_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for step, cleaner in zip(steps_of(name), steps_of(name)[1:], strict=False):
+        found = drawn(0, step, image, cleaner.add_noise(image, held), chained(step, held, fresh))
+        assert float(found.noise.std()) == pytest.approx(1.0, abs=0.02)
+        prediction = (image - step.x0_z * found.latents) / step.x0_m
+        torch.testing.assert_close(step.apply(found.latents, prediction, found.noise), found.z_prev)

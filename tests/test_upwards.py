@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from renoise import Editor, Inversion, InversionConfig, SchedulerError
+from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, SchedulerError
 from renoise.backbones import Request
 from renoise.config import Walk, presets
 from renoise.network import Network
@@ -210,3 +210,22 @@ def test_a_reconstruction_from_a_saved_file_is_equal_in_another_process(
         [sys.executable, "-c", code, str(tmp_path / "i.safetensors"), str(tmp_path / "z.pt")], check=True, timeout=300
     )
     assert torch.equal(torch.load(tmp_path / "z.pt"), editor.reconstruct(inversion, "latent"))
+
+
+def test_noise_correction_says_how_far_the_noises_of_a_forward_inversion_move(make_editor: MakeEditor) -> None:
+    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
+
+    def inverted(correction: NoiseCorrection | None) -> Inversion:
+        return editor.invert(latents=latents(), prompt="a lion", config=replace(FEW, noise_correction=correction))
+
+    none, half, whole = (inverted(c) for c in (None, NoiseCorrection(0.5), NoiseCorrection(1.0)))
+    assert none.noise is not None
+    assert half.noise is not None
+    assert whole.noise is not None
+    assert torch.equal(none.latents, half.latents)
+    assert torch.equal(none.noise, whole.noise)
+    assert float(half.residuals[:3].min()) > float(none.residuals[:3].max()) == 0.0
+    # Less of the way leaves the noises nearer to unit ones.
+    assert abs(float(half.noise[:3].std()) - 1.0) < abs(float(none.noise[:3].std()) - 1.0)
+    errors = [relative(editor.reconstruct(each, "latent"), latents()) for each in (half, none)]
+    assert errors[1] < errors[0]

@@ -34,12 +34,14 @@ class Drawn:
         step: the sampler's step.
         z_prev: z_{t-1}, where it has to lead, (B, C, h, w).
         latents: z_t, as drawn, (B, C, h, w).
+        noise: what the step's noise would be if the network knew z_0, (B, C, h, w): unit noise, as the chain drew it.
     """
 
     index: int
     step: Step
     z_prev: Tensor
     latents: Tensor
+    noise: Tensor
 
 
 def chained(step: Step, held: Tensor, drawn: Tensor) -> Tensor:
@@ -58,6 +60,21 @@ def chained(step: Step, held: Tensor, drawn: Tensor) -> Tensor:
     kept = step.arrival[1]
     share = kept / math.hypot(kept, step.rho)
     return share * held + math.sqrt(1.0 - share**2) * drawn
+
+
+def drawn(index: int, step: Step, image: Tensor, z_prev: Tensor, held: Tensor) -> Drawn:
+    """Return a step whose noisy latent is drawn.
+
+    Args:
+        index: its place in sampling order.
+        step: the sampler's step.
+        image: z_0, (B, C, h, w).
+        z_prev: z_{t-1}, (B, C, h, w).
+        held: the noise in z_t (see `chained`), (B, C, h, w).
+    """
+    kept_image, kept_noise = step.arrival
+    noise = (z_prev - kept_image * image - kept_noise * held) / step.rho
+    return Drawn(index, step, z_prev, step.add_noise(image, held), noise)
 
 
 def noises_for(steps: Sequence[Drawn], network: Network) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from renoise.config import InversionConfig
 from renoise.enhancement import Enhancement
 from renoise.errors import IgnoredSettingWarning
 from renoise.model import Model, place
-from renoise.noise import drawn_apart
 from renoise.progress import Callback, Reporter
 from renoise.solvers import Solution
 from renoise.steps import Step
@@ -89,8 +87,7 @@ def invert(
         enhancement = None
         if config.edit_losses is not None:
             enhancement = Enhancement(config.edit_losses, z_0, network, generators)
-        draw = partial(drawn_apart, z_0, generators)
-        for walked in invert_steps(steps, network, z_0, noises, config, enhancement, draw):
+        for walked in invert_steps(steps, network, z_0, noises, config, enhancement):
             latents = walked.latents
             model.require_finite(latents, f"the latent inverted {place(walked.step, steps)}")
             solutions.append(walked.solution)

@@ -106,8 +106,9 @@ class Walk:
 
     Attributes:
         forward: whether the noisy latents of a stochastic sampler are drawn, as its forward process draws them, and the
-            noises of its steps solved for (see `renoise.forward`). Noise correction has nothing left to do then.
-            Otherwise the noises are drawn and each step's latent is solved for, which is the paper's way.
+            noises of its steps solved for (see `renoise.forward`). Without noise correction those make the steps exact;
+            with it they move only so far, from what the chain drew, towards those. Otherwise the noises are drawn and
+            each step's latent is solved for, which is the paper's way.
         together: the number of steps whose noises are solved for in one batch; less where memory does not allow it.
         block: the most deterministic steps that are inverted with one solve, at the noisiest of them; the predictions
             in between are interpolated. 1 solves each step.

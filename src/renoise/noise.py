@@ -75,11 +75,6 @@ def draw_noise(
     return torch.stack(drawn, dim=1)
 
 
-def drawn_apart(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw one unit noise of the shape of latents, from streams that leave the sampler's own draws as they are."""
-    return draw_noise(1, like.shape, separate_streams(generators), like.device)[0]
-
-
 def given_or_drawn(
     noise: Tensor | None, steps: Sequence[Step], z_0: Tensor, generators: Sequence[torch.Generator]
 ) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,10 +12,11 @@ from renoise.config import InversionConfig
 from renoise.correction import correct
 from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError
-from renoise.forward import Drawn, chained, noises_for
-from renoise.method_settings import Walk
+from renoise.forward import Drawn, chained, drawn, noises_for
+from renoise.method_settings import NoiseCorrection, Walk
 from renoise.network import Network
 from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
+from renoise.solvers.problem import SMALLEST_LENGTH, length_of
 from renoise.steps import Step
 
 # The paper's walk: every step is solved for itself, with its noise as drawn.
@@ -50,7 +51,6 @@ def invert_steps(
     noise: Tensor | None,
     config: InversionConfig,
     enhancement: Enhancement | None = None,
-    draw: Callable[[], Tensor] | None = None,
 ) -> Iterator[InvertedStep]:
     """Walk the sampler backwards, from the cleanest step to the noisiest.
 
@@ -61,8 +61,6 @@ def invert_steps(
         noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
         config: decides the walk, the solver and the noise correction of each step.
         enhancement: edit enhancement; None for none.
-        draw: draws unit noise of the latents' shape, by which they are noised where a solver starts from them; None
-            starts from the latents as they are.
 
     Raises:
         SchedulerError: before the first pass, if any of the steps cannot be inverted.
@@ -72,7 +70,7 @@ def invert_steps(
         if not step.forgets:
             step.require_solvable()
     walk = PAPER if config.walk is None else config.walk
-    upwards = _Upwards(network, latents, config, enhancement, draw)
+    upwards = _Upwards(network, latents, config, enhancement)
     pending: list[Drawn] = []
     index = len(steps)
     while index:
@@ -81,15 +79,15 @@ def invert_steps(
         if own is not None and (step.forgets or (walk.forward and step.stochastic)):
             pending.append(upwards.drawn(index, step, own))
             if len(pending) == walk.together:
-                yield from _with_noises(pending, network)
+                yield from _with_noises(pending, network, config.noise_correction)
                 pending = []
             continue
-        yield from _with_noises(pending, network)
+        yield from _with_noises(pending, network, config.noise_correction)
         pending = []
         below = _block(steps, index, walk)
         index -= len(below)
         yield from upwards.solved(index, (*below, steps[index]), own)
-    yield from _with_noises(pending, network)
+    yield from _with_noises(pending, network, config.noise_correction)
 
 
 def most_passes(steps: Sequence[Step], config: InversionConfig) -> int:
@@ -131,22 +129,20 @@ class _Upwards:
         latents: Tensor,
         config: InversionConfig,
         enhancement: Enhancement | None,
-        draw: Callable[[], Tensor] | None,
     ) -> None:
         self._network = network
         self._image = self._latents = latents
         self._config = config
         self._enhancement = enhancement
-        self._draw = draw
         self._held: Tensor | None = None
         self._accepted: tuple[Accepted, ...] = ()
 
     def drawn(self, index: int, step: Step, noise: Tensor) -> Drawn:
         """Go up a stochastic step by the sampler's own forward chain; its noise is solved for afterwards."""
         self._held = noise if self._held is None else chained(step, self._held, noise)
-        drawn = Drawn(index, step, self._latents, step.add_noise(self._image, self._held))
-        self._latents = drawn.latents
-        return drawn
+        found = drawn(index, step, self._image, self._latents, self._held)
+        self._latents = found.latents
+        return found
 
     def solved(self, index: int, group: Sequence[Step], noise: Tensor | None) -> Iterator[InvertedStep]:
         """Go up by solving: one step, or several of which the network runs at the noisiest alone.
@@ -176,7 +172,6 @@ class _Upwards:
     def _problem(self, step: Step, noise: Tensor | None, below: Sequence[Step]) -> Problem:
         enhancement = self._enhancement
         held = self._held if self._held is not None else noise
-        start = self._draw if held is None else lambda: held
         return Problem(
             step,
             self._latents,
@@ -184,17 +179,20 @@ class _Upwards:
             self._network,
             None if enhancement is None else enhancement.refinement(step),
             refine_as_published=enhancement is not None and enhancement.losses.released_procedure,
-            known=Known(self._image, start, self._accepted),
+            known=Known(self._image, held, self._accepted),
             below=below,
         )
 
 
-def _with_noises(pending: Sequence[Drawn], network: Network) -> Iterator[InvertedStep]:
-    """Solve for the noises of drawn steps, which makes them exact."""
-    for drawn, noise in zip(pending, noises_for(pending, network), strict=True):
-        residuals = noise.new_zeros((1, len(noise)))
-        solved = Solution(drawn.latents, residuals, network.cost, residuals[0] <= CONVERGED)
-        yield InvertedStep(drawn.index, drawn.step, drawn.latents, noise, solved)
+def _with_noises(
+    pending: Sequence[Drawn], network: Network, correction: NoiseCorrection | None
+) -> Iterator[InvertedStep]:
+    """Solve for the noises of drawn steps: all the way to exact steps, or as far as a correction says."""
+    for found, exact in zip(pending, noises_for(pending, network), strict=True):
+        noise = exact if correction is None else correct(found.noise, exact, correction)
+        missed = found.step.rho * length_of(noise - exact) / length_of(found.z_prev).clamp_min(SMALLEST_LENGTH)
+        solution = Solution(found.latents, missed.unsqueeze(0), network.cost, missed <= CONVERGED)
+        yield InvertedStep(found.index, found.step, found.latents, noise, solution)
 
 
 def _checked(solution: Solution, z_prev: Tensor) -> Solution:

@@ -47,7 +47,7 @@ def test_without_anything_known_all_start_at_the_cleaner_latent() -> None:
 
 def test_a_noised_image_is_at_the_steps_own_level() -> None:
     image, noise = drawn(1, 1), drawn(1, 2)
-    start = NoisedImage().start(problem(Known(image, lambda: noise)))
+    start = NoisedImage().start(problem(Known(image, noise)))
     torch.testing.assert_close(start, NOISY.alpha * image + NOISY.sigma * noise)
     quiet = problem(Known(image, None))
     assert torch.equal(NoisedImage().start(quiet), quiet.z_prev)
@@ -78,7 +78,7 @@ def test_nodes_at_the_same_place_count_once() -> None:
 
 def test_the_first_step_starts_otherwise() -> None:
     image, noise = drawn(1, 1), drawn(1, 2)
-    posed = problem(Known(image, lambda: noise))
+    posed = problem(Known(image, noise))
     start = Extrapolated(2, otherwise=NoisedImage()).start(posed)
     assert torch.equal(start, NoisedImage().start(posed))
 
@@ -117,7 +117,7 @@ def test_a_step_that_forgets_the_latent_is_solved_by_what_the_network_makes_of_i
     assert forgets.solvable
     image = drawn(1)
     network = Network(lambda z, step: z / 0.9 + 0.05 * torch.tanh(z))
-    posed = Problem(forgets, image, None, network, known=Known(image, lambda: drawn(1, 5)))
+    posed = Problem(forgets, image, None, network, known=Known(image, drawn(1, 5)))
     solution = FixedPoint(NoisedImage(), stop=Passes(6)).solve(posed)
     torch.testing.assert_close(network(solution.value, forgets), image, rtol=1e-3, atol=1e-3)
 

@@ -34,8 +34,8 @@ _output: _Option = partial(typer.Option, rich_help_panel="Output")
 
 # The floating-point types of the networks.
 Precision = Literal["float32", "float16", "bfloat16"]
-# `renoise.config.VARIANTS`: whose settings to begin with.
-Preset = Literal["paper", "released", "reverse"]
+# `renoise.config.VARIANTS`: the settings to begin with.
+Preset = Literal["fast", "balanced", "exact", "paper", "released", "reverse"]
 # `renoise.loading.sampling.SPACINGS`: how the timesteps of a schedule are spaced.
 SpacingName = Literal["leading", "trailing", "linspace"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
@@ -218,8 +218,9 @@ class Settings:
         _invert(
             "--preset",
             metavar="NAME",
-            help="Settings to begin with: paper, the paper's for this model (the default); released, those of its "
-            "published code; or reverse, plain sampler reversing.",
+            help="Settings to begin with: fast, balanced (the default) or exact, from the fewest network passes to the "
+            "truest reconstruction; paper, the paper's for this model; released, those of its published code; or "
+            "reverse, plain sampler reversing. renoise models lists what they cost.",
         ),
     ] = None
     edit_losses: Annotated[
@@ -290,7 +291,7 @@ class Settings:
     def config(self, editor: Editor) -> InversionConfig:
         """Return the preset for a model, changed as the command line says."""
         return editor.config(
-            self.preset or "paper",
+            self.preset,
             num_steps=self.steps,
             iterations=self.renoise,
             strength=self.strength,

@@ -96,12 +96,13 @@ class Known:
 
     Attributes:
         image: the clean latents z_0, (B, C, h, w).
-        noise: returns unit noise of their shape, by which they can be noised up to the step's level; None for none.
+        noise: unit noise of their shape, by which they can be noised up to the step's level; None where a deterministic
+            sampler has no noise yet.
         accepted: the inverted steps, the last one first.
     """
 
     image: Tensor
-    noise: Callable[[], Tensor] | None
+    noise: Tensor | None
     accepted: tuple[Accepted, ...] = ()
 
 
@@ -153,7 +154,7 @@ class Problem:
         self._network = network
         self._images: list[int] | None = None
         self._before = network.passes_of(range(len(z_prev)))
-        self._length = _norm(z_prev).clamp_min(SMALLEST_LENGTH)
+        self._length = length_of(z_prev).clamp_min(SMALLEST_LENGTH)
 
     @property
     def passes(self) -> int:
@@ -170,7 +171,7 @@ class Problem:
         """
         prediction = self._network.run(z, self.step, self._of_batch(rows))
         value = self._next(z, prediction, rows)
-        residual = abs(self._slope) * _norm(value - z) / _picked(self._length, rows)
+        residual = abs(self._slope) * length_of(value - z) / _picked(self._length, rows)
         self._network.tell(self.step, value, residual)
         return Evaluation(prediction, value, residual)
 
@@ -288,8 +289,7 @@ class Problem:
 
 def _known(known: Known, rows: Sequence[int]) -> Known:
     accepted = tuple(Accepted(node.step, node.prediction[rows]) for node in known.accepted)
-    noise = known.noise
-    return Known(known.image[rows], None if noise is None else lambda: noise()[rows], accepted)
+    return Known(known.image[rows], None if known.noise is None else known.noise[rows], accepted)
 
 
 def _polynomial(nodes: Sequence[Accepted], step: Step) -> Tensor:
@@ -317,7 +317,8 @@ def _picked(tensor: Tensor, rows: Sequence[int] | None) -> Tensor:
     return tensor if rows is None else tensor[rows]
 
 
-def _norm(z: Tensor) -> Tensor:
+def length_of(z: Tensor) -> Tensor:
+    """Return the length of each image's latent, (B,)."""
     import torch
 
     length: Tensor = torch.linalg.vector_norm(z.flatten(1), dim=1)

@@ -45,7 +45,7 @@ class NoisedImage:
         known = problem.known
         if known is None or known.noise is None:
             return problem.z_prev
-        return problem.step.add_noise(known.image, known.noise())
+        return problem.step.add_noise(known.image, known.noise)
 
 
 @dataclass(frozen=True)
