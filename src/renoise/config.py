@@ -344,8 +344,10 @@ _PARTS: Mapping[str, Any] = MappingProxyType(
 _LATER: Mapping[str, Any] = MappingProxyType(
     {"timesteps": None, "sigmas": None, "clip_skip": None, "guidance_rescale": 0.0, "walk": None}
 )
-# The settings that a preset can have (see `InversionConfig.for_pipeline`), and those that it has without being asked.
-VARIANTS = ("fast", "balanced", "exact", "paper", "released", "reverse")
+# The settings that a preset can have (see `InversionConfig.for_pipeline`), the project's own first, and those that it
+# has without being asked.
+OWN_VARIANTS = ("fast", "balanced", "exact")
+VARIANTS = (*OWN_VARIANTS, "paper", "released", "reverse")
 DEFAULT_VARIANT = "balanced"
 # Schedules that are no longer than this belong to distilled models.
 FEW_STEPS = 8

@@ -228,6 +228,7 @@ class Editor(Autoencoding):
             config.guidance_rescale,
         )
         found = invert(self.model, steps, request, config, z_0, noises, generators, progress, keep_trajectory)
+        remarks.on_residuals(found.config, found.residuals)
         return Inversion(
             latents=found.latents,
             noise=found.noise,

@@ -135,6 +135,10 @@ class IgnoredSettingWarning(RenoiseWarning):
     """A setting that has no effect with this model."""
 
 
+class ConvergenceWarning(RenoiseWarning):
+    """An image whose inversion stays far from a fixed point, so that its reconstruction may not be true."""
+
+
 class AdapterWarning(RenoiseWarning):
     """LoRA weights that fit the model only in part, or that want another sampler."""
 

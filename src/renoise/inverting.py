@@ -82,7 +82,7 @@ def invert(
         condition = model.condition(request)
         if condition.negative is not None:
             config = _without_losses(config)
-        bound = most_passes(steps, config) * condition.passes
+        bound = most_passes(steps, config, guided=condition.passes > 1) * condition.passes
         network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
         enhancement = None
         if config.edit_losses is not None:

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from renoise import modes, prompt_syntax
 from renoise.backbones.base import Backbone
 from renoise.config import VARIANTS, InversionConfig, NoiseCorrection
-from renoise.errors import Argument, IgnoredSettingWarning, Part, RenoiseWarning
+from renoise.errors import Argument, ConvergenceWarning, IgnoredSettingWarning, Part, RenoiseWarning
 from renoise.loading.pipelines import load_pipeline
 from renoise.schedulers import is_flow
+from renoise.solvers import CONVERGED
 from renoise.steps import Step
 
 _DEFAULTS = InversionConfig()
@@ -100,6 +103,30 @@ def on_inverting(pipe: Any, backbone: Backbone, config: InversionConfig, steps: 
         _warn(problem, remedy=("give ", Argument("sigmas"), " instead"))
 
 
+def on_residuals(config: InversionConfig, residuals: Tensor) -> None:
+    """Warn of images that a solver did not bring near their fixed points, whatever it tried.
+
+    The paper's iteration has a fixed number of passes, with which it stays where it is; `Inversion.converged` tells.
+
+    Args:
+        config: the settings.
+        residuals: the residual that each step reached, (num_steps, B).
+    """
+    worst = residuals.amax(dim=0)
+    left = [f"{i + 1}" for i, residual in enumerate(worst.tolist()) if not residual <= CONVERGED]
+    if config.solver is None or not left:
+        return
+    which = "the image" if len(worst) == 1 else f"image {' and '.join(left)} of {len(worst)}"
+    warnings.warn(
+        ConvergenceWarning(
+            f"{which} could not be inverted well: a residual is {float(worst.max()):.2g} where {CONVERGED:g} is near a "
+            "fixed point, so that the reconstruction may not be true",
+            remedy=("use more steps, a prompt that fits better, or less ", Argument("guidance_scale")),
+        ),
+        stacklevel=4,  # the caller of Editor.invert, which torch wraps
+    )
+
+
 def on_editing(backbone: Backbone, config: InversionConfig, asked: InversionConfig, given: Given) -> None:
     """Warn of what has no effect on an edit.
 
@@ -168,6 +195,12 @@ def _of_config(pipe: Any, config: InversionConfig, steps: Sequence[Step]) -> Ign
         yield problem, ("use a lower ", Argument("strength"), " or more steps")
     if config.renoising_low_noise is None and config.low_noise_below != _DEFAULTS.low_noise_below:
         yield (Argument("low_noise_below"), " has no effect without ", Argument("renoising_low_noise")), ()
+    walk = config.walk
+    if walk is not None and walk not in [preset.walk for preset in presets]:
+        moves = walk.forward and any(step.stochastic for step in steps)
+        joins = walk.block > 1 and sum(not step.stochastic for step in steps) > 2
+        if not (moves or joins):
+            yield (Argument("walk"), " has no effect: there are no noises to solve for, and no blocks of steps"), ()
     if config.solver is not None and config.renoising not in [p.renoising for p in (_DEFAULTS, *presets)]:
         yield (Argument("renoising"), " has no effect beside ", Argument("solver")), ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -69,7 +69,7 @@ def invert_steps(
     for step in steps:
         if not step.forgets:
             step.require_solvable()
-    walk = PAPER if config.walk is None else config.walk
+    walk = _walk_of(config, guided=network.cost > 1)
     upwards = _Upwards(network, latents, config, enhancement)
     pending: list[Drawn] = []
     index = len(steps)
@@ -90,9 +90,15 @@ def invert_steps(
     yield from _with_noises(pending, network, config.noise_correction)
 
 
-def most_passes(steps: Sequence[Step], config: InversionConfig) -> int:
-    """Return the most predictions that an inversion of these steps asks for (see `InversionConfig.passes_at`)."""
-    walk = PAPER if config.walk is None else config.walk
+def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool = False) -> int:
+    """Return the most predictions that an inversion of these steps asks for (see `InversionConfig.passes_at`).
+
+    Args:
+        steps: the sampler's steps.
+        config: the settings.
+        guided: whether predictions are guided, which takes two passes each.
+    """
+    walk = _walk_of(config, guided=guided)
     total, index = 0, len(steps)
     while index:
         index -= 1
@@ -102,6 +108,16 @@ def most_passes(steps: Sequence[Step], config: InversionConfig) -> int:
         forward = step.forgets or (walk.forward and step.stochastic)
         total += 1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic)
     return total
+
+
+def _walk_of(config: InversionConfig, *, guided: bool) -> Walk:
+    """Return how the steps are walked up: guided predictions change too fast to be interpolated in blocks.
+
+    With the bundled model, 50 DDIM steps and a guidance of 3, the balanced preset's blocks reach 43 dB (four images),
+    the worst 26, where single steps reach 65.
+    """
+    walk = PAPER if config.walk is None else config.walk
+    return replace(walk, block=1) if guided else walk
 
 
 def _block(steps: Sequence[Step], index: int, walk: Walk) -> tuple[Step, ...]:

@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 import renoise_mini
 from renoise import ModelError, presets
 from renoise.backbones import families_by_name
+from renoise.config import OWN_VARIANTS
 from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry, Weights
 from renoise.schedulers import SAMPLERS, SUPPORTED
@@ -28,7 +29,8 @@ def test_the_samplers_are_those_that_can_be_inverted() -> None:
 
 
 def test_every_preset_has_its_sampler() -> None:
-    assert set(PRESET_SAMPLERS) == set(presets)
+    kinds = {f"{variant}-{kind}" for variant in OWN_VARIANTS for kind in ("few-step", "many-step", "flow")}
+    assert set(PRESET_SAMPLERS) | kinds == set(presets)
     assert set(PRESET_SAMPLERS.values()) <= set(SAMPLERS)
 
 

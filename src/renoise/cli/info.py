@@ -50,6 +50,8 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
         "network_passes": inversion.network_passes,
         "residual": report.residual(inversion),
         "residuals": inversion.residuals.tolist(),
+        "passes": inversion.passes.tolist(),
+        "converged": inversion.converged.tolist(),
     }
 
 
@@ -74,7 +76,7 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         "guidance": f"{facts['inversion_guidance']:g}",
         **{name.replace("_", " "): _listed(facts[name]) for name in _SELDOM if facts[name]},
         "seed": "none: the caller's generators drew the noises" if facts["seed"] is None else f"{facts['seed']}",
-        "network passes": f"{facts['network_passes']}",
+        "network passes": _passes(facts["passes"]),
         "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}" + _hint(facts, residual["max"]),
         "deviation of z_T": f"{facts['latent_deviation']:.3f}",
     }
@@ -93,9 +95,33 @@ def _listed(value: Any) -> str:
 def _solving(facts: dict[str, Any]) -> dict[str, str]:
     """Return the row that says how each step was solved."""
     if "solver" in facts:
-        return {"solver": ", ".join(f"{name} {shown(value)}" for name, value in facts["solver"].items())}
+        return {"solver": _solver(facts["solver"]), **_walk(facts.get("walk"))}
     low = facts["renoise_low_noise"]
-    return {"renoising": f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"]))}
+    renoising = f"{facts['renoise']}" + (f", {low} at low noise" * (low != facts["renoise"]))
+    return {"renoising": renoising, **_walk(facts.get("walk"))}
+
+
+def _solver(record: Any) -> str:
+    """Return a solver with its parts and their settings, in words."""
+    if isinstance(record, list):
+        return f"{len(record)}"
+    if not isinstance(record, dict):
+        return shown(record)
+    settings = ", ".join(f"{name} {_solver(value)}" for name, value in record.items() if name != "name")
+    return f"{shown(record.get('name'))} ({settings})" if settings else shown(record.get("name"))
+
+
+def _walk(walk: dict[str, Any] | None) -> dict[str, str]:
+    if walk is None:
+        return {}
+    noises = "noises solved for" if walk["forward"] else "noises as drawn"
+    blocks = f"up to {walk['block']} steps at a time" if walk["block"] > 1 else "step by step"
+    return {"walk": f"{noises}, {blocks}"}
+
+
+def _passes(passes: list[int]) -> str:
+    least, most = min(passes), max(passes)
+    return f"{most}" if least == most else f"{least} to {most} an image"
 
 
 def _hint(facts: dict[str, Any], largest: float) -> str:

@@ -86,12 +86,13 @@ def _others(others: tuple[Cached, ...]) -> str:
 
 def _presets() -> str:
     table = _columns("preset", "sampler", "steps", "renoising", "network passes", right=("steps",))
-    for name, config in presets.items():
+    for name, sampler in PRESET_SAMPLERS.items():
+        config = presets[name]
         low = config.renoising_low_noise
         renoising = f"{config.renoising.iterations}"
         if low is not None and low.iterations != config.renoising.iterations:
             renoising += f", {low.iterations} at low noise"
-        table.add_row(name, PRESET_SAMPLERS[name], f"{config.num_steps}", renoising, _passes(config))
+        table.add_row(name, sampler, f"{config.num_steps}", renoising, _passes(config))
     return f"{_plain(table)}\nNetwork passes are those of an inversion without guidance, which doubles them."
 
 

@@ -83,6 +83,7 @@ class Run:
             else {"picture": quality.image, "round_trip": quality.round_trip, "bound": quality.bound},
             "network_passes": {purpose: work.passes[purpose] for purpose in _PURPOSES},
             "residual": residual(self.inversion),
+            "converged": bool(self.inversion.converged.all()),
             "seconds": {"loading": round(work.loading_seconds, 3), "work": round(self.seconds, 3)},
         }
 
@@ -113,6 +114,7 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         "renoise": config.renoising.iterations,
         "renoise_low_noise": config.renoising.iterations if low is None else low.iterations,
         **({} if config.solver is None else {"solver": solver_record(config.solver)}),
+        **({} if config.walk is None else {"walk": asdict(config.walk)}),
         "inversion_guidance": config.guidance_scale,
         **{name: getattr(config, name) for name in ("clip_skip", "guidance_rescale", "timesteps", "sigmas")},
         "edit_losses": None if config.edit_losses is None else asdict(config.edit_losses),
