@@ -52,8 +52,11 @@ def main() -> None:
     for name, image in written.items():
         image.save(options.out / name)
 
-    quality = editor.quality(prepared, editor.decode(latents, "pt"))[0].image
-    print(f"inverted in {inversion.network_passes} network passes; PSNR of the reconstruction: {quality:.1f} dB")
+    true = editor.quality(prepared, editor.decode(latents, "pt"))[0]
+    print(
+        f"inverted in {inversion.network_passes} network passes; PSNR of the reconstruction: {true.image:.1f} dB "
+        f"against the image, {true.round_trip:.1f} dB against what the autoencoder makes of it"
+    )
     for i, target in enumerate(entry["edits"], start=1):
         print(f"edit {i}: {target}")
     print(f"{seconds:.0f} s after loading; wrote {', '.join(str(options.out / name) for name in written)}")

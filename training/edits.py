@@ -26,6 +26,7 @@ import torch
 
 import renoise_mini
 from renoise import EditLosses, Editor, InversionConfig, NoiseCorrection
+from renoise.config import OWN_VARIANTS
 from renoise.quality import psnr
 from training import common
 from training.data import BACKGROUNDS, STYLES, Settings, Words, load_splits
@@ -82,11 +83,15 @@ def decibels(a: np.ndarray, b: np.ndarray) -> float:
     return float(common.psnr(common.to_tensor(a[None]), common.to_tensor(b[None]))[0])
 
 
-def variants(preset: InversionConfig) -> dict[str, InversionConfig]:
-    """The preset with its edit losses and its noise correction at several amounts."""
-    losses = preset.edit_losses or EditLosses()
-    found = {"reversing": preset.reversing()}
+def variants(editor: Editor) -> dict[str, InversionConfig]:
+    """The project's presets, and the paper's with its edit losses and its noise correction at several amounts."""
+    found = {preset: editor.config(preset) for preset in OWN_VARIANTS}
+    preset = editor.config("paper")
     stochastic = preset.noise_correction is not None
+    if stochastic:
+        found |= {f"balanced, correction {a:g}": editor.config("balanced", noise_correction=a) for a in (0.5, 0.75)}
+    losses = preset.edit_losses or EditLosses()
+    found["reversing"] = preset.reversing()
     for factor in (0.0, 0.5, 1.0, 2.0, 4.0):
         scaled = replace(losses, pair=factor * losses.pair, patch_kl=factor * losses.patch_kl) if factor else None
         for amount in (0.0, 0.5, 1.0) if stochastic else (0.0,):
@@ -102,6 +107,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini-turbo")
     parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each adds its edits to the means")
     parser.add_argument("--only", nargs="+", help="variants to measure; by default all")
     arguments = parser.parse_args()
     editor = Editor.from_pretrained(arguments.model)
@@ -114,24 +120,30 @@ def main() -> None:
         + " | ".join(f"{k}: changed, kept, PSNR (unedited)" for k in KINDS)
         + " |"
     )
-    for name, config in variants(InversionConfig.for_pipeline(editor.pipe)).items():
+    for name, config in variants(editor).items():
         if arguments.only and name not in arguments.only:
             continue
-        inversion = editor.invert(latents=z_0, prompt=captions, config=config)
-        again = psnr(editor.reconstruct(inversion, "pt"), bound).mean()
-        deviation = float(inversion.latents.std())
+        seeded = [replace(config, seed=seed) for seed in arguments.seeds]
+        inversions = [editor.invert(latents=z_0, prompt=captions, config=each) for each in seeded]
+        again = torch.cat([psnr(editor.reconstruct(each, "pt"), bound) for each in inversions]).mean()
+        deviation = float(torch.stack([each.latents for each in inversions]).std())
         for guidance in arguments.guidance:
             cells = []
             for kind in range(len(KINDS)):
-                edited = editor.edit(
-                    inversion, [e["edits"][kind] for e in targets.entries], guidance_scale=guidance, output_type="pt"
-                )
-                features = editor.encode(edited).flatten(1) / editor.pipe.vae.config.scaling_factor
-                pictures = common.to_bytes(edited)
-                scores = [
-                    targets.score(entry, kind, picture, feature)
-                    for entry, picture, feature in zip(targets.entries, pictures, features, strict=True)
-                ]
+                scores = []
+                for inversion in inversions:
+                    edited = editor.edit(
+                        inversion,
+                        [e["edits"][kind] for e in targets.entries],
+                        guidance_scale=guidance,
+                        output_type="pt",
+                    )
+                    features = editor.encode(edited).flatten(1) / editor.pipe.vae.config.scaling_factor
+                    pictures = common.to_bytes(edited)
+                    scores += [
+                        targets.score(entry, kind, picture, feature)
+                        for entry, picture, feature in zip(targets.entries, pictures, features, strict=True)
+                    ]
                 mean = {k: float(np.mean([s[k] for s in scores])) for k in scores[0]}
                 cells.append(f"{mean['changed']:.0%}, {mean['kept']:.0%}, {mean['psnr']:.1f} ({mean['unedited']:.1f})")
             print(f"| {name} | {guidance:g} | {again:.1f} | {deviation:.2f} | " + " | ".join(cells) + " |", flush=True)

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from renoise import Editor, ModelError, presets
+from renoise import Editor, ModelError
 from renoise.backbones import FAMILIES
 from renoise.cli import models as listing
-from renoise.loading.catalogue import MODELS
+from renoise.config import VARIANTS
+from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS
 from renoise.loading.downloads import Cache
 from renoise.schedulers import SAMPLERS
 
@@ -50,7 +51,7 @@ def test_the_list_names_all_there_is_in_eighty_columns(renoise: Renoise) -> None
     for entry in MODELS:
         assert f"\n{entry.name} " in f"\n{done.out}"
         assert entry.licence is None or entry.licence in done.out
-    for name in (*presets, *SAMPLERS, *FAMILIES):
+    for name in (*PRESET_SAMPLERS, *VARIANTS, *SAMPLERS, *FAMILIES):
         assert name in done.out
 
 
