@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
+    from renoise.config import EditLosses, InversionConfig, NoiseCorrection, Renoising, Walk, presets
     from renoise.editor import Editor
     from renoise.errors import (
         ConfigError,
@@ -42,6 +42,7 @@ _HOMES = {
     "Renoising": "renoise.config",
     "EditLosses": "renoise.config",
     "NoiseCorrection": "renoise.config",
+    "Walk": "renoise.config",
     "presets": "renoise.config",
     "RenoiseError": "renoise.errors",
     "RenoiseWarning": "renoise.errors",
@@ -70,6 +71,7 @@ __all__ = [
     "Renoising",
     "SchedulerError",
     "StorageError",
+    "Walk",
     "__version__",
     "presets",
     "side_by_side",

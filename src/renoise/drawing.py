@@ -94,8 +94,8 @@ class Drawing:
             condition = model.condition(request)
             # Other rules may ask for predictions with the source prompts, which can be guided where the edit is not.
             cost = condition.passes if isinstance(rule, PlainSampling) else 2
-            bound = len(steps) * rule.max_passes * cost
-            network = model.network(condition, steps, Reporter(progress, "edit", steps, bound))
+            bounds = [rule.max_passes * cost] * len(steps)
+            network = model.network(condition, steps, Reporter(progress, "edit", steps, bounds))
 
             @cache
             def source_network() -> Network:

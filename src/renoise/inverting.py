@@ -82,8 +82,9 @@ def invert(
         condition = model.condition(request)
         if condition.negative is not None:
             config = _without_losses(config)
-        bound = most_passes(steps, config, guided=condition.passes > 1) * condition.passes
-        network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bound))
+        guided = condition.passes > 1
+        bounds = [most * condition.passes for most in most_passes(steps, config, guided=guided)]
+        network = model.network(condition, steps, Reporter(progress, "invert", steps[::-1], bounds))
         enhancement = None
         if config.edit_losses is not None:
             enhancement = Enhancement(config.edit_losses, z_0, network, generators)

@@ -31,8 +31,9 @@ class Progress:
     Attributes:
         stage: "invert" or "edit".
         done: network passes so far, for each image.
-        total: the most network passes that the whole work can take, for each image. It is an upper bound: a solver that
-            stops early needs fewer, so that the work can end before `done` reaches it.
+        total: the most network passes that the whole work can take, for each image. It is an upper bound, which falls
+            whenever a step took fewer passes than it could have, so that `done` reaches it in the end. It rises only
+            where an image does not converge and is solved again.
         timestep: the timestep of the sampler step that is worked on.
         step: how many sampler steps were finished before this one, as in diffusers' callback.
         num_steps: the number of sampler steps in all.
@@ -63,13 +64,13 @@ class Reporter:
         callback: the user's callable; None reports to nobody.
         stage: what the walk is for.
         steps: the sampler steps in the order in which they are walked.
-        total: the most network passes that the walk can take, for each image.
+        bounds: the most network passes that each of these steps can take, for each image.
 
     Raises:
         ConfigError: if the callback cannot be called.
     """
 
-    def __init__(self, callback: Callback | None, stage: Stage, steps: Sequence[Step], total: int) -> None:
+    def __init__(self, callback: Callback | None, stage: Stage, steps: Sequence[Step], bounds: Sequence[int]) -> None:
         if callback is not None and not callable(callback):
             raise ConfigError(Argument("progress"), f" must be callable, not {seen(callback)}")
         self._callback = callback
@@ -77,19 +78,29 @@ class Reporter:
         # By identity: a schedule may hold equal steps.
         self._places = {id(step): place for place, step in enumerate(steps)}
         self._steps = steps
-        self._total = total
+        self._bounds = bounds
+        self._total = sum(bounds)
+        # The step that is worked on, and the passes before it.
+        self._place, self._before = 0, 0
+        self._done = 0
 
     def __call__(self, done: int, step: Step, latents: Tensor, residual: Tensor | None) -> None:
         """Tell the callback of one network pass."""
         if self._callback is None:
             return
+        place = self._places[id(step)]
+        if place != self._place:
+            self._place, self._before = place, self._done
+        self._done = done
+        left = max(self._bounds[place] - (done - self._before), 0) + sum(self._bounds[place + 1 :])
+        self._total = max(min(self._total, done + left), done)
         self._callback(
             Progress(
                 self._stage,
                 done,
                 self._total,
                 step.timestep,
-                self._places[id(step)],
+                place,
                 len(self._steps),
                 latents,
                 residual,

@@ -90,24 +90,28 @@ def invert_steps(
     yield from _with_noises(pending, network, config.noise_correction)
 
 
-def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool = False) -> int:
-    """Return the most predictions that an inversion of these steps asks for (see `InversionConfig.passes_at`).
+def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool = False) -> list[int]:
+    """Return the most predictions that each step of an inversion asks for (see `InversionConfig.passes_at`).
 
     Args:
-        steps: the sampler's steps.
+        steps: the sampler's steps in sampling order.
         config: the settings.
         guided: whether predictions are guided, which takes two passes each.
+
+    Returns:
+        A number for each step in the order of the walk, the cleanest step first; 0 for one that is inverted along with
+        a noisier one.
     """
     walk = _walk_of(config, guided=guided)
-    total, index = 0, len(steps)
-    while index:
-        index -= 1
-        if not steps[index].stochastic:
-            index -= len(_block(steps, index, walk))
-        step = steps[index]
+    bounds: list[int] = []
+    while len(bounds) < len(steps):
+        index = len(steps) - 1 - len(bounds)
+        below = _block(steps, index, walk)
+        bounds += [0] * len(below)
+        step = steps[index - len(below)]
         forward = step.forgets or (walk.forward and step.stochastic)
-        total += 1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic)
-    return total
+        bounds.append(1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic))
+    return bounds
 
 
 def _walk_of(config: InversionConfig, *, guided: bool) -> Walk:
