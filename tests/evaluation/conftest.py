@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 
-from renoise.config import InversionConfig
+from renoise.config import InversionConfig, Renoising
 from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement, key_of
 from renoise.evaluation.runs import RUNS
+
+# Presets of this project, as a model may have them beside the paper's.
+PRESETS = {
+    "fast": InversionConfig(num_steps=4, renoising=Renoising(3)),
+    "exact": InversionConfig(num_steps=4, renoising=Renoising(11)),
+}
 
 
 @pytest.fixture
@@ -70,6 +76,10 @@ def _measurement(**changes: Any) -> Measurement:
         "passes_denoising": 4,
         "seconds": 1.5,
         "deviation": 1.0,
+        "noise_mean": 0.0,
+        "noise_deviation": 1.1,
+        "noise_whiteness": 1.2,
+        "noise_kl": 0.01,
     }
     m = Measurement(**{**values, **changes})
     m = replace(m, image_hash=m.image_hash or key_of({"pixels of": m.image}))
@@ -80,12 +90,14 @@ def _failure(**changes: Any) -> Measurement:
     nothing = dict.fromkeys(
         ("l2", "psnr", "ssim", "psnr_roundtrip", "psnr_bound", "passes_inversion", "passes_denoising", "seconds")
     )
+    nothing |= dict.fromkeys(("noise_mean", "noise_deviation", "noise_whiteness", "noise_kl"))
     return _measurement(**{**nothing, "deviation": None, "error": "NaN in the latent", **changes})
 
 
 def _run(run: str, images: int = 3, steps: int = 4) -> list[Measurement]:
     measured = []
-    for place, row in enumerate(RUNS[run].rows(InversionConfig(num_steps=steps))):
+    own = {"paper": InversionConfig(num_steps=steps), **PRESETS}
+    for place, row in enumerate(RUNS[run].rows(own)):
         passes = row.method.num_inversion_steps * (row.method.iterations + 1)
         history = tuple(
             tuple(0.3 * math.exp(-(0.2 + 0.1 * step / steps) * k) for k in range(13)) for step in range(steps)
@@ -105,6 +117,9 @@ def _run(run: str, images: int = 3, steps: int = 4) -> list[Measurement]:
                     psnr_roundtrip=30.0 + i + 0.01 * place,
                     psnr_bound=31.0 + i,
                     passes_inversion=passes,
+                    series=row.series,
+                    noise_deviation=0.8 + 0.1 * place,
+                    noise_kl=0.01 * (place + 1),
                     passes_denoising=row.method.num_denoising_steps,
                     residual_history=history if run == "figure7" else None,
                     timesteps=tuple(999.0 - 10.0 * step for step in range(steps)) if run == "figure7" else (),

@@ -158,7 +158,7 @@ def test_images_that_failed_are_in_no_mean(make_run: MakeRun, make_failure: Make
     assert ys(line)[0] == pytest.approx(24.01)
 
 
-@pytest.mark.parametrize(("run", "name"), [("figure7", "residuals"), ("figure8", "psnr")])
+@pytest.mark.parametrize(("run", "name"), [("figure7", "residuals"), ("figure8", "psnr"), ("frontier", "frontier")])
 def test_lines_are_told_apart_without_their_colours(run: str, name: str, make_run: MakeRun) -> None:
     panels = axes_of(run, make_run(run, steps=50), name)
     lines = max(([*axes.get_lines()] for axes in panels), key=len)

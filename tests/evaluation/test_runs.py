@@ -9,14 +9,21 @@ import pytest
 
 from renoise import ConfigError, InversionConfig, presets
 from renoise.cli.evaluation_options import RunName
+from renoise.config import VARIANTS
 from renoise.evaluation import runs
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
-from renoise.evaluation.runs import RUNS, Plots, named
+from renoise.evaluation.runs import RUNS, Plots, Row, named
 
 
 def configs(run: str, preset: InversionConfig) -> list[InversionConfig]:
-    return [row.method.config for row in RUNS[run].rows(preset) if isinstance(row.method, ReNoise)]
+    return [row.method.config for row in rows_of(run, preset) if isinstance(row.method, ReNoise)]
+
+
+def rows_of(run: str, preset: InversionConfig) -> tuple[Row, ...]:
+    """Return a run's rows for a model whose preset by the paper is this one."""
+    others = {variant: replace(preset, seed=99, strength=0.5) for variant in VARIANTS if variant != "paper"}
+    return RUNS[run].rows({"paper": preset, **others})
 
 
 def test_the_command_knows_every_run() -> None:
@@ -35,7 +42,7 @@ def test_table2_adds_one_thing_a_row(name: str) -> None:
 
 @pytest.mark.parametrize("name", presets)
 def test_table1_spends_a_hundred_passes(name: str) -> None:
-    rows = RUNS["table1"].rows(presets[name])
+    rows = rows_of("table1", presets[name])
     spent = [(m.num_inversion_steps, m.num_denoising_steps, m.iterations) for m in (row.method for row in rows)]
     assert spent == [(50, 50, 0), (75, 25, 0), (80, 20, 0), (90, 10, 0), (25, 25, 2), (20, 20, 3), (10, 10, 8)]
     assert {steps * (k + 1) + m for steps, m, k in spent} == {100}
@@ -43,19 +50,19 @@ def test_table1_spends_a_hundred_passes(name: str) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_labels_and_settings_are_all_different(run: str) -> None:
-    rows = RUNS[run].rows(presets["sdxl-turbo"])
+    rows = rows_of(run, presets["sdxl-turbo"])
     assert len({row.label for row in rows}) == len(rows)
     if run != "table2":  # its preset may be one of the paper's rows
         assert len({(str(row.method.settings()), row.prompt) for row in rows}) == len(rows)
 
 
 def test_figure8_draws_in_as_many_steps_with_every_method() -> None:
-    assert {row.method.num_denoising_steps for row in RUNS["figure8"].rows(presets["sd"])} == {4}
+    assert {row.method.num_denoising_steps for row in rows_of("figure8", presets["sd"])} == {4}
 
 
 @pytest.mark.parametrize("name", presets)
 def test_table1_samples_without_noises(name: str) -> None:
-    methods = [row.method for row in RUNS["table1"].rows(presets[name])]
+    methods = [row.method for row in rows_of("table1", presets[name])]
     assert {m.scheduler for m in methods if isinstance(m, ReNoise)} == {"DDIMScheduler"}
     assert len(methods) == 7
     assert "DDIM" in RUNS["table1"].about
@@ -64,7 +71,7 @@ def test_table1_samples_without_noises(name: str) -> None:
 @pytest.mark.parametrize("name", presets)
 def test_table2_goes_on_behind_the_papers_rows(name: str) -> None:
     preset = presets[name]
-    rows = RUNS["table2"].rows(preset)[7:]
+    rows = rows_of("table2", preset)[7:]
     assert [row.label for row in rows] == [
         "averaging and noise correction, no edit losses",
         "this model's preset",
@@ -84,7 +91,9 @@ def test_runs_carry_their_flags() -> None:
     assert {name: run.plots for name, run in RUNS.items() if run.plots is not Plots.distributions} == {
         "figure7": Plots.residuals,
         "figure8": Plots.curves,
+        "frontier": Plots.frontier,
     }
+    assert [name for name, run in RUNS.items() if run.details] == ["frontier"]
     assert named("table2") is RUNS["table2"]
 
 
@@ -97,7 +106,7 @@ def test_a_name_that_is_none() -> None:
 
 def test_the_papers_rows_stay_first() -> None:
     preset = replace(presets["sdxl-turbo"], seed=3)
-    rows = runs.RUNS["table2"].rows(preset)
+    rows = rows_of("table2", preset)
     assert [(r.label, r.method) for r in rows[:7]] == [(name, ReNoise(c)) for name, c in runs.ablation(preset)]
     assert [(row.label, row.method) for row in rows[-4:]] == [
         ("DDIM inversion of diffusers", DDIMInverse(4)),

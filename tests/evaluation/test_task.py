@@ -22,7 +22,7 @@ SHORT = (
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("a short one", lambda preset: SHORT)})
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("a short one", lambda presets: SHORT)})
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def test_rows_of_ones_own_take_their_flags_and_not_a_names(task: Task) -> None:
     mine = Task("editing", task.editor, str(task.source), task.folder, rows=SHORT)
     assert (mine.edits, mine.plan.edits) == (False, False)
     assert mine.plan.about == runs.ABOUT_OWN
-    assert mine.plan.rows(InversionConfig()) == SHORT
+    assert mine.plan.rows({}) == SHORT
     edits = Task("mine", task.editor, str(task.source), task.folder, rows=SHORT, edits=True)
     assert (edits.edits, edits.plan.edits) == (True, True)
 
 
 def test_a_named_run_says_itself_whether_it_edits(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("", lambda preset: SHORT, edits=True)})
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("", lambda presets: SHORT, edits=True)})
     edits = Task("short", task.editor, str(task.source), task.folder)
     assert edits.edits
     # Another row keeps what was said before.

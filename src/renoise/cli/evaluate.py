@@ -13,6 +13,7 @@ from renoise.cli import options as o
 from renoise.cli import report
 from renoise.cli.destinations import slug
 from renoise.cli.failures import UsageError
+from renoise.cli.lists import seeds_in
 from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
@@ -36,12 +37,15 @@ def evaluate(
     dino: e.DinoFolder = None,
     sampler: o.Sampler = None,
     spacing: o.Spacing = None,
+    seeds: e.Seeds = None,
     *,
     model: ModelChoice,
     reporting: Reporting,
 ) -> str:
     """Measure a run, write its folder, and return its summary: `renoise evaluate`."""
-    seed = 0 if seed is None else seed
+    if not (seed is None or seeds is None):
+        raise UsageError("--seed and --seeds are given; give one of them")
+    every_seed = seeds_in(seeds) or (seed or 0,)
     if not (clip is None and dino is None) and not _draws_edits(run):
         raise UsageError(f"--clip and --dino judge edits, which {run} does not draw; leave them out or run editing")
     _require_extra()
@@ -57,7 +61,7 @@ def evaluate(
         with working(model, reporting, sampler, spacing) as work:
             from renoise.evaluation import outputs, runner
 
-            task = runner.Task(run, work.editor, data, folder, limit, seed, batch)
+            task = runner.Task(run, work.editor, data, folder, limit, every_seed, batch)
             task = task if judges is None else replace(task, judges=judges)
             with work.stage("measuring") as stage:
                 measurements = runner.measure(
@@ -76,7 +80,8 @@ def evaluate(
                 "model": work.model,
                 "data": data,
                 "run": run,
-                "seed": seed,
+                "seed": every_seed[0] if len(every_seed) == 1 else None,
+                "seeds": list(every_seed),
                 "folder": str(folder),
                 "summary": [dict(line) for line in summary.lines],
                 **_more(summary, skipped),
@@ -138,12 +143,12 @@ def _more(summary: Summary, skipped: int) -> dict[str, object]:
 
 
 def _text(folder: Path, summary: Summary, skipped: int) -> str:
-    from renoise.evaluation.summary import as_markdown
+    from renoise.evaluation.summary import as_markdown, seeds_in_words
 
     table = as_markdown(summary)
     if summary.edits:
         without = f"; {skipped} without edits left out" if skipped else ""
-        table = f"{summary.asked} edits of {summary.images} images{without}\n\n{table}"
+        table = f"{summary.asked} edits of {summary.images} images{seeds_in_words(summary)}{without}\n\n{table}"
     return f"{table}\nwrote {shown(folder)}"
 
 

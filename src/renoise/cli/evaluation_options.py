@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from renoise.cli import values
+from renoise.cli.lists import checked_seeds
 
 # No data set has as many images.
 _MOST = 10**9
 # `renoise.evaluation.runs.RUNS`: the comparisons.
-RunName = Literal["table1", "table2", "figure7", "figure8", "empty-prompt", "editing"]
+RunName = Literal["table1", "table2", "figure7", "figure8", "frontier", "empty-prompt", "editing"]
 
 _option: Callable[..., Any] = partial(typer.Option, rich_help_panel="Data and results")
 
@@ -24,7 +25,8 @@ Run = Annotated[
         metavar="RUN",
         help="What to compare: table1, one number of network passes spent in several ways; table2, what each part of "
         "the method adds; figure7, the residual of each iteration; figure8, reconstruction against network passes for "
-        "each sampler; empty-prompt, captions against none; editing, what edits keep and how they fit their prompts.",
+        "each sampler; frontier, reconstruction and noise against network passes for every method; empty-prompt, captions "
+        "against none; editing, what edits keep and how they fit their prompts.",
         show_default=False,
     ),
 ]
@@ -54,6 +56,16 @@ ResultFolder = Annotated[
 Batch = Annotated[
     int,
     _option("--batch", metavar="N", **values.whole(1, _MOST), help="How many images are worked on at a time."),
+]
+Seeds = Annotated[
+    str | None,
+    _option(
+        "--seeds",
+        metavar="LIST",
+        callback=checked_seeds,
+        help="Seeds such as 0,1,2, in place of --seed: every image is measured with each of them, and the numbers are "
+        "over all.",
+    ),
 ]
 ClipFolder = Annotated[
     Path | None,

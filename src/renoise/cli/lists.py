@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from renoise.cli import values
+
+# What generators of random numbers take.
+LARGEST_SEED = 2**63 - 1
+
 
 def numbers_in(text: str | None) -> tuple[float, ...] | None:
     """Return the numbers of a list, whole ones as whole numbers; None for None.
@@ -30,4 +35,30 @@ def checked_list(text: str | None) -> str | None:
         numbers_in(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no list of numbers such as 999,749,499") from error
+    return text
+
+
+def seeds_in(text: str | None) -> tuple[int, ...] | None:
+    """Return the seeds of a list, each of them once; None for None.
+
+    Raises:
+        typer.BadParameter: if one of them is no seed, or is given twice.
+
+    Examples:
+        >>> seeds_in("0,1, 2")
+        (0, 1, 2)
+    """
+    if text is None:
+        return None
+    read = values.whole(0, LARGEST_SEED)["parser"]
+    seeds = tuple(read(one.strip()) for one in text.split(","))
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        raise typer.BadParameter(f"the seed {twice} is given more than once")
+    return seeds
+
+
+def checked_seeds(text: str | None) -> str | None:
+    """Refuse an option's value that is no list of seeds, as `seeds_in` does."""
+    seeds_in(text)
     return text

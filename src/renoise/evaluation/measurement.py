@@ -36,7 +36,9 @@ class Measurement:
             near the round trip is to the image; no reconstruction can be expected to exceed this bound.
         passes_inversion, passes_denoising: network passes for this image.
         seconds: time of inversion and denoising together: the batch's, divided by its images.
-        deviation: standard deviation of z_T.
+        deviation: standard deviation of z_T in the sampler's scale.
+        noise_mean, noise_deviation, noise_whiteness, noise_kl: how far z_T looks like white noise, in the scale in
+            which white noise has a deviation of 1 (`noise_statistics`).
         residual_history: residual of every pass of each step, the noisiest step first; None unless the run keeps it.
         timesteps: timesteps of the steps, where there is a residual history.
         error: why the method gave no image; None where it gave one.
@@ -52,6 +54,7 @@ class Measurement:
         index: the image's place in its data set; None in lines that are older than this field.
         model_hash: hash of the model's fingerprint.
         scheduler: the model's own sampler (`schedulers.describe`), even if the method exchanges it.
+        series: the name of the line to which the row belongs in plots against network passes; None is the row's own.
         image_hash: hash of the fitted image's pixels, and of its mask if it is edited; empty for an image that could
             not be read; "picture_hash" in the file.
     """
@@ -102,6 +105,11 @@ class Measurement:
     model_hash: str = ""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     image_hash: str = ""
+    series: str | None = None
+    noise_mean: float | None = None
+    noise_deviation: float | None = None
+    noise_whiteness: float | None = None
+    noise_kl: float | None = None
 
     def as_line(self) -> str:
         """Return the measurement as one line of JSON."""

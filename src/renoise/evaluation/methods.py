@@ -6,6 +6,7 @@ a reconstruction measured from a stored trajectory would be exact and prove noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from renoise import Editor, Inversion, InversionConfig
+from renoise.steps import Step
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class Noised:
 
     Attributes:
         latents: z_T, (B, C, h, w).
-        passes: network passes for each image.
+        passes: network passes for one image, for the one that took most where they differ.
         draw: draws the images again, or edits them.
+        scale: the deviation of the white noise from which the sampler would start, in the latents' units: for
+            Euler-type samplers the noise level, and 1 for those that keep the variance.
+        passes_each: network passes of each image; empty where every image takes as many.
         residuals: the residual of every pass, (num_steps, K + 1, B) in sampling order, padded with NaN; or None.
         timesteps: the timesteps of the steps in sampling order; empty where there are no residuals.
     """
@@ -48,8 +53,14 @@ class Noised:
     latents: Tensor
     passes: int
     draw: Draw
+    scale: float = 1.0
+    passes_each: tuple[int, ...] = ()
     residuals: Tensor | None = None
     timesteps: tuple[float, ...] = ()
+
+    def passes_of(self, i: int) -> int:
+        """Return the network passes of the i-th image."""
+        return self.passes_each[i] if self.passes_each else self.passes
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,28 @@ class ReNoise(ByEditor):
         inversion = editor.invert(latents=z_0, prompt=source, config=self.config, keep_residual_history=keep)
         draw = drawing(editor, inversion, source, scale, scale, num_steps=self.num_steps)
         timesteps = editor.timesteps(self.config) if keep else ()
-        return Noised(inversion.latents, inversion.network_passes, draw, inversion.residual_history, timesteps)
+        return noised(editor, inversion, draw, residuals=inversion.residual_history, timesteps=timesteps)
+
+
+def noised(editor: Editor, inversion: Inversion, draw: Draw, **more: Any) -> Noised:
+    """Return an inversion by `Editor.invert` as noise; `more` are further attributes of `Noised`."""
+    steps = editor.model.steps(editor.pipe.scheduler, inversion.config, inversion.size)
+    return Noised(inversion.latents, inversion.network_passes, draw, noise_scale(steps[0]), **more)
+
+
+def noise_scale(first: Step) -> float:
+    """Return the deviation of the white noise from which a sampler starts at its first step.
+
+    It is that of noisy latents alpha z_0 + sigma eps whose clean latents have a deviation of 1, as those of an
+    autoencoder have, and what diffusers calls `init_noise_sigma`: 1 for samplers that keep the variance, and
+    sqrt(sigma^2 + 1) for those that count in noise levels (where diffusers takes sigma for trailing spacing, which is
+    0.2 % less for Stable Diffusion).
+
+    Examples:
+        >>> noise_scale(Step(phi=1.0, psi=0.0, rho=0.0, timestep=999.0, alpha=0.6, sigma=0.8))
+        1.0
+    """
+    return math.hypot(first.alpha, first.sigma)
 
 
 def drawing(

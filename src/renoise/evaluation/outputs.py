@@ -28,8 +28,8 @@ def write(folder: str | Path, name: str, measurements: Sequence[Measurement], ru
         StorageError: if they cannot be written.
     """
     folder = Path(folder)
-    run = run or runs.RUNS.get(name, runs.Run(runs.ABOUT_OWN, lambda preset: ()))
-    summary = summarise(measurements)
+    run = run or runs.RUNS.get(name, runs.Run(runs.ABOUT_OWN, lambda presets: ()))
+    summary = summarise(measurements, details=run.details)
     # The tables come first: they are there even if drawing is cut short.
     _write(folder / "summary.csv", as_csv(summary).encode())
     _write(folder / "summary.md", as_markdown(summary).encode())

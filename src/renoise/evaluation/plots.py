@@ -1,16 +1,9 @@
-"""Plots of a run, readable without colour: every line has another marker and another style.
-
-The colours are those of Okabe and Ito (2008), which people tell apart whatever their colour vision is; their yellow is
-left out, because it is too pale on white.
-"""
+"""The plots of a run (see `plot_style` for what they have in common)."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -20,10 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from renoise.evaluation.frontier_plots import frontier_plots
 from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.plot_style import BLUE, INK, PALE, STYLE_SHEETS, STYLES, VERMILION, Plot, draw_bound, say
 from renoise.evaluation.runs import SAMPLERS, Plots
 from renoise.evaluation.summary import FAILURE_MARGIN, METRICS, Score, by_method, failed, mean
 from renoise.evaluation.texts import in_plot
+
+__all__ = ["Curve", "Plot", "curve_of", "draw", "has_curves"]
 
 # An eye cannot follow the lines of more timesteps than this.
 _MOST_LINES = 6
@@ -31,36 +28,6 @@ _MOST_LINES = 6
 _FEWEST_FOR_QUARTILES = 5
 # An SVG of more points than this is slow to show, so that they are one image inside it.
 _MOST_SHAPES = 3000
-
-_INK, _PALE, _BLUE, _VERMILION = "#222222", "#D9D9D9", "#0072B2", "#D55E00"
-_STYLES: tuple[dict[str, Any], ...] = (
-    {"color": _BLUE, "marker": "o", "linestyle": "-"},
-    {"color": _VERMILION, "marker": "s", "linestyle": "--"},
-    {"color": "#009E73", "marker": "^", "linestyle": "-."},
-    {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
-    {"color": "#E69F00", "marker": "v", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
-    {"color": "#56B4E9", "marker": "P", "linestyle": (0, (3, 3))},
-)
-_BOUND: dict[str, Any] = {"color": _INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.5}
-# With the user's settings of matplotlib the plots would look, and fail, differently on every machine.
-_STYLE_SHEETS: list[Any] = ["default", Path(__file__).with_name("plots.mplstyle")]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure and what it shows, in a sentence."""
-
-    figure: Figure
-    caption: str
-
-    def render(self, form: Literal["png", "svg"], *, transparent: bool = False) -> bytes:
-        """Return the figure as a file, which is the same for the same measurements and the same matplotlib."""
-        buffer = io.BytesIO()
-        metadata: dict[str, Any] = {"Date": None} if form == "svg" else {}
-        with matplotlib.style.context(_STYLE_SHEETS):
-            self.figure.savefig(buffer, format=form, dpi=200, transparent=transparent, metadata=metadata)
-        return buffer.getvalue()
-
 
 _LINES = ("reversing", "renoising", "edit losses", "noise correction")
 
@@ -74,9 +41,11 @@ class Curve(NamedTuple):
 
 def draw(chosen: Plots, measurements: Sequence[Measurement]) -> dict[str, Plot]:
     """Draw the plots of a run from at least one measurement, by the names of their files."""
-    with matplotlib.style.context(_STYLE_SHEETS):
+    with matplotlib.style.context(STYLE_SHEETS):
         if chosen is Plots.residuals:
             return {"residuals": _residuals(measurements)}
+        if chosen is Plots.frontier:
+            return frontier_plots(measurements)
         plot = _curves if has_curves(chosen, measurements) else _strips
         return {metric.score.name: plot(measurements, metric.score) for metric in METRICS if metric.score is not None}
 
@@ -117,12 +86,12 @@ def _strips(measurements: Sequence[Measurement], score: Score) -> Plot:
     axes.set_xlabel(f"PSNR against {score.target} (dB), higher is better")
     _note(axes, _MEDIANS, -0.55, "median\n(dB)", va="bottom")
     _note(axes, _FAILED, -0.55, "failed", va="bottom")
-    bound = _draw_bound(axes.axvline, measurements, score, "median")
+    bound = draw_bound(axes.axvline, measurements, score, "median")
     handles = [
-        Line2D([], [], color=_BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
-        Line2D([], [], color=_VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
-        Patch(color=_PALE, label="the middle half of the images"),
-        Line2D([], [], color=_INK, marker="|", linestyle="", ms=11, mew=2.5, label="the median"),
+        Line2D([], [], color=BLUE, marker="o", linestyle="", ms=5.0, label="an image"),
+        Line2D([], [], color=VERMILION, marker="X", linestyle="", ms=6.5, label="an image that failed"),
+        Patch(color=PALE, label="the middle half of the images"),
+        Line2D([], [], color=INK, marker="|", linestyle="", ms=11, mew=2.5, label="the median"),
         *([] if bound is None else [bound]),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -136,9 +105,9 @@ def _strips(measurements: Sequence[Measurement], score: Score) -> Plot:
 
 def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: Score, many: bool) -> None:
     """Draw one method's points, their quartiles and median, and how many of its images failed."""
-    without = {m.image for m in failed(own)}
-    points = sorted((value, m.image in without) for m in own if (value := score.of(m)) is not None)
-    _note(axes, _FAILED, y, f"{len(without)} of {len(own)}", color=_VERMILION if without else _INK)
+    without = {(m.image, m.seed) for m in failed(own)}
+    points = sorted((value, (m.image, m.seed) in without) for m in own if (value := score.of(m)) is not None)
+    _note(axes, _FAILED, y, f"{len(without)} of {len(own)}", color=VERMILION if without else INK)
     if not points:
         _note(axes, _MEDIANS, y, "n/a")
         axes.text(0.02, y, "no reconstruction", transform=axes.get_yaxis_transform(), va="center")
@@ -146,38 +115,22 @@ def _strip(axes: Axes, y: int, own: Sequence[Measurement], score: Score, many: b
     values = np.array([value for value, _ in points])
     low, median, high = np.percentile(values, (25, 50, 75))
     if len(values) >= _FEWEST_FOR_QUARTILES:
-        axes.barh(y, high - low, left=low, height=0.76, color=_PALE, zorder=1)
+        axes.barh(y, high - low, left=low, height=0.76, color=PALE, zorder=1)
     # Neighbours in value lie far apart in height, by the golden ratio, so that no point hides another.
     heights = y + 0.56 * (np.arange(len(values)) * 0.618034 % 1.0 - 0.5)
     bad = np.array([is_bad for _, is_bad in points])
     size = 6.0 if len(values) < 20 else 4.0 if len(values) < 300 else 2.0
-    axes.plot(values[~bad], heights[~bad], "o", color=_BLUE, ms=size, alpha=0.6, mew=0, zorder=2, rasterized=many)
-    axes.plot(values[bad], heights[bad], "X", color=_VERMILION, ms=6.5, mec="white", mew=0.5, zorder=3)
-    axes.plot([median, median], [y - 0.37, y + 0.37], color=_INK, linewidth=2.5, zorder=4)
+    axes.plot(values[~bad], heights[~bad], "o", color=BLUE, ms=size, alpha=0.6, mew=0, zorder=2, rasterized=many)
+    axes.plot(values[bad], heights[bad], "X", color=VERMILION, ms=6.5, mec="white", mew=0.5, zorder=3)
+    axes.plot([median, median], [y - 0.37, y + 0.37], color=INK, linewidth=2.5, zorder=4)
     _note(axes, _MEDIANS, y, f"{median:.2f}")
 
 
 def _note(axes: Axes, points: float, y: float, text: str, **look: Any) -> None:
     """Write a cell of a column that stands this many points right of the plot."""
     place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-    look = {"ha": "center", "va": "center", "fontsize": 9, "color": _INK, **place, **look}
+    look = {"ha": "center", "va": "center", "fontsize": 9, "color": INK, **place, **look}
     axes.annotate(text, (1.0, y), (points, 0.0), **look)
-
-
-def _draw_bound(
-    line: Callable[..., Line2D], measurements: Sequence[Measurement], score: Score, average: Literal["mean", "median"]
-) -> Line2D | None:
-    """Draw the autoencoder's bound by `Axes.axvline` or `Axes.axhline`, if there is one."""
-    values = [] if score.bound is None else [(m.image, getattr(m, score.bound)) for m in measurements]
-    bounds = {image: value for image, value in values if value is not None}
-    if not bounds:
-        return None
-    value = float((np.mean if average == "mean" else np.median)(list(bounds.values())))
-    return line(value, label=f"the autoencoder's bound, {average} {value:.2f} dB", **_BOUND)
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
 
 
 # Residuals: one line for each timestep.
@@ -201,14 +154,14 @@ def _residuals(measurements: Sequence[Measurement]) -> Plot:
 
 def _residual_lines(axes: Axes, own: Sequence[Measurement]) -> None:
     if not own:
-        _say(axes, "no residuals were measured")
+        say(axes, "no residuals were measured")
         return
     steps = len(own[0].timesteps)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # At most six of the steps, evenly spread and with both ends among them.
     shown = [round(place) for place in np.linspace(0, steps - 1, min(steps, _MOST_LINES))]
-    for style, step in zip(_STYLES, shown, strict=False):
+    for style, step in zip(STYLES, shown, strict=False):
         low, middle, high = _quartiles([m.residual_history[step] for m in own if m.residual_history])
         passes = np.arange(1, len(middle) + 1)
         axes.fill_between(passes, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -236,11 +189,11 @@ def _curves(measurements: Sequence[Measurement], score: Score) -> Plot:
         axes.set_title(in_plot(sampler, lines=1))
         axes.tick_params(labelbottom=True)
         if not lines:
-            _say(axes, "no reconstruction")
+            say(axes, "no reconstruction")
         for line, points in lines.items():
-            style = _STYLES[_LINES.index(line)]
+            style = STYLES[_LINES.index(line)]
             handles[line] = axes.plot(*zip(*sorted(points), strict=True), label=line, **style)[0]
-        bound = _draw_bound(axes.axhline, measurements, score, "mean")
+        bound = draw_bound(axes.axhline, measurements, score, "mean")
         if bound is not None:
             handles["bound"] = bound
     figure.supxlabel("network passes for an image, inversion and denoising", fontsize=10)

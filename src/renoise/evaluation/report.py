@@ -75,9 +75,11 @@ def page(
         shown=every[: _EDITS_SHOWN if summary.edits else _IMAGES_SHOWN],
         methods=list(rows),
         columns=_columns(rows) if not summary.edits and has_curves(chosen, measurements) else list(rows),
-        measured={(m.label, m.image, m.target): m for m in measurements},
+        # Of several seeds, the images of the first are shown.
+        measured={(m.label, m.image, m.target): m for m in reversed(measurements)},
         bounds={m.image: m.psnr_bound for m in measurements if m.psnr_bound is not None},
         told=_told,
+        first_seed=f" with the seed {summary.seeds[0]}" if len(summary.seeds) > 1 else "",
         tails=[_Tail.of(method, own) for method, own in rows.items()],
         most_open=_MOST_OPEN,
     )
@@ -101,7 +103,7 @@ def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, s
         "data": each(m.data for m in measurements),
         "images": str(summary.images),
         **more,
-        "seed": each(str(m.seed) for m in measurements),
+        "seeds" if len(summary.seeds) > 1 else "seed": each(str(m.seed) for m in measurements),
         "versions": each(f"{name} {version}" for m in measurements for name, version in m.versions.items()),
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from renoise import ConfigError, Editor, InversionConfig, RenoiseError, images
+from renoise import ConfigError, Editor, RenoiseError, images
 from renoise.errors import DrawnNoiseWarning, OtherStepsWarning
 from renoise.evaluation import data, metrics
 from renoise.evaluation.batches import Asked, Batch, Encoded, Fitted, batches, divided, encode, encode_each
@@ -22,12 +22,18 @@ from renoise.evaluation.judges import Judges
 from renoise.evaluation.keys import differences, keyed, model_facts
 from renoise.evaluation.measurement import Measurement, finite
 from renoise.evaluation.methods import Drawn, Noised
+from renoise.evaluation.noise_statistics import noise_statistics
 from renoise.evaluation.registry import method_from
 from renoise.evaluation.results import RESULTS, Results
 from renoise.evaluation.runs import Row
-from renoise.evaluation.task import Numbered, Task, ask, example_of, numbered_examples, targets_of, versions
+from renoise.evaluation.task import Numbered, Planned, Task, ask, example_of, numbered_examples, targets_of, versions
 
 __all__ = ["Advance", "Task", "measure", "recompute", "versions"]
+
+
+# What of a measurement follows from the run that asks for it and decides no result. A method without noises gives the
+# same measurement for every seed.
+_NAMES = ("row", "data", "image", "index", "edit_type", "series", "seed")
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def measure(
         examples: the task's data set, if it was loaded before.
 
     Returns:
-        The measurements of this run, row by row.
+        The measurements of this run, row by row, and of each row seed by seed.
 
     Raises:
         ConfigError: if the data set is missing, or has no edits for a run that draws them.
@@ -63,22 +69,22 @@ def measure(
         ImageError: if an image of the results cannot be written.
     """
     numbered = numbered_examples(task, examples)
-    rows = task.plan.rows(replace(InversionConfig.for_pipeline(task.editor.pipe), seed=task.seed))
+    planned = task.planned
     model = model_facts(task.editor)
-    asked: list[list[Measurement]] = [[] for _ in rows]
-    done, total = 0, len(rows) * sum(len(targets_of(task, example)) for _, example in numbered)
+    asked: list[list[Measurement]] = [[] for _ in planned]
+    done, total = 0, len(planned) * sum(len(targets_of(task, example)) for _, example in numbered)
     with usable(Path(task.folder)):
         results = Results(Path(task.folder) / RESULTS)
         for start in range(0, len(numbered), task.batch):
-            group = _measure_group(task, model, rows, numbered[start : start + task.batch], results)
-            for row, own, every in zip(rows, asked, group, strict=True):
+            group = _measure_group(task, model, planned, numbered[start : start + task.batch], results)
+            for one, own, every in zip(planned, asked, group, strict=True):
                 own += every
                 done += len(every)
                 if progress is not None:
-                    progress(Advance(done, total, row.label))
+                    progress(Advance(done, total, one.row.label))
     wanted = [m for own in asked for m in own]
     # An earlier measurement is given under the names and in the place that it has now.
-    now = [{name: getattr(m, name) for name in ("row", "data", "image", "index", "edit_type")} for m in wanted]
+    now = [{name: getattr(m, name) for name in _NAMES} for m in wanted]
     return [replace(m, **names) for m, names in zip(results.get(m.key for m in wanted), now, strict=True)]
 
 
@@ -104,12 +110,12 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
             remedy="measure its run again",
         )
     m, known = measurement, judges or Judges()
-    row, edits = Row(m.label, method_from(m.settings), m.prompt, m.guidance), m.target is not None
+    row, edits = Row(m.label, method_from(m.settings), m.prompt, m.guidance, m.series), m.target is not None
     task = Task(m.run, editor, m.data, Path(), seed=m.seed, judges=known, rows=(row,), edits=edits)
     index, example = example_of(m)
     fitted = Fitted.of(editor, example, masked=edits)
     numbered = index, replace(example, targets=() if m.target is None else (m.target,))
-    (asked,) = ask(task, model_facts(editor), row, m.row, numbered, fitted.digest)
+    (asked,) = ask(task, model_facts(editor), Planned(row, m.row, m.seed), numbered, fitted.digest)
     # Without judges only their numbers are left out, so that the record's judges decide the key.
     like = asked if judges is not None else keyed(replace(asked, versions=measurement.versions))
     if like.key != measurement.key:
@@ -128,19 +134,19 @@ def recompute(measurement: Measurement, editor: Editor, judges: Judges | None = 
 
 
 def _measure_group(
-    task: Task, model: Mapping[str, Any], rows: Sequence[Row], group: Sequence[Numbered], results: Results
+    task: Task, model: Mapping[str, Any], planned: Sequence[Planned], group: Sequence[Numbered], results: Results
 ) -> Iterator[list[Measurement]]:
     """Measure of some images what the results lack, and yield all that is asked of them, row by row.
 
-    The images are fitted at once, to know what is missing, and encoded as soon as a row lacks one of them.
+    The images are fitted at once, to know what is missing, and encoded as soon as a row with a seed lacks one of them.
     """
     fitted = [_fit(task, example) for _, example in group]
     encoded: list[Encoded | RenoiseError] = []
-    for place, row in enumerate(rows):
+    for each in planned:
         missing: list[tuple[Fitted, Asked]] = []
         every: list[Measurement] = []
         for f, numbered in zip(fitted, group, strict=True):
-            asked = ask(task, model, row, place, numbered, f.digest if isinstance(f, Fitted) else "")
+            asked = ask(task, model, each, numbered, f.digest if isinstance(f, Fitted) else "")
             every += asked
             if isinstance(f, Fitted):
                 missing.append((f, tuple(m for m in asked if not results.done(m.key))))
@@ -155,7 +161,7 @@ def _measure_group(
                 else:
                     results.add(_failed(m, one) for m in own)
             for batch in batches([one for one, _ in drawn], [own for _, own in drawn]):
-                results.add(_measure_row(task, row, batch))
+                results.add(_measure_row(task, each.row, batch))
         yield every
 
 
@@ -212,9 +218,10 @@ def _numbers(one: Encoded, asked: Measurement, i: int, noised: Noised, drawn: Dr
     history = None if residuals is None else tuple(tuple(step[step.isfinite()].tolist()) for step in residuals)
     numbers: dict[str, Any] = {
         **metrics.numbers(again, one.truth, one.round_trip),
-        "passes_inversion": noised.passes,
+        "passes_inversion": noised.passes_of(i),
         "passes_denoising": drawn.passes,
         "deviation": finite(noised.latents[i].std()),
+        **noise_statistics(noised.latents[i] / noised.scale),
         "residual_history": history,
         "timesteps": noised.timesteps,
     }

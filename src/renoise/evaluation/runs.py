@@ -1,4 +1,4 @@
-"""The named runs: which rows each of them measures, as data made from the model's own preset.
+"""The named runs: which rows each of them measures, as data made from the model's presets.
 
 table1, table2, figure7 and figure8 are those of Garibi et al. (2024, arXiv 2403.14602). A run's rows follow from the
 model alone, so that one name means one configuration.
@@ -13,25 +13,12 @@ from types import MappingProxyType
 
 from renoise import ConfigError, EditLosses, InversionConfig, NoiseCorrection, Renoising
 from renoise.defaults import EDIT_GUIDANCE, edit_guidance
-from renoise.evaluation.methods import Method, ReNoise
+from renoise.evaluation.frontier import frontier_rows
+from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
+from renoise.evaluation.rows import Presets, Row
 
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a run.
-
-    Attributes:
-        label: the row's name in tables.
-        method: how it inverts.
-        prompt: a prompt that replaces every image's caption; None keeps the captions.
-        guidance: guidance scale of drawing; None is the method's own.
-    """
-
-    label: str
-    method: Method
-    prompt: str | None = None
-    guidance: float | None = None
+__all__ = ["ABOUT_OWN", "RUNS", "SAMPLERS", "STOCHASTIC", "Plots", "Presets", "Row", "Run", "ablation", "named"]
 
 
 class Plots(Enum):
@@ -40,6 +27,7 @@ class Plots(Enum):
     distributions = "the distribution of each row's PSNR"
     residuals = "residuals against network passes"
     curves = "PSNR against network passes, by sampler"
+    frontier = "PSNR and the statistics of z_T against the network passes of the inversion, by series"
 
 
 @dataclass(frozen=True)
@@ -48,15 +36,17 @@ class Run:
 
     Attributes:
         about: what it shows, in a sentence.
-        rows: returns the rows for a model with the given preset.
+        rows: returns the rows for a model with the given presets.
         edits: whether the images are drawn with their targets, and not again as they were.
         plots: how its reconstructions are drawn.
+        details: whether its tables also tell what noise the inversions end in, and more about passes.
     """
 
     about: str
-    rows: Callable[[InversionConfig], tuple[Row, ...]]
+    rows: Callable[[Presets], tuple[Row, ...]]
     edits: bool = False
     plots: Plots = Plots.distributions
+    details: bool = False
 
 
 # What a run shows that has rows of its user.
@@ -166,6 +156,11 @@ def _spendings(preset: InversionConfig, steps: int, *, stochastic: bool) -> Iter
             yield f"noise correction, K = {iterations}", replace(again, noise_correction=NoiseCorrection())
 
 
+def _of_paper(rows: Callable[[InversionConfig], tuple[Row, ...]]) -> Callable[[Presets], tuple[Row, ...]]:
+    """Return what makes the rows that follow from the paper's preset for a model, whatever other presets it has."""
+    return lambda presets: rows(presets["paper"])
+
+
 _TRAILING = (("timestep_spacing", "trailing"),)
 SAMPLERS: Mapping[str, tuple[str, tuple[tuple[str, object], ...]]] = MappingProxyType(
     {
@@ -183,15 +178,28 @@ RUNS: Mapping[str, Run] = MappingProxyType(
         "table1": Run(
             "reconstruction for 100 network passes, spent on inversion steps, denoising steps and iterations; by DDIM "
             "on every model, since unequal numbers of steps need a sampler without noises, and LCM's has no 75 steps",
-            _table1,
+            _of_paper(_table1),
         ),
-        "table2": Run("what each part of the method adds to the reconstruction", _table2),
+        "table2": Run("what each part of the method adds to the reconstruction", _of_paper(_table2)),
         "figure7": Run(
-            "how the residual of each step falls from iteration to iteration", _figure7, plots=Plots.residuals
+            "how the residual of each step falls from iteration to iteration",
+            _of_paper(_figure7),
+            plots=Plots.residuals,
         ),
-        "figure8": Run("reconstruction against network passes for each sampler", _figure8, plots=Plots.curves),
-        "empty-prompt": Run("reconstruction with the captions and with an empty prompt", _empty_prompt),
-        "editing": Run("what edits keep of an image, and how well they fit their prompts", _editing, edits=True),
+        "figure8": Run(
+            "reconstruction against network passes for each sampler", _of_paper(_figure8), plots=Plots.curves
+        ),
+        "frontier": Run(
+            "reconstruction, and the noise that it is drawn from, against the network passes of the inversion: sampler "
+            "reversing, the paper's iteration, this project's presets, and other methods",
+            frontier_rows,
+            plots=Plots.frontier,
+            details=True,
+        ),
+        "empty-prompt": Run("reconstruction with the captions and with an empty prompt", _of_paper(_empty_prompt)),
+        "editing": Run(
+            "what edits keep of an image, and how well they fit their prompts", _of_paper(_editing), edits=True
+        ),
     }
 )
 

@@ -24,6 +24,8 @@ FAILURE_MARGIN = 6.0
 # A cell of a table for people is as wide as its column.
 _LONGEST_CELL = 120
 
+# Where alone some metrics are told.
+Only = Literal["details", "seeds"]
 # One method's numbers by the names of `METRICS`; None is "not available".
 Line = Mapping[str, Any]
 
@@ -57,6 +59,8 @@ class Metric:
         better: whether more or less of it is better; None for what is no quality.
         place: where the report shows it: what tells most comes first.
         edits: whether it is measured of edits alone (True) or of reconstructions alone (False); None is both.
+        only: where alone it is told: in runs that go into details (`runs.Run.details`), or with several seeds; None is
+            everywhere.
         score: how plots show it; None if they do not.
     """
 
@@ -68,6 +72,7 @@ class Metric:
     place: int = 0
     edits: bool | None = None
     score: Score | None = None
+    only: Only | None = None
 
     def taken(self, own: Sequence[Measurement]) -> Any:
         """Return the number of one method."""
@@ -98,17 +103,43 @@ def _same(field: str) -> Callable[[Sequence[Measurement]], Any]:
     return lambda own: getattr(own[0], field)
 
 
-def _percentile(q: int) -> Callable[[Sequence[Measurement]], float | None]:
-    """Return a percentile of PSNR by linear interpolation, in which an image without a reconstruction ranks lowest.
+def percentile(q: int, field: str = "psnr") -> Callable[[Sequence[Measurement]], float | None]:
+    """Return a percentile of a PSNR by linear interpolation, in which an image without a reconstruction ranks lowest.
 
     It is None where it falls on such an image, or between it and a number.
     """
 
     def of(own: Sequence[Measurement]) -> float | None:
-        psnr = sorted(-math.inf if m.psnr is None else m.psnr for m in own)
+        known = (getattr(m, field) for m in own)
+        psnr = sorted(-math.inf if value is None else value for value in known)
         return finite(np.interp(q * (len(own) - 1) / 100, range(len(own)), psnr))
 
     return of
+
+
+def _most(field: str) -> Callable[[Sequence[Measurement]], int | None]:
+    """Return the largest value of a field."""
+    return lambda own: max((value for m in own if (value := getattr(m, field)) is not None), default=None)
+
+
+def _spread(field: str) -> Callable[[Sequence[Measurement]], float | None]:
+    """Return how far the means of a field lie apart that single seeds give: the largest less the smallest."""
+
+    def of(own: Sequence[Measurement]) -> float | None:
+        means = [mean(getattr(m, field) for m in drawn(own) if m.seed == seed) for seed in seeds_of(own)]
+        known = [value for value in means if value is not None]
+        return max(known) - min(known) if len(known) > 1 else None
+
+    return of
+
+
+def seeds_of(measurements: Iterable[Measurement]) -> tuple[int, ...]:
+    """Return the seeds that were measured, each once and in their order."""
+    return tuple(dict.fromkeys(m.seed for m in measurements))
+
+
+def _images(own: Sequence[Measurement]) -> int:
+    return len({m.image for m in own})
 
 
 def _without_background(own: Sequence[Measurement]) -> int | None:
@@ -123,6 +154,12 @@ def _reasons(own: Sequence[Measurement]) -> str | None:
 
 
 _ROUND_TRIP = ("PSNR against the", "round trip, mean (dB)")
+_TAIL = ("PSNR against the", "round trip, P5 (dB)")
+_STRUCTURE = ("structure distance,", "spread over seeds")
+_BACKGROUND = ("background PSNR,", "spread over seeds (dB)")
+_CLIP = ("CLIP similarity,", "spread over seeds")
+_COSTLIEST = ("passes of inversion,", "the costliest image")
+_APART = ("PSNR against the round", "trip, spread over seeds (dB)")
 _AGAINST_IMAGE = Score("psnr", "psnr", "the image", "psnr_bound")
 _AGAINST_ROUND_TRIP = Score("psnr-roundtrip", "psnr_roundtrip", "the autoencoder's round trip")
 
@@ -137,12 +174,15 @@ METRICS: tuple[Metric, ...] = (
     # Of reconstructions, against the image, or against the autoencoder's round trip of it.
     Metric("l2_mean", "l2", ".5f", ("L2,", "mean"), "lower", 2, False),
     Metric("psnr_mean", "psnr", ".2f", ("PSNR,", "mean (dB)"), "higher", 0, False, _AGAINST_IMAGE),
-    Metric("psnr_median", _percentile(50), ".2f", ("PSNR,", "median (dB)"), "higher", 0, False),
-    Metric("psnr_p5", _percentile(5), ".2f", ("PSNR,", "P5 (dB)"), "higher", 0, False),
+    Metric("psnr_median", percentile(50), ".2f", ("PSNR,", "median (dB)"), "higher", 0, False),
+    Metric("psnr_p5", percentile(5), ".2f", ("PSNR,", "P5 (dB)"), "higher", 0, False),
     Metric("psnr_roundtrip_mean", "psnr_roundtrip", ".2f", _ROUND_TRIP, "higher", 0, False, _AGAINST_ROUND_TRIP),
+    Metric("psnr_roundtrip_p5", percentile(5, "psnr_roundtrip"), ".2f", _TAIL, "higher", 0, False, only="details"),
+    Metric("psnr_spread", _spread("psnr"), ".2f", ("PSNR, spread", "over seeds (dB)"), None, 0, False, only="seeds"),
+    Metric("psnr_roundtrip_spread", _spread("psnr_roundtrip"), ".2f", _APART, None, 0, False, only="seeds"),
     Metric("ssim_mean", "ssim", ".4f", ("SSIM,", "mean"), "higher", 2, False),
     # Of edits: how many there are, what they keep, how well they fit their prompts, and how much they change at all.
-    Metric("pictures", lambda own: len({m.image for m in own}), edits=True),
+    Metric("pictures", _images, edits=True),
     Metric("edits", len, edits=True),
     Metric("structure_distance_mean", "structure_distance", ".5f", ("structure", "distance"), "lower", 0, True),
     Metric("psnr_background_mean", "psnr_background", ".2f", ("background", "PSNR (dB)"), "higher", 0, True),
@@ -152,18 +192,26 @@ METRICS: tuple[Metric, ...] = (
     Metric("no_background", _without_background, "d", ("edits without", "background"), None, 0, True),
     Metric("clip_whole_mean", "clip_whole", ".2f", ("CLIP similarity,", "whole"), "higher", 0, True),
     Metric("clip_edited_mean", "clip_edited", ".2f", ("CLIP similarity,", "edited part"), "higher", 0, True),
+    Metric("structure_distance_spread", _spread("structure_distance"), ".5f", _STRUCTURE, None, 0, True, only="seeds"),
+    Metric("psnr_background_spread", _spread("psnr_background"), ".2f", _BACKGROUND, None, 0, True, only="seeds"),
+    Metric("clip_whole_spread", _spread("clip_whole"), ".2f", _CLIP, None, 0, True, only="seeds"),
     Metric("l2_to_source_mean", "l2", edits=True),
     Metric("psnr_to_source_mean", "psnr", ".2f", ("PSNR against", "the image (dB)"), None, 0, True),
     Metric("ssim_to_source_mean", "ssim", ".4f", ("SSIM against", "the image"), None, 0, True),
-    Metric("passes_inversion", "passes_inversion", ".0f", ("passes of", "inversion"), "lower", 4),
-    Metric("passes_denoising", "passes_denoising", ".0f", ("passes of", "denoising"), "lower", 4),
+    Metric("passes_inversion", "passes_inversion", ".4g", ("passes of", "inversion"), "lower", 4),
+    Metric("passes_inversion_most", _most("passes_inversion"), "d", _COSTLIEST, "lower", 4, only="details"),
+    Metric("passes_denoising", "passes_denoising", ".4g", ("passes of", "denoising"), "lower", 4),
     Metric("seconds", "seconds", ".2f", ("seconds", "an image"), "lower", 4),
     Metric("failures", lambda own: len(failed(own)) / len(own), ".1%", ("failed",), "lower", 1, False),
     Metric("failures", lambda own: (len(own) - len(drawn(own))) / len(own), ".1%", ("failed",), "lower", 1, True),
+    Metric("noise_mean", "noise_mean", ".3f", ("mean", "of z_T"), None, 1, only="details"),
+    Metric("noise_deviation", "noise_deviation", ".3f", ("deviation", "of z_T"), None, 1, only="details"),
+    Metric("noise_whiteness", "noise_whiteness", ".2f", ("whiteness", "of z_T"), None, 1, only="details"),
+    Metric("noise_kl", "noise_kl", ".4f", ("KL of z_T", "to N(0, 1)"), "lower", 1, only="details"),
     Metric("ms_ssim_mean", "ms_ssim", ".4f", ("MS-SSIM,", "mean"), "higher", 2, False),
     Metric("lpips_mean", "lpips", ".4f", ("LPIPS,", "mean"), "lower", 2, False),
     Metric("psnr_bound_mean", lambda own: mean(m.psnr_bound for m in own), edits=False),
-    Metric("pictures", len, edits=False),
+    Metric("pictures", _images, edits=False),
     Metric("measured", lambda own: len(drawn(own)), "d", edits=False),
     Metric("error", _reasons),
 )
@@ -177,9 +225,11 @@ class Summary:
         edits: whether the run edits; otherwise it reconstructs.
         lines: a line for each method, in the order of the rows.
         images: how many images were measured.
-        asked: how many measurements there are of each method: images, or edits.
+        asked: how much is asked of each method with one seed: images, or edits.
         psnr_bound_mean: the bound that the autoencoder sets to reconstructions, the mean over the images, in dB.
         edit_types: the lines over the edits of each type, where the data tells types.
+        seeds: the seeds, over all of which the numbers are.
+        details: whether the lines go into details.
     """
 
     edits: bool
@@ -188,11 +238,18 @@ class Summary:
     asked: int
     psnr_bound_mean: float | None
     edit_types: Mapping[str, tuple[Line, ...]]
+    seeds: tuple[int, ...] = ()
+    details: bool = False
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of such a run, in the order of the files."""
-        return tuple(metric for metric in METRICS if metric.edits in (None, self.edits))
+        told: tuple[Only | None, ...] = (
+            None,
+            *(("details",) if self.details else ()),
+            *(("seeds",) if len(self.seeds) > 1 else ()),
+        )
+        return tuple(metric for metric in METRICS if metric.edits in (None, self.edits) and metric.only in told)
 
 
 def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
@@ -203,21 +260,24 @@ def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement
     return rows
 
 
-def summarise(measurements: Iterable[Measurement]) -> Summary:
-    """Return one line for each method, and for edits one for each type of edit and method."""
+def summarise(measurements: Iterable[Measurement], *, details: bool = False) -> Summary:
+    """Return one line for each method, and for edits one for each type of edit and method.
+
+    A line is over all images and all seeds. With `details` it also tells of the noise that the inversions end in.
+    """
     measured = list(measurements)
-    edits = any(m.target is not None for m in measured)
+    empty = Summary(any(m.target is not None for m in measured), (), 0, 0, None, {}, seeds_of(measured), details)
     # The bound is the image's, and counts also for a method that failed on it.
     bounds = {m.image: m.psnr_bound for m in measured if m.psnr_bound is not None}
     measured = [replace(m, psnr_bound=bounds.get(m.image)) for m in measured]
 
     def lines(some: Iterable[Measurement]) -> tuple[Line, ...]:
         rows = by_method(some).values()
-        return tuple({m.name: m.taken(own) for m in METRICS if m.edits in (None, edits)} for own in rows)
+        return tuple({metric.name: metric.taken(own) for metric in empty.metrics} for own in rows)
 
-    types = dict.fromkeys(m.edit_type for m in measured if edits and m.edit_type is not None)
-    return Summary(
-        edits=edits,
+    types = dict.fromkeys(m.edit_type for m in measured if empty.edits and m.edit_type is not None)
+    return replace(
+        empty,
         lines=lines(measured),
         images=len({m.image for m in measured}),
         asked=len({(m.image, m.target) for m in measured}),
@@ -246,12 +306,17 @@ def as_markdown(summary: Summary) -> str:
     if not summary.edits:
         bound = with_unit(summary.psnr_bound_mean, ".2f", " dB")
         round_trip = "" if summary.psnr_bound_mean is None else f"; the autoencoder's round trip: {bound}"
-        return f"{summary.images} images{round_trip}\n\n{table}{notes}"
+        return f"{summary.images} images{seeds_in_words(summary)}{round_trip}\n\n{table}{notes}"
     types = (
         f"\n{in_markdown(name)}, {lines[0]['edits']} edits\n\n{_table(summary, lines)}"
         for name, lines in summary.edit_types.items()
     )
     return table + notes + "".join(types)
+
+
+def seeds_in_words(summary: Summary) -> str:
+    """Return which seeds the numbers are over, after a count of images; nothing for one seed."""
+    return f" with each of the seeds {', '.join(map(str, summary.seeds))}" if len(summary.seeds) > 1 else ""
 
 
 def _table(summary: Summary, lines: Sequence[Line]) -> str:

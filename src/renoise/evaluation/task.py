@@ -13,14 +13,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from renoise import ConfigError, Editor
+from renoise import ConfigError, Editor, InversionConfig
+from renoise.config import VARIANTS
 from renoise.escaping import encodable
 from renoise.evaluation import data, runs
 from renoise.evaluation.batches import Asked
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.runs import Row, Run
+from renoise.evaluation.runs import Presets, Row, Run
+from renoise.ranges import whole
 
 # An example with its place in its data set.
 Numbered = tuple[int, data.Example]
@@ -38,7 +40,8 @@ class Task:
         source: the data set (`data.load`).
         folder: where results go; it is made if it does not exist.
         limit: how many images are measured; None is all.
-        seed: seed of the sampler's noises in the rows of a named run.
+        seed: the seed of the sampler's noises in the rows of a named run, from 0 to 2^63 - 1, or a sequence of several
+            seeds, with each of which every row measures every image.
         batch: how many images are worked on at a time.
         judges: the networks that judge edits; without them some numbers are not available.
         rows: rows to measure instead of the named run's, each with another label.
@@ -62,7 +65,7 @@ class Task:
     source: str | Path
     folder: str | Path
     limit: int | None = None
-    seed: int = 0
+    seed: int | Sequence[int] = 0
     batch: int = 8
     judges: Judges = field(default_factory=Judges)
     rows: Sequence[Row] | None = None
@@ -88,12 +91,57 @@ class Task:
             labels = [row.label for row in self.rows]
             if not labels or len(set(labels)) < len(labels):
                 raise ConfigError(f"give at least one row, and every row another label, not {labels}", argument="rows")
+        self._settle_seeds()
+
+    def _settle_seeds(self) -> None:
+        given = self.seed if isinstance(self.seed, Sequence) and not isinstance(self.seed, str) else (self.seed,)
+        seeds = tuple(whole(seed, "seed", 0, 2**63 - 1) for seed in given)
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigError(f"give at least one seed, and each seed once, not {list(seeds)}", argument="seed")
+        if self.rows is not None and len(seeds) > 1:
+            raise ConfigError(
+                f"{len(seeds)} seeds are given for rows whose methods have their own seeds",
+                argument="seed",
+                remedy="give one seed here, and a row with another label for each seed",
+            )
+        object.__setattr__(self, "seed", seeds[0] if len(seeds) == 1 else seeds)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, of which there is at least one."""
+        return (self.seed,) if isinstance(self.seed, int) else tuple(self.seed)
 
     @property
     def plan(self) -> Run:
         """The run as a value: the named one, or one that has the given rows."""
         own = self.rows
-        return runs.named(self.run) if own is None else Run(runs.ABOUT_OWN, lambda preset: tuple(own), bool(self.edits))
+        if own is None:
+            return runs.named(self.run)
+        return Run(runs.ABOUT_OWN, lambda presets: tuple(own), bool(self.edits))
+
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """The rows with each seed, row by row."""
+        every = [
+            Planned(row, place, seed)
+            for seed in self.seeds
+            for place, row in enumerate(self.plan.rows(presets_of(self.editor, seed)))
+        ]
+        return tuple(sorted(every, key=lambda planned: planned.place))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row at its place in the run, with the seed that it is measured with."""
+
+    row: Row
+    place: int
+    seed: int
+
+
+def presets_of(editor: Editor, seed: int) -> Presets:
+    """Return the presets of an editor's model by the names of their variants, all with one seed."""
+    return {variant: replace(InversionConfig.for_pipeline(editor.pipe, variant), seed=seed) for variant in VARIANTS}
 
 
 def numbered_examples(task: Task, examples: Sequence[data.Example] | None) -> list[Numbered]:
@@ -124,18 +172,18 @@ def targets_of(task: Task, example: data.Example) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys(example.targets)) if task.edits else (None,)
 
 
-def ask(task: Task, model: Mapping[str, Any], row: Row, place: int, numbered: Numbered, digest: str) -> Asked:
-    """Return a measurement for each target of an image under the row at a place, with its key and without numbers.
+def ask(task: Task, model: Mapping[str, Any], planned: Planned, numbered: Numbered, digest: str) -> Asked:
+    """Return a measurement for each target of an image under a row and a seed, with its key and without numbers.
 
     `model` is what `keys.model_facts` says, and `digest` that of the `Fitted` image, empty if it cannot be read.
     """
     index, example = numbered
-    method, settings = row.method, row.method.settings()
+    row, method, settings = planned.row, planned.row.method, planned.row.method.settings()
     asked = Measurement(
         key="",
         run=task.run,
         label=row.label,
-        row=place,
+        row=planned.place,
         data=_named(str(task.source)),
         image=example.name,
         prompt=example.prompt if row.prompt is None else row.prompt,
@@ -143,12 +191,13 @@ def ask(task: Task, model: Mapping[str, Any], row: Row, place: int, numbered: Nu
         num_inversion_steps=method.num_inversion_steps,
         num_steps=method.num_denoising_steps,
         iterations=method.iterations,
-        seed=_seed(settings, task.seed),
+        seed=_seed(settings, planned.seed),
         versions={**versions(), **task.judges.identities},
         edit_type=example.edit_type if task.edits else None,
         guidance=row.guidance if task.edits else None,
         index=index,
         image_hash=digest,
+        series=row.series,
         **model,
     )
     return tuple(keyed(replace(asked, target=target)) for target in targets_of(task, example))

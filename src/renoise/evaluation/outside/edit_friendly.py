@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from renoise import ConfigError, Editor, InversionConfig, SchedulerError
-from renoise.evaluation.methods import Drawn, Noised
+from renoise.evaluation.methods import Drawn, Noised, noise_scale
 from renoise.evaluation.outside.shared import OneSchedule, network, settle
 from renoise.network import PredictAt
 from renoise.noise import draw_noise, generators_for
@@ -102,7 +102,7 @@ class EditFriendly(OneSchedule):
                     z = walked.latents
             return Drawn(editor.decode(z, "pt").cpu(), net.passes)
 
-        return Noised(solved.latents, net.passes, draw)
+        return Noised(solved.latents, net.passes, draw, noise_scale(steps[0]))
 
     def steps(self, editor: Editor) -> tuple[Step, ...]:
         """Return the sampler's steps that are used, in sampling order, of which at least one adds noise."""

@@ -21,7 +21,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from renoise import ConfigError, Editor, InversionConfig, presets
-from renoise.evaluation.methods import ByEditor, Noised, drawing
+from renoise.evaluation.methods import ByEditor, Noised, drawing, noised
 from renoise.evaluation.outside.shared import network, settle
 
 
@@ -57,7 +57,7 @@ class Unguided(ByEditor):
         """Invert with the source prompts, which also take the negative prompt's place when the images are drawn."""
         inversion = editor.invert(latents=z_0, prompt=source, config=self.config)
         draw = drawing(editor, inversion, source, guidance_scale, self.guidance_scale, negative_prompt=source)
-        return Noised(inversion.latents, inversion.network_passes, draw)
+        return noised(editor, inversion, draw)
 
 
 @dataclass(frozen=True)
