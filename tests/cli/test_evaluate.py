@@ -67,6 +67,42 @@ def test_the_document(evaluate: Renoise, pictures: str) -> None:
     assert [line["measured"] for line in document["summary"]] == [2, 2]
 
 
+def test_several_seeds(evaluate: Renoise, pictures: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(presets: runs.Presets) -> tuple[runs.Row, ...]:
+        return (runs.Row("one", ReNoise(replace(PLAIN, seed=presets["paper"].seed))),)
+
+    monkeypatch.setattr(runs, "RUNS", {"table2": runs.Run("a short one", rows)})
+    done = evaluate("--data", pictures, "--out", "results", "--json", "--quiet", "--seeds", "0, 3")
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["seed"], done.json["seeds"]) == (None, [0, 3])
+    (line,) = done.json["summary"]
+    assert (line["pictures"], line["measured"], line["psnr_spread"]) == (2, 4, pytest.approx(0.0, abs=1e-9))
+    again = evaluate("--data", pictures, "--out", "results", "--seeds", "3")
+    assert again.out.startswith("2 images; ")
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seeds", ""), "'' is not a whole number from 0 to 9223372036854775807"),
+        (("--seeds", "0,1.5"), "'1.5' is not a whole number"),
+        (("--seeds", "0,-1"), "'-1' is not a whole number"),
+        (("--seeds", "0;1"), "'0;1' is not a whole number"),
+        (("--seeds", "4,0,4"), "the seed 4 is given more than once"),
+        (("--seeds", "0,1", "--seed", "2"), "--seed and --seeds are given; give one of them"),
+    ],
+)
+def test_other_words_are_no_seeds(
+    evaluate: Renoise, pictures: str, options: tuple[str, ...], words: str, files: Files
+) -> None:
+    before = files()
+    done = evaluate("--data", pictures, *options)
+    assert done.code == 2
+    assert words in done.error
+    assert files() == before
+
+
 def test_the_text_and_how_far_it_is(evaluate: Renoise, pictures: str, folder: Path) -> None:
     done = evaluate("--data", pictures, "--out", "results", "--batch", "1")
     assert done.code == 0

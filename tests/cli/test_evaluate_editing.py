@@ -17,7 +17,7 @@ from renoise import __version__ as renoise_version
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
-RUNS = ("table1", "table2", "figure7", "figure8", "empty-prompt")
+RUNS = ("table1", "table2", "figure7", "figure8", "frontier", "empty-prompt")
 
 
 @pytest.fixture

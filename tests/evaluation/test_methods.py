@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from renoise import Editor, InversionConfig, Renoising
-from renoise.evaluation.methods import ReNoise
+from renoise.evaluation.methods import Drawn, Noised, ReNoise
+from renoise.evaluation.outside import NegativePrompt, NullPrompt
 
 PROMPTS = ["a cat", "a dog"]
 
@@ -46,3 +48,33 @@ def test_residuals_are_kept_if_they_are_asked_for(editor: Editor, z_0: Tensor) -
     assert with_history.timesteps == editor.timesteps(config)
     without = ReNoise(config).invert(editor, z_0, PROMPTS)
     assert (without.residuals, without.timesteps) == (None, ())
+
+
+# Samplers that keep the variance, and those that count in noise levels.
+SAMPLERS: list[tuple[str, dict[str, Any]]] = [
+    ("DDIMScheduler", {}),
+    ("LCMScheduler", {}),
+    ("EulerDiscreteScheduler", {"timestep_spacing": "leading"}),
+    ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}),
+]
+
+
+@pytest.mark.parametrize(("scheduler", "changes"), SAMPLERS, ids=str)
+def test_the_scale_is_that_of_the_noise_from_which_diffusers_draws(
+    make_editor: Callable[..., Editor], z_0: Tensor, scheduler: str, changes: dict[str, Any]
+) -> None:
+    editor = make_editor(scheduler=scheduler, **changes)
+    own = type(editor.pipe.scheduler).from_config(editor.pipe.scheduler.config)
+    own.set_timesteps(4)
+    plain = InversionConfig(num_steps=4, renoising=Renoising(0))
+    for method in (ReNoise(plain), NullPrompt(plain), NegativePrompt(plain, 1.0)):
+        assert method.invert(editor, z_0, PROMPTS).scale == pytest.approx(float(own.init_noise_sigma), rel=3e-3)
+
+
+def test_passes_of_each_image(z_0: Tensor) -> None:
+    def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:
+        raise AssertionError
+
+    assert [Noised(z_0, 5, draw).passes_of(i) for i in range(2)] == [5, 5]
+    assert [Noised(z_0, 5, draw, passes_each=(3, 5)).passes_of(i) for i in range(2)] == [3, 5]

@@ -39,7 +39,7 @@ def test_the_folder_of_every_run(run: str, make_run: MakeRun, tmp_path: Path) ->
     assert [figure.get("id") for figure in page.all("figure") if figure.get("class") == "plot"] == names
 
 
-@pytest.mark.parametrize("run", ["table1", "figure7", "figure8", "frontier"])
+@pytest.mark.parametrize("run", ["table1", "figure7", "figure8"])
 def test_equal_measurements_make_equal_files(run: str, make_run: MakeRun, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     outputs.write(first, run, make_run(run))

@@ -73,6 +73,14 @@ def test_what_failed_against_the_image_is_marked_against_the_round_trip_too(make
     assert xs(median) == [60.0, 60.0]
 
 
+def test_what_failed_with_one_seed_is_not_marked_with_another(make_row: MakeRow) -> None:
+    measured = [*make_row(30.0, 31.0, 10.0, seed=0), *make_row(30.5, 31.5, 32.0, seed=1)]
+    (axes,) = axes_of("table2", measured)
+    points, failed, *_ = axes.get_lines()
+    assert (xs(points), xs(failed)) == ([30.0, 30.5, 31.0, 31.5, 32.0], [10.0])
+    assert texts(axes)[0] == "1 of 6"
+
+
 def test_a_strip_without_images_says_so(make_row: MakeRow, make_failure: Make) -> None:
     (axes,) = axes_of("table2", [*make_row(30.0), make_failure(label="broken", row=1)])
     assert texts(axes) == ["0 of 1", "30.00", "1 of 1", "n/a", "no reconstruction", "median\n(dB)", "failed"]

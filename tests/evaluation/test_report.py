@@ -54,6 +54,23 @@ def test_the_table_says_what_is_not_available(make_row: MakeRow, make_failure: M
     assert "30.50" in page.words
 
 
+def test_several_seeds(make_row: MakeRow, tmp_path: Path) -> None:
+    page = written(tmp_path, "table2", [*make_row(30.0, 31.0, seed=5), *make_row(20.0, 32.0, seed=6)])
+    assert "seeds 5, 6" in page.words
+    assert "over all images with each of the 2 seeds" in page.words
+    assert "The first 2 of 2 images with the seed 5 ; under each" in page.words
+    grid = page.text[page.text.index('<table class="images">') : page.text.index("The worst of each method")]
+    assert re.findall(r"(\d\d)\.00 dB</td>", grid)[1::2] == ["30", "31"]
+    tail = page.words[page.words.index("The worst of each method") :]
+    assert "00.png , seed 6 20.00 dB" in tail
+
+
+def test_a_run_with_details_says_what_they_are(make_run: MakeRun, tmp_path: Path) -> None:
+    page = written(tmp_path, "frontier", make_run("frontier", images=1))
+    assert "z_T is the noise that an inversion ends in." in page.words
+    assert "KL of z_T to N(0, 1) \N{DOWNWARDS ARROW}" in page.words
+
+
 def test_markup_in_names_stays_text(make_row: MakeRow, tmp_path: Path) -> None:
     label = '<script>alert("$title")</script> & co'
     measured = [replace(m, image='"><b>.png') for m in make_row(30.0, label=label, model="<i>mini", data="a & b")]

@@ -23,6 +23,7 @@ from renoise.evaluation.folder import Role, image_path
 from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.methods import ReNoise
+from renoise.evaluation.outside import DDIMInverse
 from renoise.evaluation.results import Results
 from renoise.evaluation.runner import Task, measure, recompute
 from renoise.schedulers import describe
@@ -546,3 +547,65 @@ def test_a_record_is_not_measured_again_as_something_else(
     Image.new("RGB", (64, 64)).save(pictures / "dog.png")
     with pytest.raises(ConfigError, match=r"the image 'dog\.png' or its mask; give"):
         recompute(m, editor)
+
+
+@pytest.fixture
+def seeded(task: Task, make_editor: MakeEditor, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task on a sampler with noises: a row that has them, and a method without a seed."""
+
+    def rows(presets: runs.Presets) -> tuple[runs.Row, ...]:
+        config = replace(presets["reverse"], num_steps=2)
+        return (runs.Row("ours", ReNoise(config), series="all"), runs.Row("theirs", DDIMInverse(2)))
+
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("a short one", rows)})
+    return replace(task, editor=make_editor(scheduler="EulerAncestralDiscreteScheduler"), limit=2, seed=(0, 1))
+
+
+def test_every_seed_measures_every_image(seeded: Task) -> None:
+    seen: list[runner.Advance] = []
+    found = measure(seeded, seen.append)
+    assert [(m.label, m.seed, m.image) for m in found] == [
+        (label, seed, name) for label in ("ours", "theirs") for seed in (0, 1) for name in ("cat.png", "dog.png")
+    ]
+    assert (seen[-1].done, seen[-1].total) == (8, 8)
+    first, second = found[:2], found[2:4]
+    assert all(a.psnr != b.psnr for a, b in zip(first, second, strict=True))
+    assert [m.settings["config"]["seed"] for m in (*first, *second)] == [0, 0, 1, 1]
+    # A method without noises is measured once, and counts for every seed.
+    assert [replace(m, seed=0) for m in found[6:]] == found[4:6]
+    assert len(Results(Path(seeded.folder) / "results.jsonl").all()) == 6
+    assert {m.series for m in found[:4]} == {"all"}
+
+
+def test_a_seed_that_was_measured_is_not_measured_again(seeded: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, second) = (measure(replace(seeded, seed=seed)) for seed in (1, 0))
+    calls, _ = remembered(monkeypatch)
+    assert measure(seeded) == [*second[:2], *first[:2], *second[2:], *first[2:]]
+    assert calls == []
+    assert len(measure(replace(seeded, seed=(0, 1, 2)))) == 12
+    assert calls == [["a cat", "a dog"]]
+    again = recompute(first[1], seeded.editor)
+    assert (again.seed, again.series, again.key) == (1, "all", first[1].key)
+    assert again.psnr == pytest.approx(first[1].psnr, abs=1e-2)
+
+
+def test_the_noise_is_measured_in_the_scale_of_white_noise(seeded: Task) -> None:
+    m = measure(seeded)[0]
+    scheduler = type(seeded.editor.pipe.scheduler).from_config(seeded.editor.pipe.scheduler.config)
+    scheduler.set_timesteps(2)
+    assert m.deviation is not None
+    assert m.noise_deviation == pytest.approx(m.deviation / float(scheduler.init_noise_sigma), rel=1e-2)
+    assert m.noise_mean is not None
+    assert m.noise_whiteness is not None
+    assert m.noise_kl is not None
+    assert m.noise_kl >= 0.0
+
+
+def test_passes_are_counted_for_each_image(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ReNoise.invert
+
+    def unequal(self: ReNoise, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Any:
+        return replace(real(self, editor, z_0, prompts), passes=7, passes_each=tuple(range(6, 6 + len(z_0))))
+
+    monkeypatch.setattr(ReNoise, "invert", unequal)
+    assert [m.passes_inversion for m in measure(task)[:3]] == [6, 7, 6]

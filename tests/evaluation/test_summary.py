@@ -306,3 +306,65 @@ def test_every_metric_has_one_name_in_a_sort_of_run(edits: bool) -> None:
     names = [metric.name for metric in metrics]
     assert len(set(names)) == len(names)
     assert all(metric.form for metric in metrics if metric.heading)
+
+
+def test_details_are_told_where_a_run_goes_into_them(make_measurement: Make) -> None:
+    measured = [
+        make_measurement(image="a", psnr_roundtrip=40.0, passes_inversion=8, noise_kl=0.01, noise_mean=0.5),
+        make_measurement(image="b", psnr_roundtrip=50.0, passes_inversion=13, noise_kl=0.03, noise_mean=-0.1),
+    ]
+    plain, detailed = only(summarise(measured)), only(summarise(measured, details=True))
+    more = {name: value for name, value in detailed.items() if name not in plain}
+    assert more == {
+        "psnr_roundtrip_p5": pytest.approx(40.5),
+        "passes_inversion_most": 13,
+        "noise_mean": pytest.approx(0.2),
+        "noise_deviation": pytest.approx(1.1),
+        "noise_whiteness": pytest.approx(1.2),
+        "noise_kl": pytest.approx(0.02),
+    }
+    assert {name: detailed[name] for name in plain} == plain
+    text = as_markdown(summarise(measured, details=True))
+    header, row = columns(text.splitlines()[2]), columns(text.splitlines()[4])
+    cells = dict(zip(header, row, strict=True))
+    assert (cells["passes_inversion"], cells["passes_inversion_most"], cells["noise_kl"]) == ("10.5", "13", "0.0200")
+
+
+def test_old_results_have_no_details(make_row: MakeRow) -> None:
+    nothing = dict.fromkeys(("noise_mean", "noise_deviation", "noise_whiteness", "noise_kl"))
+    line = only(summarise(make_row(30.0, 31.0, **nothing), details=True))
+    assert {name: line[name] for name in nothing} == nothing
+
+
+def test_numbers_over_several_seeds(make_row: MakeRow) -> None:
+    measured = [
+        *make_row(30.0, 32.0, seed=0),
+        *make_row(33.0, 35.0, seed=1),
+        *make_row(31.0, 33.0, seed=2, psnr_roundtrip=41.0),
+    ]
+    summary = summarise(measured)
+    line = only(summary)
+    assert (summary.seeds, summary.images, summary.asked) == ((0, 1, 2), 2, 2)
+    assert line["psnr_mean"] == pytest.approx(194 / 6)
+    # The means are 31, 34 and 32.
+    assert (line["psnr_spread"], line["psnr_roundtrip_spread"]) == (pytest.approx(3.0), pytest.approx(1.0))
+    assert (line["pictures"], line["measured"]) == (2, 6)
+    assert as_markdown(summary).startswith("2 images with each of the seeds 0, 1, 2; the autoencoder's round trip: ")
+    assert "psnr_spread" not in only(summarise(measured[:2]))
+
+
+def test_a_seed_without_any_image_has_no_part_in_the_spread(make_row: MakeRow, make_failure: Make) -> None:
+    lost = make_failure(image="00.png", seed=1)
+    assert only(summarise([*make_row(30.0, seed=0), lost]))["psnr_spread"] is None
+    three = [*make_row(30.0, seed=0), lost, *make_row(31.0, seed=2)]
+    assert only(summarise(three))["psnr_spread"] == pytest.approx(1.0)
+
+
+def test_the_spread_of_edits(make_measurement: Make) -> None:
+    measured = [
+        make_measurement(target="x", seed=seed, psnr_background=20.0 + seed, clip_whole=25.0 - seed) for seed in (0, 1)
+    ]
+    line = only(summarise(measured))
+    assert (line["psnr_background_spread"], line["clip_whole_spread"]) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert line["structure_distance_spread"] is None
+    assert (line["pictures"], line["edits"]) == (1, 2)

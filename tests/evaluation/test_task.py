@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from renoise import ConfigError, Editor, InversionConfig, Renoising
+from renoise.config import VARIANTS
 from renoise.evaluation import runs
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.runner import Task
@@ -62,3 +63,35 @@ def test_a_named_run_says_itself_whether_it_edits(task: Task, monkeypatch: pytes
     assert replace(edits, rows=SHORT[:1]).edits
     with pytest.raises(ConfigError, match="edits=True, not False; give rows"):
         replace(edits, edits=False)
+
+
+def test_one_seed_and_several(task: Task) -> None:
+    assert (task.seed, task.seeds) == (0, (0,))
+    assert (replace(task, seed=[7]).seed, replace(task, seed=(2, 0)).seeds) == (7, (2, 0))
+    assert replace(task, seed=range(3)).seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, "0", None, [], (0, 0), (0, -1), ("0", "1")])
+def test_impossible_seeds_are_refused(task: Task, seed: Any) -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        replace(task, seed=seed)
+
+
+def test_every_row_has_every_seed(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(presets: runs.Presets) -> tuple[runs.Row, ...]:
+        return tuple(runs.Row(name, ReNoise(preset)) for name, preset in presets.items())
+
+    monkeypatch.setattr(runs, "RUNS", {"short": runs.Run("", rows)})
+    planned = replace(task, seed=(4, 5)).planned
+    assert [(one.row.label, one.place, one.seed) for one in planned] == [
+        (name, place, seed) for place, name in enumerate(VARIANTS) for seed in (4, 5)
+    ]
+    for one in planned:
+        config = InversionConfig.for_pipeline(task.editor.pipe, one.row.label)
+        assert one.row.method == ReNoise(replace(config, seed=one.seed))
+
+
+def test_rows_of_ones_own_have_their_own_seeds(task: Task) -> None:
+    assert replace(task, seed=3, rows=SHORT).seeds == (3,)
+    with pytest.raises(ConfigError, match="2 seeds are given for rows whose methods have their own seeds; give one"):
+        replace(task, seed=(0, 1), rows=SHORT)

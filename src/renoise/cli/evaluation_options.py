@@ -25,8 +25,8 @@ Run = Annotated[
         metavar="RUN",
         help="What to compare: table1, one number of network passes spent in several ways; table2, what each part of "
         "the method adds; figure7, the residual of each iteration; figure8, reconstruction against network passes for "
-        "each sampler; frontier, reconstruction and noise against network passes for every method; empty-prompt, captions "
-        "against none; editing, what edits keep and how they fit their prompts.",
+        "each sampler; frontier, reconstruction and noise against network passes for every method; empty-prompt, "
+        "captions against none; editing, what edits keep and how they fit their prompts.",
         show_default=False,
     ),
 ]

@@ -16,19 +16,19 @@ ITERATIONS = (1, 2, 4, 9)
 
 
 def frontier_rows(presets: Presets) -> tuple[Row, ...]:
-    """Return the rows for a model: reversing, the paper's iteration, the presets, and the methods of others."""
+    """Return the rows for a model: this project's presets, reversing, the paper's iteration, and others' methods."""
     paper, plain = presets["paper"], presets["paper"].reversing()
     iterating = f"the paper's iteration, K = {', '.join(map(str, ITERATIONS))}"
     own = {variant: preset for variant, preset in presets.items() if variant not in OF_OTHERS}
     ours = f"this project's presets: {', '.join(own)}"
     return (
+        *(Row(f"preset {variant}", ReNoise(preset), series=ours) for variant, preset in own.items()),
         Row("sampler reversing", ReNoise(plain)),
         *(
             Row(f"the paper's iteration, K = {k}", ReNoise(replace(plain, renoising=Renoising(k))), series=iterating)
             for k in ITERATIONS
         ),
         Row("the paper's preset", ReNoise(paper)),
-        *(Row(f"preset {variant}", ReNoise(preset), series=ours) for variant, preset in own.items()),
         Row("DDIM inversion of diffusers", DDIMInverse(paper.num_steps)),
         Row("edit-friendly DDPM inversion", EditFriendly(paper.num_steps, scheduler=None, seed=paper.seed)),
         Row("negative-prompt inversion", NegativePrompt(plain)),

@@ -127,7 +127,7 @@ def _draw(axes: Axes, panel: Panel, series: Series) -> None:
         axes.set_yscale("log")
     if panel.right is not None:
         axes.axhline(panel.right, **BOUND)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
