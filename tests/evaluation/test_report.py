@@ -58,11 +58,11 @@ def test_several_seeds(make_row: MakeRow, tmp_path: Path) -> None:
     page = written(tmp_path, "table2", [*make_row(30.0, 31.0, seed=5), *make_row(20.0, 32.0, seed=6)])
     assert "seeds 5, 6" in page.words
     assert "over all images with each of the 2 seeds" in page.words
-    assert "The first 2 of 2 images with the seed 5 ; under each" in page.words
+    assert "The first 2 of 2 images with the seed 5; under each" in page.words
     grid = page.text[page.text.index('<table class="images">') : page.text.index("The worst of each method")]
     assert re.findall(r"(\d\d)\.00 dB</td>", grid)[1::2] == ["30", "31"]
     tail = page.words[page.words.index("The worst of each method") :]
-    assert "00.png , seed 6 20.00 dB" in tail
+    assert "00.png, seed 6 20.00 dB" in tail
 
 
 def test_a_run_with_details_says_what_they_are(make_run: MakeRun, tmp_path: Path) -> None:

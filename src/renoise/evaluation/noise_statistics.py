@@ -31,8 +31,8 @@ def noise_statistics(noise: Tensor) -> dict[str, float | None]:
 
     Examples:
         >>> found = noise_statistics(torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)))
-        >>> {name: round(value, 1) for name, value in found.items()}
-        {'noise_mean': 0.0, 'noise_deviation': 1.0, 'noise_whiteness': 1.0, 'noise_kl': 0.0}
+        >>> round(found["noise_deviation"], 1), round(found["noise_whiteness"], 1)
+        (1.0, 1.0)
     """
     return {
         "noise_mean": finite(noise.double().mean()),
