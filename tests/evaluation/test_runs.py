@@ -22,8 +22,8 @@ def configs(run: str, preset: InversionConfig) -> list[InversionConfig]:
 
 def rows_of(run: str, preset: InversionConfig) -> tuple[Row, ...]:
     """Return a run's rows for a model whose preset by the paper is this one."""
-    others = {variant: replace(preset, seed=99, strength=0.5) for variant in VARIANTS if variant != "paper"}
-    return RUNS[run].rows({"paper": preset, **others})
+    others = {variant: replace(preset, seed=99, strength=1 / (2 + place)) for place, variant in enumerate(VARIANTS)}
+    return RUNS[run].rows({**others, "paper": preset})
 
 
 def test_the_command_knows_every_run() -> None:

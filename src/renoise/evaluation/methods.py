@@ -123,8 +123,8 @@ class ByEditor(Method):
 
     @property
     def iterations(self) -> int:
-        """Renoising iterations of each step."""
-        return self.config.renoising.iterations
+        """Renoising iterations of each step; 0 where another solver takes their place."""
+        return self.config.renoising.iterations if self.config.solver is None else 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class ReNoise(ByEditor):
 def noised(editor: Editor, inversion: Inversion, draw: Draw, **more: Any) -> Noised:
     """Return an inversion by `Editor.invert` as noise; `more` are further attributes of `Noised`."""
     steps = editor.model.steps(editor.pipe.scheduler, inversion.config, inversion.size)
-    return Noised(inversion.latents, inversion.network_passes, draw, noise_scale(steps[0]), **more)
+    passes = tuple(inversion.passes.tolist())
+    return Noised(inversion.latents, inversion.network_passes, draw, noise_scale(steps[0]), passes, **more)
 
 
 def noise_scale(first: Step) -> float:
