@@ -118,6 +118,7 @@ def _run(run: str, images: int = 3, steps: int = 4) -> list[Measurement]:
                     psnr_bound=31.0 + i,
                     passes_inversion=passes,
                     series=row.series,
+                    noise_mean=0.006 - 0.0025 * place,
                     noise_deviation=0.8 + 0.1 * place,
                     noise_kl=0.01 * (place + 1),
                     passes_denoising=row.method.num_denoising_steps,

@@ -179,7 +179,7 @@ def test_lines_are_told_apart_without_their_colours(run: str, name: str, make_ru
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_no_text_lies_on_other_text(run: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_lies_on_other_text_or_is_cut_off(run: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: dict[Text, Bbox] = {}
     draw = Text.draw
 
@@ -194,5 +194,9 @@ def test_no_text_lies_on_other_text(run: str, make_run: MakeRun, monkeypatch: py
         plot.render("png")
         shown = [(text.get_text(), box) for text, box in boxes.items() if text.get_text().strip()]
         assert len(shown) > 10
+        # As large as it is drawn, in pixels.
+        width, height = plot.figure.get_size_inches() * 200
+        for said, box in shown:
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, said
         for (said, box), (other, another) in combinations(shown, 2):
             assert not box.overlaps(another), (said, other)

@@ -12,13 +12,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.plot_style import BOUND, STYLES, Plot, say
 from renoise.evaluation.summary import by_method, drawn, mean, percentile
 from renoise.evaluation.texts import in_plot
 
+_MOST_TICKS = 5
 # A number of one row, of its measurements.
 Value = Callable[[Sequence[Measurement]], float | None]
 
@@ -125,6 +126,9 @@ def _draw(axes: Axes, panel: Panel, series: Series) -> None:
         return
     if panel.log:
         axes.set_yscale("log")
+    else:
+        # As many ticks whatever the height is, so that the layout has room for their labels.
+        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
     if panel.right is not None:
         axes.axhline(panel.right, **BOUND)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
