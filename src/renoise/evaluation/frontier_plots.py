@@ -128,7 +128,7 @@ def _draw(axes: Axes, panel: Panel, series: Series) -> None:
         axes.set_yscale("log")
     else:
         # As many ticks whatever the height is, so that the layout has room for their labels.
-        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
+        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS, steps=(1, 2, 2.5, 5, 10)))
     if panel.right is not None:
         axes.axhline(panel.right, **BOUND)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
