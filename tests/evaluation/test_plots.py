@@ -195,7 +195,7 @@ def test_no_text_lies_on_other_text_or_is_cut_off(run: str, make_run: MakeRun, m
         shown = [(text.get_text(), box) for text, box in boxes.items() if text.get_text().strip()]
         assert len(shown) > 10
         # As large as it is drawn, in pixels.
-        page = Bbox([[0.0, 0.0], plot.figure.get_size_inches() * 200])
+        page = Bbox.from_bounds(0.0, 0.0, *(200 * plot.figure.get_size_inches()))
         assert [said for said, box in shown if not page.containsx(box.x0) or not page.containsx(box.x1)] == []
         assert [said for said, box in shown if not page.containsy(box.y0) or not page.containsy(box.y1)] == []
         for (said, box), (other, another) in combinations(shown, 2):
