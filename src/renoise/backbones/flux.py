@@ -112,7 +112,7 @@ class FluxBackbone(flow.FlowBackbone):
             shown = ip_adapter.of(embeddings)
             text = embeddings["text"]
             velocity: Tensor = self.network(
-                hidden_states=pack(z).to(self.dtype),
+                hidden_states=pack(z).to(embeddings["text"].dtype),
                 timestep=flow.timesteps(steps, z) / 1000,
                 guidance=embeddings.get("guidance"),
                 pooled_projections=embeddings["pooled"],

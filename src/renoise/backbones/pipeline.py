@@ -260,7 +260,12 @@ class PipelineBackbone:
 
 
 def for_each(values: Iterable[float], latents: Tensor) -> Tensor:
-    """Return a number for each latent of a batch, float32 (N,), repeated where guidance has doubled the batch."""
+    """Return a number for each latent of a batch, float32 (N,), repeated where guidance has doubled the batch.
+
+    Args:
+        values: one number for all latents, or one for each.
+        latents: (N, C, h, w), or twice as many as values.
+    """
     import torch
 
     given = torch.tensor(list(values), dtype=torch.float32, device=latents.device)

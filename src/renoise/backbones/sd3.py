@@ -78,7 +78,7 @@ class StableDiffusion3Backbone(flow.FlowBackbone):
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
             shown = ip_adapter.of(embeddings)
             velocity: Tensor = self.network(
-                hidden_states=z.to(self.dtype),
+                hidden_states=z.to(embeddings["text"].dtype),
                 timestep=flow.timesteps(steps, z),
                 encoder_hidden_states=embeddings["text"],
                 pooled_projections=embeddings["pooled"],
