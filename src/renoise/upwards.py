@@ -86,7 +86,7 @@ def invert_steps(
         pending = []
         below = _block(steps, index, walk)
         index -= len(below)
-        yield from upwards.solved(index, (*below, steps[index]), own)
+        yield from upwards.solved(index, (*below, steps[index]), None if noise is None else noise[index:])
     yield from _with_noises(pending, network, config.noise_correction)
 
 
@@ -164,15 +164,17 @@ class _Upwards:
         self._latents = found.latents
         return found
 
-    def solved(self, index: int, group: Sequence[Step], noise: Tensor | None) -> Iterator[InvertedStep]:
+    def solved(self, index: int, group: Sequence[Step], noises: Tensor | None) -> Iterator[InvertedStep]:
         """Go up by solving: one step, or several of which the network runs at the noisiest alone.
 
         Args:
             index: the noisiest step's place in sampling order.
             group: the steps, the cleanest first.
-            noise: the step's noise, (B, C, h, w); None for a deterministic one.
+            noises: those of the noisiest step and the cleaner ones, (at least as many, B, C, h, w); None for a
+                deterministic sampler.
         """
         *below, step = group
+        noise = None if noises is None else noises[0]
         config, z_prev = self._config, self._latents
         problem = self._problem(step, noise, below)
         solution = _checked(config.solver_at(step.placed_at).solve(problem), z_prev)
@@ -181,7 +183,8 @@ class _Upwards:
         if exact is not None:
             path = problem.path(exact)
             for i, (cleaner, latents) in enumerate(zip(below, path, strict=True)):
-                yield InvertedStep(index + len(below) - i, cleaner, latents, None, solution)
+                place = len(below) - i
+                yield InvertedStep(index + place, cleaner, latents, None if noises is None else noises[place], solution)
             self._accepted = (Accepted(step, exact), *self._accepted)[:_KEPT]
         correction = config.noise_correction
         if noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
