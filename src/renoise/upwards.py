@@ -13,14 +13,12 @@ from renoise.correction import correct
 from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError
 from renoise.forward import Drawn, chained, drawn, noises_for
-from renoise.method_settings import NoiseCorrection, Walk
+from renoise.method_settings import PAPER, NoiseCorrection, Walk
 from renoise.network import Network
 from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
 from renoise.solvers.problem import SMALLEST_LENGTH, length_of
 from renoise.steps import Step
 
-# The paper's walk: every step is solved for itself, with its noise as drawn.
-PAPER = Walk(forward=False)
 # The predictions of so many steps are kept to continue them.
 _KEPT = 3
 
@@ -76,7 +74,7 @@ def invert_steps(
     while index:
         index -= 1
         step, own = steps[index], None if noise is None else noise[index]
-        if own is not None and (step.forgets or (walk.forward and step.stochastic)):
+        if own is not None and walk.draws(step):
             pending.append(upwards.drawn(index, step, own))
             if len(pending) == walk.together:
                 yield from _with_noises(pending, network, config.noise_correction)
@@ -109,8 +107,7 @@ def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool 
         below = _block(steps, index, walk)
         bounds += [0] * len(below)
         step = steps[index - len(below)]
-        forward = step.forgets or (walk.forward and step.stochastic)
-        bounds.append(1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic))
+        bounds.append(1 if walk.draws(step) else config.passes_at(step.placed_at, stochastic=step.stochastic))
     return bounds
 
 
@@ -193,7 +190,8 @@ class _Upwards:
         yield InvertedStep(index, step, z, noise, solution)
 
     def _problem(self, step: Step, noise: Tensor | None, below: Sequence[Step]) -> Problem:
-        enhancement = self._enhancement
+        # A step without an inverse has no prediction that would lead from z_{t-1} to z_t, and so none to enhance.
+        enhancement = self._enhancement if step.invertible else None
         held = self._held if self._held is not None else noise
         return Problem(
             step,
