@@ -120,7 +120,9 @@ def on_residuals(config: InversionConfig, residuals: Tensor) -> None:
     left = [f"{i + 1}" for i, residual in enumerate(worst.tolist()) if not residual <= CONVERGED]
     if config.solver is None or not left:
         return
-    which = "the image" if len(worst) == 1 else f"image {' and '.join(left)} of {len(worst)}"
+    *others, last = left
+    named = f"images {', '.join(others)} and {last}" if others else f"image {last}"
+    which = "the image" if len(worst) == 1 else f"{named} of {len(worst)}"
     warnings.warn(
         ConvergenceWarning(
             f"{which} could not be inverted well: a residual is {float(worst.max()):.2g} where {CONVERGED:g} is near a "
