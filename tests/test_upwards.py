@@ -17,7 +17,7 @@ from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Schedul
 from renoise.backbones import Request
 from renoise.config import Walk, presets
 from renoise.network import Network
-from renoise.solvers import Anderson, Extrapolated, FixedPoint, NoisedImage, Passes, Residual
+from renoise.solvers import Accepted, Anderson, Extrapolated, FixedPoint, Known, NoisedImage, Passes, Problem, Residual
 from renoise.steps import Step
 from renoise.upwards import invert_steps, most_passes
 
@@ -184,6 +184,29 @@ def test_a_block_costs_the_passes_of_its_noisiest_step(walk: Walk, calls: list[f
     for walked in found:
         assert relative(walked.step.apply(walked.latents, Linear()(walked.latents, walked.step)), z) < 1e-5
         z = walked.latents
+
+
+def test_steps_of_a_stochastic_sampler_that_share_a_solve_keep_their_noises() -> None:
+    # Nothing says that its deterministic steps are the last ones.
+    steps = tuple(replace(step, rho=0.2) if i == 1 else step for i, step in enumerate(schedule(6)))
+    noise = torch.randn(6, 2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    config = InversionConfig(num_steps=6, walk=Walk(block=3, span=1.0), solver=FixedPoint(Extrapolated(2)))
+    found = list(invert_steps(steps, Network(Linear()), latents(2), noise, config))
+    assert [walked.index for walked in found] == [5, 4, 3, 2, 1, 0]
+    for walked in found:
+        assert walked.noise is not None
+        assert torch.equal(walked.noise, noise[walked.index]) == (not walked.step.stochastic)
+
+
+def test_the_prediction_of_a_block_leads_to_where_it_was_inverted() -> None:
+    steps = schedule(5)
+    known = Known(latents(2), None, (Accepted(steps[4], latents(2)), Accepted(steps[3], -latents(2))))
+    problem = Problem(steps[0], 100.0 * latents(2), None, Network(Linear()), known=known, below=steps[2:0:-1])
+    z = problem.invert(0.5 * latents(2))
+    prediction = problem.prediction_at(z)
+    assert prediction is not None
+    torch.testing.assert_close(prediction, 0.5 * latents(2), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(problem.invert(prediction), z)
 
 
 def test_steps_that_say_nothing_are_refused_before_the_first_pass() -> None:

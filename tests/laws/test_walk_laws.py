@@ -209,6 +209,7 @@ def test_every_step_whose_noise_was_solved_for_is_exact(case: Case, seed: int) -
     z_prev = latents(seed)
     for each in walked(case, z_prev, noises(case, seed), Mixed().network):
         step, z = each.step, each.latents
+        assume(float(z.abs().max()) < 1e6)  # the paper's iteration runs away from predictions of the image itself
         if step.stochastic:
             reached = step.apply(z, Mixed().network(z, step), each.noise)
             # what float32 leaves of terms of this size
