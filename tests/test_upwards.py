@@ -6,18 +6,38 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, SchedulerError
+from renoise import (
+    ConfigError,
+    EditLosses,
+    Editor,
+    Inversion,
+    InversionConfig,
+    NoiseCorrection,
+    Renoising,
+    SchedulerError,
+)
 from renoise.backbones import Request
 from renoise.config import Walk, presets
 from renoise.network import Network
-from renoise.solvers import Accepted, Anderson, Extrapolated, FixedPoint, Known, NoisedImage, Passes, Problem, Residual
+from renoise.solvers import (
+    Accepted,
+    Anderson,
+    Extrapolated,
+    FixedPoint,
+    Known,
+    NoisedImage,
+    Passes,
+    Problem,
+    Residual,
+    Solution,
+)
 from renoise.steps import Step
 from renoise.upwards import invert_steps, most_passes
 
@@ -236,6 +256,37 @@ def test_a_reconstruction_from_a_saved_file_is_equal_in_another_process(
         [sys.executable, "-c", code, str(tmp_path / "i.safetensors"), str(tmp_path / "z.pt")], check=True, timeout=300
     )
     assert torch.equal(torch.load(tmp_path / "z.pt"), editor.reconstruct(inversion, "latent"))
+
+
+def test_edit_losses_leave_out_a_step_that_has_no_inverse(make_editor: MakeEditor) -> None:
+    # The last step of sample prediction forgets its latent.
+    editor = make_editor(scheduler="DDIMScheduler", prediction_type="sample", set_alpha_to_one=True)
+    plain = InversionConfig(num_steps=3, renoising=Renoising(0))
+    found = [
+        editor.invert(latents=latents(1), prompt="a", config=config, keep_trajectory=True).trajectory
+        for config in (plain, replace(plain, edit_losses=EditLosses()))
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert torch.equal(found[0][1], found[1][1])
+    assert not torch.equal(found[0][2], found[1][2])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A solver whose residual is one number for all images."""
+
+    max_passes: int = 1
+
+    def solve(self, problem: Problem) -> Solution:
+        solution = Renoising(0).solve(problem)
+        return replace(solution, residual=solution.residuals.amax())
+
+
+def test_a_solver_tells_the_residual_of_each_image() -> None:
+    config = InversionConfig(num_steps=2, solver=Whole())
+    with pytest.raises(ConfigError, match=r"solver must return a residual \(2,\), not \(\)"):
+        list(invert_steps(schedule(2), Network(Linear()), latents(2), None, config))
 
 
 def test_noise_correction_says_how_far_the_noises_of_a_forward_inversion_move(make_editor: MakeEditor) -> None:

@@ -228,4 +228,6 @@ def _checked(solution: Solution, z_prev: Tensor) -> Solution:
     found = tuple(solution.residuals.shape)
     if len(found) != 2 or found[0] == 0 or found[1] != len(z_prev):
         raise ConfigError(Argument("solver"), f" must return residuals (passes, {len(z_prev)}), not {found}")
+    if (found := tuple(solution.reached.shape)) != (len(z_prev),):
+        raise ConfigError(Argument("solver"), f" must return a residual ({len(z_prev)},), not {found}")
     return solution
