@@ -22,7 +22,7 @@ class Cautious:
 
     def solve(self, problem: Problem) -> Solution:
         z, rows = problem.z_prev.clone(), list(range(len(problem.z_prev)))
-        reached, residuals = z.new_full((len(z),), torch.nan), []
+        reached, residuals = z.new_full((len(z),), torch.nan), list[torch.Tensor]()
         while rows and len(residuals) < self.max_passes:
             # An image that is solved for takes no further pass, and no image depends on its neighbours.
             tried = problem.evaluate(z[rows], rows)

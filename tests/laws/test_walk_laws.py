@@ -35,6 +35,7 @@ from renoise.solvers import (
     Problem,
     Residual,
 )
+from renoise.solvers.problem import length_of
 from renoise.steps import Step
 from renoise.upwards import InvertedStep, invert_steps, most_passes
 
@@ -171,7 +172,7 @@ def walked(case: Case, z_0: Tensor, noise: Tensor | None, network: Network) -> l
 
 def far(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
     """How far images are apart, relative to a size, (B,)."""
-    return (a - b).flatten(1).norm(dim=1) / size.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return length_of(a - b) / length_of(size).clamp_min(1e-12)
 
 
 @LAW

@@ -17,7 +17,7 @@ from parity import PROMPTS, relative, start
 from renoise import Editor, Inversion, InversionConfig
 from renoise.solvers import Anderson, Extrapolated, FixedPoint, NoisedImage, Residual
 from tiny_pipelines import BUILDERS
-from written import with_ip_adapter
+from written import network_of, with_ip_adapter
 
 # By name: the pipeline, its sampler if it is another, and the settings beside those of the preset.
 CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
@@ -71,7 +71,7 @@ def test_images_of_a_batch_are_inverted_as_they_are_alone(case: str, tmp_path: P
     config, count = settings_of(case, editor), 3
     latents = start(editor, count) * torch.tensor([1.0, 0.05, 0.5]).view(-1, 1, 1, 1)
     shown = editor.model.image_embeds(picture, None) if "image" in case else None
-    network = editor.model.backbone.network
+    network = network_of(editor.pipe)
     sizes: list[int] = []
     hook = network.register_forward_hook(lambda _, args, output: sizes.append(len(output[0])))
     scheduler = {name: str(value) for name, value in vars(editor.pipe.scheduler).items()}
