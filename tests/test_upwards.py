@@ -6,18 +6,38 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, SchedulerError
+from renoise import (
+    ConfigError,
+    EditLosses,
+    Editor,
+    Inversion,
+    InversionConfig,
+    NoiseCorrection,
+    Renoising,
+    SchedulerError,
+)
 from renoise.backbones import Request
 from renoise.config import Walk, presets
 from renoise.network import Network
-from renoise.solvers import Anderson, Extrapolated, FixedPoint, NoisedImage, Passes, Residual
+from renoise.solvers import (
+    Accepted,
+    Anderson,
+    Extrapolated,
+    FixedPoint,
+    Known,
+    NoisedImage,
+    Passes,
+    Problem,
+    Residual,
+    Solution,
+)
 from renoise.steps import Step
 from renoise.upwards import invert_steps, most_passes
 
@@ -186,6 +206,29 @@ def test_a_block_costs_the_passes_of_its_noisiest_step(walk: Walk, calls: list[f
         z = walked.latents
 
 
+def test_steps_of_a_stochastic_sampler_that_share_a_solve_keep_their_noises() -> None:
+    # Nothing says that its deterministic steps are the last ones.
+    steps = tuple(replace(step, rho=0.2) if i == 1 else step for i, step in enumerate(schedule(6)))
+    noise = torch.randn(6, 2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    config = InversionConfig(num_steps=6, walk=Walk(block=3, span=1.0), solver=FixedPoint(Extrapolated(2)))
+    found = list(invert_steps(steps, Network(Linear()), latents(2), noise, config))
+    assert [walked.index for walked in found] == [5, 4, 3, 2, 1, 0]
+    for walked in found:
+        assert walked.noise is not None
+        assert torch.equal(walked.noise, noise[walked.index]) == (not walked.step.stochastic)
+
+
+def test_the_prediction_of_a_block_leads_to_where_it_was_inverted() -> None:
+    steps = schedule(5)
+    known = Known(latents(2), None, (Accepted(steps[4], latents(2)), Accepted(steps[3], -latents(2))))
+    problem = Problem(steps[0], 100.0 * latents(2), None, Network(Linear()), known=known, below=steps[2:0:-1])
+    z = problem.invert(0.5 * latents(2))
+    prediction = problem.prediction_at(z)
+    assert prediction is not None
+    torch.testing.assert_close(prediction, 0.5 * latents(2), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(problem.invert(prediction), z)
+
+
 def test_steps_that_say_nothing_are_refused_before_the_first_pass() -> None:
     linear = Linear()
     steps = (*schedule(3), Step(0.0, 1.0, 0.0, 50.0, alpha=0.0, sigma=1.0, x0_z=0.0, x0_m=1.0, eps_z=1.0, eps_m=0.1))
@@ -213,6 +256,37 @@ def test_a_reconstruction_from_a_saved_file_is_equal_in_another_process(
         [sys.executable, "-c", code, str(tmp_path / "i.safetensors"), str(tmp_path / "z.pt")], check=True, timeout=300
     )
     assert torch.equal(torch.load(tmp_path / "z.pt"), editor.reconstruct(inversion, "latent"))
+
+
+def test_edit_losses_leave_out_a_step_that_has_no_inverse(make_editor: MakeEditor) -> None:
+    # The last step of sample prediction forgets its latent.
+    editor = make_editor(scheduler="DDIMScheduler", prediction_type="sample", set_alpha_to_one=True)
+    plain = InversionConfig(num_steps=3, renoising=Renoising(0))
+    found = [
+        editor.invert(latents=latents(1), prompt="a", config=config, keep_trajectory=True).trajectory
+        for config in (plain, replace(plain, edit_losses=EditLosses()))
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert torch.equal(found[0][1], found[1][1])
+    assert not torch.equal(found[0][2], found[1][2])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A solver whose residual is one number for all images."""
+
+    max_passes: int = 1
+
+    def solve(self, problem: Problem) -> Solution:
+        solution = Renoising(0).solve(problem)
+        return replace(solution, residual=solution.residuals.amax())
+
+
+def test_a_solver_tells_the_residual_of_each_image() -> None:
+    config = InversionConfig(num_steps=2, solver=Whole())
+    with pytest.raises(ConfigError, match=r"solver must return a residual \(2,\), not \(\)"):
+        list(invert_steps(schedule(2), Network(Linear()), latents(2), None, config))
 
 
 def test_noise_correction_says_how_far_the_noises_of_a_forward_inversion_move(make_editor: MakeEditor) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from renoise.errors import ConfigError
 from renoise.ranges import number, store, truth, whole
+
+if TYPE_CHECKING:
+    from renoise.steps import Step
 
 
 @dataclass(frozen=True)
@@ -133,3 +137,14 @@ class Walk:
             block=whole(self.block, "block", 1, 8),
             span=number(self.span, "span", 0.0, 1.0),
         )
+
+    def draws(self, step: Step) -> bool:
+        """Tell whether a step's noisy latent is drawn and its noise solved for; the latent is solved for otherwise.
+
+        A step that forgets the latent leaves no choice.
+        """
+        return step.forgets or (self.forward and step.stochastic)
+
+
+# The paper's walk: every step is solved for itself, with its noise as drawn.
+PAPER = Walk(forward=False)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from renoise import modes, prompt_syntax
 from renoise.backbones.base import Backbone
-from renoise.config import VARIANTS, InversionConfig, NoiseCorrection
+from renoise.config import VARIANTS, InversionConfig, NoiseCorrection, Walk
 from renoise.errors import Argument, ConvergenceWarning, IgnoredSettingWarning, Part, RenoiseWarning
 from renoise.loading.pipelines import load_pipeline
+from renoise.method_settings import PAPER
 from renoise.schedulers import is_flow
 from renoise.solvers import CONVERGED
 from renoise.steps import Step
@@ -93,7 +94,10 @@ def on_inverting(pipe: Any, backbone: Backbone, config: InversionConfig, steps: 
         remedy = ("edits of it take it where they are guided: leave ", Argument("negative_prompt"), " to them")
         ignored.append(((Argument("negative_prompt"), " has no effect on an inversion without guidance"), remedy))
     if not given.preset:
-        ignored += _of_config(pipe, config, steps)
+        guided = backbone.guides(config.guidance_scale, config.true_cfg_scale)
+        presets = [InversionConfig.for_pipeline(pipe, variant) for variant in VARIANTS]
+        ignored += _of_config(pipe, config, steps, presets)
+        ignored += _of_walk(config, steps, presets, guided=guided)
     ignored += _of_random_numbers(config, steps, given, losses=_losses(backbone, config))
     if given.fitted and given.fit != "crop":
         ignored.append(((Argument("fit", given.fit), " has no effect on what is encoded already"), ()))
@@ -116,7 +120,9 @@ def on_residuals(config: InversionConfig, residuals: Tensor) -> None:
     left = [f"{i + 1}" for i, residual in enumerate(worst.tolist()) if not residual <= CONVERGED]
     if config.solver is None or not left:
         return
-    which = "the image" if len(worst) == 1 else f"image {' and '.join(left)} of {len(worst)}"
+    *others, last = left
+    named = f"images {', '.join(others)} and {last}" if others else f"image {last}"
+    which = "the image" if len(worst) == 1 else f"{named} of {len(worst)}"
     warnings.warn(
         ConvergenceWarning(
             f"{which} could not be inverted well: a residual is {float(worst.max()):.2g} where {CONVERGED:g} is near a "
@@ -180,9 +186,10 @@ def _of_guidance(backbone: Backbone, config: InversionConfig, given: Given, *, g
         yield (Argument("clip_skip"), " has no effect on embeddings"), "leave layers out where they are made"
 
 
-def _of_config(pipe: Any, config: InversionConfig, steps: Sequence[Step]) -> Ignored:
+def _of_config(
+    pipe: Any, config: InversionConfig, steps: Sequence[Step], presets: Sequence[InversionConfig]
+) -> Ignored:
     correction, losses = config.noise_correction, config.edit_losses
-    presets = [InversionConfig.for_pipeline(pipe, variant) for variant in VARIANTS]
     if correction is not None and correction not in [preset.noise_correction for preset in presets]:
         if not any(step.stochastic for step in steps):
             yield on_noise_correction(type(pipe.scheduler).__name__).problem, ()
@@ -195,14 +202,39 @@ def _of_config(pipe: Any, config: InversionConfig, steps: Sequence[Step]) -> Ign
         yield problem, ("use a lower ", Argument("strength"), " or more steps")
     if config.renoising_low_noise is None and config.low_noise_below != _DEFAULTS.low_noise_below:
         yield (Argument("low_noise_below"), " has no effect without ", Argument("renoising_low_noise")), ()
-    walk = config.walk
-    if walk is not None and walk not in [preset.walk for preset in presets]:
-        moves = walk.forward and any(step.stochastic for step in steps)
-        joins = walk.block > 1 and sum(not step.stochastic for step in steps) > 2
-        if not (moves or joins):
-            yield (Argument("walk"), " has no effect: there are no noises to solve for, and no blocks of steps"), ()
-    if config.solver is not None and config.renoising not in [p.renoising for p in (_DEFAULTS, *presets)]:
-        yield (Argument("renoising"), " has no effect beside ", Argument("solver")), ()
+    if config.solver is not None:
+        if config.renoising not in [p.renoising for p in (_DEFAULTS, *presets)]:
+            yield (Argument("renoising"), " has no effect beside ", Argument("solver")), ()
+        if config.renoising_low_noise not in [p.renoising_low_noise for p in (_DEFAULTS, *presets)]:
+            yield (Argument("renoising_low_noise"), " has no effect beside ", Argument("solver")), ()
+
+
+def _of_walk(
+    config: InversionConfig, steps: Sequence[Step], presets: Sequence[InversionConfig], *, guided: bool
+) -> Ignored:
+    """Remark on a walk, and on settings of what does not happen on it; the presets' own serve all models."""
+    walk = PAPER if config.walk is None else config.walk
+    solved = [step for step in steps if not walk.draws(step)]
+    given = config.walk is not None and walk not in [preset.walk for preset in presets]
+    joins = walk.block > 1 and not guided and sum(not step.stochastic for step in steps) > 2
+    if given and not joins and not any(walk.forward and step.stochastic for step in steps):
+        yield (Argument("walk"), " has no effect: there are no noises to solve for, and no blocks of steps"), ()
+    elif given and walk.block > 1 and not joins:
+        why = "guided predictions change too fast to be interpolated" if guided else "there are too few steps for it"
+        yield (Argument("block", walk.block), f" has no effect: {why}"), ()
+    elif given and walk.block == 1 and walk.span != Walk().span:
+        yield (Argument("span"), " has no effect on single steps"), ("use a ", Argument("block"), " above 1")
+    elif given and walk.together != Walk().together and len(steps) - len(solved) < 2:
+        yield (Argument("together"), " has no effect: there are no two noises to solve for"), ()
+    correction = config.noise_correction
+    if correction == NoiseCorrection() and walk.forward and any(step.stochastic for step in steps):
+        yield (Argument("noise_correction", 1), " has no effect where noises are solved for, which is all the way"), ()
+    alike = [preset for preset in (_DEFAULTS, *presets) if preset.walk == config.walk]
+    if config.edit_losses not in [p.edit_losses for p in alike] and not any(step.invertible for step in solved):
+        yield (Argument("edit_losses"), " have no effect: no step has a latent to solve for"), ()
+    name = "renoising" if config.solver is None else "solver"
+    if not solved and getattr(config, name) not in [getattr(p, name) for p in (_DEFAULTS, *presets)]:
+        yield (Argument(name), " has no effect: no step has a latent to solve for"), ()
 
 
 def _losses(backbone: Backbone, config: InversionConfig) -> bool:

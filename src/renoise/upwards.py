@@ -13,14 +13,12 @@ from renoise.correction import correct
 from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError
 from renoise.forward import Drawn, chained, drawn, noises_for
-from renoise.method_settings import NoiseCorrection, Walk
+from renoise.method_settings import PAPER, NoiseCorrection, Walk
 from renoise.network import Network
 from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
 from renoise.solvers.problem import SMALLEST_LENGTH, length_of
 from renoise.steps import Step
 
-# The paper's walk: every step is solved for itself, with its noise as drawn.
-PAPER = Walk(forward=False)
 # The predictions of so many steps are kept to continue them.
 _KEPT = 3
 
@@ -76,7 +74,7 @@ def invert_steps(
     while index:
         index -= 1
         step, own = steps[index], None if noise is None else noise[index]
-        if own is not None and (step.forgets or (walk.forward and step.stochastic)):
+        if own is not None and walk.draws(step):
             pending.append(upwards.drawn(index, step, own))
             if len(pending) == walk.together:
                 yield from _with_noises(pending, network, config.noise_correction)
@@ -86,7 +84,7 @@ def invert_steps(
         pending = []
         below = _block(steps, index, walk)
         index -= len(below)
-        yield from upwards.solved(index, (*below, steps[index]), own)
+        yield from upwards.solved(index, (*below, steps[index]), None if noise is None else noise[index:])
     yield from _with_noises(pending, network, config.noise_correction)
 
 
@@ -109,8 +107,7 @@ def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool 
         below = _block(steps, index, walk)
         bounds += [0] * len(below)
         step = steps[index - len(below)]
-        forward = step.forgets or (walk.forward and step.stochastic)
-        bounds.append(1 if forward else config.passes_at(step.placed_at, stochastic=step.stochastic))
+        bounds.append(1 if walk.draws(step) else config.passes_at(step.placed_at, stochastic=step.stochastic))
     return bounds
 
 
@@ -164,15 +161,17 @@ class _Upwards:
         self._latents = found.latents
         return found
 
-    def solved(self, index: int, group: Sequence[Step], noise: Tensor | None) -> Iterator[InvertedStep]:
+    def solved(self, index: int, group: Sequence[Step], noises: Tensor | None) -> Iterator[InvertedStep]:
         """Go up by solving: one step, or several of which the network runs at the noisiest alone.
 
         Args:
             index: the noisiest step's place in sampling order.
             group: the steps, the cleanest first.
-            noise: the step's noise, (B, C, h, w); None for a deterministic one.
+            noises: those of the noisiest step and the cleaner ones, (at least as many, B, C, h, w); None for a
+                deterministic sampler.
         """
         *below, step = group
+        noise = None if noises is None else noises[0]
         config, z_prev = self._config, self._latents
         problem = self._problem(step, noise, below)
         solution = _checked(config.solver_at(step.placed_at).solve(problem), z_prev)
@@ -181,7 +180,8 @@ class _Upwards:
         if exact is not None:
             path = problem.path(exact)
             for i, (cleaner, latents) in enumerate(zip(below, path, strict=True)):
-                yield InvertedStep(index + len(below) - i, cleaner, latents, None, solution)
+                place = len(below) - i
+                yield InvertedStep(index + place, cleaner, latents, None if noises is None else noises[place], solution)
             self._accepted = (Accepted(step, exact), *self._accepted)[:_KEPT]
         correction = config.noise_correction
         if noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
@@ -190,7 +190,8 @@ class _Upwards:
         yield InvertedStep(index, step, z, noise, solution)
 
     def _problem(self, step: Step, noise: Tensor | None, below: Sequence[Step]) -> Problem:
-        enhancement = self._enhancement
+        # A step without an inverse has no prediction that would lead from z_{t-1} to z_t, and so none to enhance.
+        enhancement = self._enhancement if step.invertible else None
         held = self._held if self._held is not None else noise
         return Problem(
             step,
@@ -227,4 +228,6 @@ def _checked(solution: Solution, z_prev: Tensor) -> Solution:
     found = tuple(solution.residuals.shape)
     if len(found) != 2 or found[0] == 0 or found[1] != len(z_prev):
         raise ConfigError(Argument("solver"), f" must return residuals (passes, {len(z_prev)}), not {found}")
+    if (found := tuple(solution.reached.shape)) != (len(z_prev),):
+        raise ConfigError(Argument("solver"), f" must return a residual ({len(z_prev)},), not {found}")
     return solution

@@ -41,7 +41,7 @@ def test_true_guidance_costs_a_second_pass(renoise: Renoise, flux: str) -> None:
 
 
 def test_true_guidance_of_other_models_is_refused(renoise: Renoise, flux: str, data: Path) -> None:
-    outcome = renoise(*EDIT, "-m", data / "tiny-sd", "-o", "out.png", "--true-cfg", "4")
+    outcome = renoise(*EDIT, "-m", data / "tiny-sd", "-o", "out.png", "--preset", "paper", "--true-cfg", "4")
     assert outcome.code == 1
     assert "--guidance" in outcome.error
     assert not Path("out.png").exists()

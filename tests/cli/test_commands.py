@@ -16,6 +16,7 @@ from PIL import Image
 
 from renoise import Editor, Inversion, InversionConfig, NoiseCorrection, Renoising, images, presets
 from renoise.backbones.pipeline import PipelineBackbone
+from renoise.config import OWN_VARIANTS
 from renoise.defaults import EDIT_GUIDANCE
 
 Renoise = Callable[..., Any]
@@ -38,8 +39,9 @@ def test_edit_writes_the_picture_and_says_what_it_took(on_tiny: Renoise, files: 
     assert Image.open("dog.png").size == (128, 128)
 
 
-def test_edit_is_what_the_library_does(on_tiny: Renoise, renoise: Renoise) -> None:
-    assert on_tiny("edit", "cat.png", "-p", "a cat", "--to", "a dog", "-g", "1.5", "-o", "dog.png").code == 0
+def test_edit_is_what_the_library_does(renoise: Renoise) -> None:
+    model = ("--model", TINY, "--device", "cpu", "--steps", "2")  # and the default preset
+    assert renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", "-g", "1.5", "-o", "dog.png", *model).code == 0
     editor = Editor.from_pretrained(TINY, device="cpu")
     inversion = editor.invert("cat.png", "a cat", config=editor.config(num_steps=2))
     expected = editor.edit(inversion, "a dog", guidance_scale=1.5)
@@ -171,7 +173,7 @@ def test_the_bundled_model_is_named_when_none_was(renoise: Renoise, monkeypatch:
     loading = importlib.import_module("renoise.loading.pipelines")
     locate = loading._locate
     monkeypatch.setattr(loading, "_locate", lambda name: TINY if name == "mini" else locate(name))
-    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", "--steps", "2", "--device", "cpu", "--json")
+    done = renoise("edit", "cat.png", "-p", "a", "--to", "b", "--preset", "paper", "--steps", "2", "--json")
     assert done.err == "renoise: using the bundled model mini (name another with --model)\n"
     assert done.json["model"] == "mini"
 
@@ -202,7 +204,9 @@ def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
         return Inversion.load("cat.safetensors").config
 
     paper = replace(presets["sd"], num_steps=2)
-    assert inverted() == paper
+    assert inverted("--preset", "paper") == paper
+    for preset in OWN_VARIANTS:
+        assert inverted("--preset", preset) == replace(presets[f"{preset}-many-step"], num_steps=2)
     assert inverted("--preset", "reverse") == paper.reversing()
     assert inverted("--preset", "released") == replace(presets["released-many-step"], num_steps=2)
     assert inverted("--renoise", "0") == paper.reversing()
@@ -211,6 +215,29 @@ def test_presets_and_parts_of_the_method(on_tiny: Renoise) -> None:
     assert inverted("--no-edit-losses") == replace(paper, edit_losses=None)
     assert inverted("--noise-correction", "0.5").noise_correction == NoiseCorrection(0.5)
     assert inverted("--noise-correction", "0").noise_correction is None
+
+
+def test_a_preset_need_not_be_named(renoise: Renoise) -> None:
+    model = ("--model", TINY, "--device", "cpu")
+    done = renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", "--json", *model)
+    assert done.code == 0
+    inversion = Inversion.load("cat.safetensors")
+    assert inversion.config == replace(presets["balanced-many-step"], num_steps=2)
+    # That the image could not be inverted well is said in one line, and in the document.
+    assert not inversion.converged.all()
+    (line,) = done.err.splitlines()
+    assert line.startswith("renoise: the image could not be inverted well: a residual is ")
+    assert line.endswith("use more steps, a prompt that fits better, or less --inversion-guidance")
+    assert done.json["converged"] is False
+    assert done.json["network_passes"]["inversion"] == inversion.network_passes
+
+
+@pytest.mark.parametrize("options", [("--renoise", "0"), ("--preset", "reverse")])
+def test_reversing_is_the_same_whatever_it_began_with(renoise: Renoise, options: tuple[str, ...]) -> None:
+    model = ("--model", TINY, "--device", "cpu")
+    done = renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", "--quiet", *model, *options)
+    assert done.code == 0
+    assert Inversion.load("cat.safetensors").config == replace(presets["sd"], num_steps=2).reversing()
 
 
 def test_the_source_as_negative_prompt(on_tiny: Renoise, inverted: Path) -> None:

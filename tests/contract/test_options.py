@@ -28,9 +28,10 @@ from renoise import (
     RenoiseError,
     Renoising,
 )
+from renoise.config import Walk
 from renoise.edit_rules import EditStep
 from renoise.errors import IgnoredSettingWarning
-from renoise.solvers import Solver
+from renoise.solvers import Anderson, Extrapolated, FixedPoint, Solver
 from tiny_pipelines import BUILDERS
 
 # By column: the pipeline and its sampler; None is its own. Stochastic are "ancestral" and "lcm".
@@ -100,6 +101,9 @@ def guided(editor: Editor) -> dict[str, Any]:
     return {"true_cfg_scale": 3.0} if editor.model.backbone.takes_true_cfg else {"guidance_scale": 3.0}
 
 
+FORWARD: Mapping[str, Any] = {"walk": Walk()}
+PARTS: Mapping[str, Any] = {"solver": FixedPoint(), "renoising": InversionConfig().renoising}
+
 # What is set in InversionConfig: its name, the settings beside it, itself, and the columns of COLUMNS in order.
 SETTINGS: list[tuple[str, Options, Options, str]] = [
     ("num_steps", {}, {"num_steps": 3}, "ee e e e ee"),
@@ -121,6 +125,19 @@ SETTINGS: list[tuple[str, Options, Options, str]] = [
     ("true_cfg_scale below 1", {}, {"true_cfg_scale": 0.5}, "rr r r r ww"),
     ("solver", {}, {"solver": once(), "renoising": InversionConfig().renoising}, "ee e e e ee"),
     ("renoising beside a solver", {"solver": once()}, {"renoising": Renoising(4)}, "ww w w w ww"),
+    ("renoising_low_noise beside a solver", {"solver": once()}, {"renoising_low_noise": Renoising(3)}, "ww w w w ww"),
+    ("solver of parts", PARTS, {"solver": FixedPoint(update=Anderson(2))}, "ee e e e ee"),
+    ("start of a solver", PARTS, {"solver": FixedPoint(Extrapolated(1))}, "ee e e e ee"),
+    ("edit_losses beside a solver", PARTS, {"edit_losses": EditLosses()}, "ee e e e ee"),
+    ("walk forward", {"num_steps": 3}, {"walk": Walk(together=2)}, "we w e w ww"),
+    ("walk of the paper", {}, {"walk": Walk(forward=False)}, "ww w w w ww"),
+    ("walk in blocks", {**FORWARD, "num_steps": 4}, {"walk": Walk(block=3, span=1.0)}, "ew e w e ee"),
+    ("block with guidance", lambda e: {**guided(e), **FORWARD}, {"walk": Walk(block=3)}, "ww w w w ww"),
+    ("span of single steps", FORWARD, {"walk": Walk(span=0.5)}, "ww w w w ww"),
+    ("together of one", FORWARD, {"walk": Walk(together=2)}, "ww w w w ww"),
+    ("noise_correction on a walk forward", FORWARD, {"noise_correction": NoiseCorrection(0.7)}, "we w e w ww"),
+    ("noise_correction all the way there", FORWARD, {"noise_correction": NoiseCorrection()}, "ww w w w ww"),
+    ("edit_losses on a walk forward", FORWARD, {"edit_losses": EditLosses()}, "ee e e e ee"),
     ("timesteps", {}, {"timesteps": [799, 99]}, "rr e e e ee"),
     ("sigmas", {}, {"sigmas": [0.9, 0.3]}, "rr e r e ee"),
     ("clip_skip", {}, {"clip_skip": 1}, "ee e e e rr"),
@@ -291,6 +308,25 @@ def test_the_length_of_moves_counts_for_moves_alone() -> None:
     with pytest.warns(IgnoredSettingWarning, match="move_length has no effect without moves"):
         run(NoiseCorrection(0.9, move_length=3.0))
     assert not torch.equal(run(NoiseCorrection(moves=2)), run(NoiseCorrection(moves=2, move_length=3.0)))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"edit_losses": EditLosses()}, "edit_losses have no effect: no step has a latent to solve for"),
+        ({"renoising": Renoising(3)}, "renoising has no effect: no step has a latent to solve for"),
+        ({"solver": FixedPoint()}, "solver has no effect: no step has a latent to solve for"),
+    ],
+)
+def test_where_all_latents_are_drawn_nothing_is_solved_for(option: dict[str, Any], message: str) -> None:
+    editor = editor_of("ddim")
+    assert not editor.pipe.scheduler.config.set_alpha_to_one
+
+    def run(*options: Options) -> Tensor:
+        return whole(editor.invert(latents=start(editor, 1, SIZE), config=of(editor, FORWARD, {"eta": 1.0}, *options)))
+
+    with pytest.warns(IgnoredSettingWarning, match=message):
+        assert torch.equal(run(option), run())
 
 
 def test_presets_are_remarked_on_nowhere() -> None:

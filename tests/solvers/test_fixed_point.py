@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from problems import Counted, drawn, linear, missed
 from renoise import ConfigError, Renoising
-from renoise.solvers import Anderson, Damped, FixedPoint, Passes, Residual
+from renoise.solvers import Anderson, Damped, FixedPoint, Passes, Problem, Residual, updates
 
 Map = Callable[[Tensor], Tensor]
 
@@ -120,6 +121,58 @@ def test_half_a_precision_more_does_not_matter() -> None:
     tiny = FixedPoint(stop=Passes(4)).solve(Counted([apply]).problem(z_prev)).value
     large = FixedPoint(stop=Passes(4)).solve(Counted([apply]).problem(z_prev * 1e9)).value
     torch.testing.assert_close(tiny * 1e9, large, rtol=1e-4, atol=1e-4)
+
+
+def test_an_estimate_at_which_there_are_no_numbers_teaches_nothing() -> None:
+    mixing, known = linear([0.9, -0.6]), drawn(1)
+    z_prev = known + mixing(known)
+
+    def apply(z: Tensor) -> Tensor:
+        return torch.where(z.abs().amax() > 2.0 * z_prev.abs().amax(), torch.nan, mixing(z))
+
+    # The first move is far too large. What it found is forgotten, and the second one is half of it.
+    solution = FixedPoint(update=Anderson(3, 4.0), stop=Passes(12)).solve(Counted([apply]).problem(z_prev))
+    assert solution.residuals[1].isnan()
+    assert int(solution.residuals.isnan().sum()) == 1
+    torch.testing.assert_close(solution.value, known, rtol=0.05, atol=0.01)
+
+
+@dataclass(frozen=True)
+class Endless:
+    """A stop that never says stop."""
+
+    most: int = 3
+
+    def reached(self, passes: int, left: Tensor) -> Tensor:
+        return torch.zeros_like(left, dtype=torch.bool)
+
+
+def test_a_stop_of_ones_own_ends_after_its_most_passes() -> None:
+    assert FixedPoint(stop=Endless()).solve(Counted([torch.sin]).problem(drawn(1))).passes == 3
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A start that gives no latents."""
+
+    def start(self, problem: Problem) -> Tensor:
+        return problem.z_prev.flatten(1)
+
+
+def test_a_start_of_ones_own_gives_latents() -> None:
+    with pytest.raises(ConfigError, match=r"start must return latents torch.float32 \(1, 2, 4, 4\) from start, not"):
+        FixedPoint(Flat()).solve(Counted([torch.sin]).problem(drawn(1)))
+
+
+@pytest.mark.parametrize("update", [Anderson, Damped])
+def test_an_update_that_never_moves_is_refused(update: type[Anderson] | type[Damped]) -> None:
+    with pytest.raises(ConfigError, match="relaxation must be above 0"):
+        update(relaxation=0.0)
+
+
+def test_float64_is_computed_where_there_is_some() -> None:
+    assert updates._exact_device(torch.device("mps")) == torch.device("cpu")
+    assert updates._exact_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
 
 
 @pytest.mark.parametrize(

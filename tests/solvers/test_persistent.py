@@ -64,3 +64,13 @@ def test_its_most_passes_are_those_of_images_without_retries() -> None:
 def test_what_is_no_solver_is_refused(solver: object) -> None:
     with pytest.raises(ConfigError, match="solver must be a value with a method solve"):
         Persistent(solver)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("retries", [None, 3, Renoising(1)])
+def test_retries_are_several(retries: object) -> None:
+    with pytest.raises(ConfigError, match="retries must be a tuple of solvers"):
+        Persistent(Renoising(1), retries)  # type: ignore[arg-type]
+
+
+def test_retries_in_a_list_are_those_in_a_tuple() -> None:
+    assert Persistent(Renoising(1), [Renoising(2)]) == Persistent(Renoising(1), (Renoising(2),))  # type: ignore[arg-type]

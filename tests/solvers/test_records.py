@@ -52,11 +52,23 @@ def nested(depth: int) -> dict[str, Any]:
     return record
 
 
+def lists(depth: int) -> list[Any]:
+    record: list[Any] = []
+    for _ in range(depth):
+        record = [record]
+    return record
+
+
 @pytest.mark.parametrize(
     "record",
     [
         nested(2000),
+        {"name": "persistent", "first": {"name": "renoising", "iterations": 1}, "retries": lists(5000)},
+        {"name": "persistent", "first": {"name": "renoising", "iterations": 1}, "retries": 3},
         {"name": "persistent", "first": {"name": "passes", "most": 3}},
+        {"name": "fixed_point", "start": {"name": "extrapolated", "otherwise": 3}},
+        {"name": "fixed_point", "start": {"name": "extrapolated", "otherwise": {"name": "passes", "most": 3}}},
+        {"name": "fixed_point", "update": {"name": "damped", "relaxation": 0}},
         {"name": "passes", "most": 3},
         {"name": "fixed_point", "start": {"name": "magic"}},
         {"name": "fixed_point", "update": {"name": "anderson", "depth": 0}},

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from renoise.errors import Argument, ConfigError
-from renoise.escaping import seen
-from renoise.solvers.problem import CONVERGED, Problem, Solution
+from renoise.solvers.problem import CONVERGED, Problem, Solution, require_part
 from renoise.solvers.starts import CleanerLatent, Start
 from renoise.solvers.stops import Passes, Stop
 from renoise.solvers.updates import Anderson, Update
@@ -50,7 +48,7 @@ class FixedPoint:
 
     def __post_init__(self) -> None:
         for name, kind in (("start", Start), ("update", Update), ("stop", Stop)):
-            _require(getattr(self, name), name, kind)
+            require_part(getattr(self, name), name, kind)
 
     @property
     def max_passes(self) -> int:
@@ -65,7 +63,10 @@ class FixedPoint:
         """
         import torch
 
+        from renoise.checks import require_made
+
         z = self.start.start(problem)
+        require_made("start", "start", z, problem.z_prev)
         count = len(z)
         value, best = z.clone(), torch.full((count,), torch.inf, device=z.device)
         history: list[torch.Tensor] = []
@@ -87,10 +88,11 @@ class FixedPoint:
             best_z, best_move = _where(better, z, best_z), _where(better, found, best_move)
             astray = torch.where(lost, astray + 1, torch.zeros_like(astray))
             trust = torch.where(lost, trust / 2, trust)
-            memory.forget(astray > 1)
+            memory.forget((astray > 1) | ~torch.isfinite(tried.residual))
             base, move = _where(lost, best_z, z), _where(lost, best_move, found)
             z = memory.next(base, move, trust)
             done = self.stop.reached(len(history), tried.residual * problem.contraction)
+            done = done | (len(history) >= self.stop.most)
             if bool(done.any()):
                 ended = done.nonzero().flatten()
                 value[[rows[i] for i in ended.tolist()]] = _where(better, z, best_z)[ended]
@@ -116,10 +118,3 @@ def _spread(residual: Any, rows: list[int], count: int) -> Any:
     whole = residual.new_full((count,), float("nan"))
     whole[rows] = residual
     return whole
-
-
-def _require(value: Any, name: str, kind: Any) -> None:
-    if isinstance(value, type) or not isinstance(value, kind):
-        raise ConfigError(
-            Argument(name), f" must be a value like those of renoise.solvers ({kind.__name__}), not {seen(value)}"
-        )

@@ -44,6 +44,9 @@ class Persistent:
 
     def __post_init__(self) -> None:
         store(self, above=number(self.above, "above", 0.0))
+        if not isinstance(self.retries, (tuple, list)):
+            raise ConfigError(Argument("retries"), f" must be a tuple of solvers, not {seen(self.retries)}")
+        store(self, retries=tuple(self.retries))
         for solver in (self.first, *self.retries):
             if isinstance(solver, type) or not isinstance(solver, Solver):
                 raise ConfigError(Argument("solver"), f" must be a value with a method solve, not {seen(solver)}")

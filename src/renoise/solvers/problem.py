@@ -15,7 +15,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,9 +201,11 @@ class Problem:
             drift = self.step.phi * z if self.noise is None else self.step.phi * z + self.step.rho * self.noise
             return (self.z_prev - drift) / self.step.psi
         # Where `invert` leads is affine in the prediction, with one factor for all elements.
-        origin = self.invert(z.new_zeros(()).expand_as(z))
-        factor = float((self.invert(z.new_ones(()).expand_as(z)) - origin).flatten()[0])
-        return None if factor == 0.0 else (z - origin) / factor
+        factor = 0.0
+        for step in (*self.below, self.step):
+            share = _weights([self.step, *(node.step for node in self._accepted(_NODES))], step)[0]
+            factor = (factor - step.psi * share) / step.phi
+        return None if factor == 0.0 else (z - self.invert(z.new_zeros(()).expand_as(z))) / factor
 
     def extrapolated(self, order: int) -> Tensor | None:
         """Return the z_t to which the predictions of the inverted steps lead; None where there are none.
@@ -296,12 +301,18 @@ def _polynomial(nodes: Sequence[Accepted], step: Step) -> Tensor:
     """Return the prediction at a step, by Lagrange's polynomial through those of other steps (see `_place`)."""
     import torch
 
-    place, at = _place(step), [_place(node.step) for node in nodes]
     total = torch.zeros_like(nodes[0].prediction)
-    for i, node in enumerate(nodes):
-        weight = math.prod((place - other) / (at[i] - other) for j, other in enumerate(at) if j != i)
+    for weight, node in zip(_weights([node.step for node in nodes], step), nodes, strict=True):
         total = total + weight * node.prediction
     return total
+
+
+def _weights(nodes: Sequence[Step], step: Step) -> list[float]:
+    """Return the weights that the predictions at some steps have in the one at another, which sum to one."""
+    place, at = _place(step), [_place(node) for node in nodes]
+    return [
+        math.prod((place - other) / (own - other) for j, other in enumerate(at) if j != i) for i, own in enumerate(at)
+    ]
 
 
 def _place(step: Step) -> float:
@@ -315,6 +326,23 @@ def _place(step: Step) -> float:
 
 def _picked(tensor: Tensor, rows: Sequence[int] | None) -> Tensor:
     return tensor if rows is None else tensor[rows]
+
+
+def require_part(value: Any, name: str, kind: Any) -> None:
+    """Check that a part from which a solver is put together is a value of its kind.
+
+    Args:
+        value: the part.
+        name: the argument by which it came.
+        kind: the protocol that it has to fulfil.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise ConfigError(
+            Argument(name), f" must be a value like those of renoise.solvers ({kind.__name__}), not {seen(value)}"
+        )
 
 
 def length_of(z: Tensor) -> Tensor:

@@ -79,6 +79,8 @@ def solver_from(record: Any) -> Solver:
 
 def _made(record: Any, depth: int) -> Any:
     if isinstance(record, (list, tuple)):
+        if depth < 0:
+            raise _unknown(None)
         return tuple(_made(each, depth - 1) for each in record)
     if not isinstance(record, Mapping):
         return record

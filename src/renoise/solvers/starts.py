@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from renoise.ranges import store, whole
-from renoise.solvers.problem import Problem
+from renoise.solvers.problem import Problem, require_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ class Extrapolated:
         otherwise: where to start at the first step, which has none before it.
 
     Raises:
-        ConfigError: if the order is below 1 or above 3.
+        ConfigError: if the order is below 1 or above 3, or `otherwise` is no rule for a start.
     """
 
     order: int = 2
@@ -69,6 +69,7 @@ class Extrapolated:
 
     def __post_init__(self) -> None:
         store(self, order=whole(self.order, "order", 1, 3))
+        require_part(self.otherwise, "otherwise", Start)
 
     def start(self, problem: Problem) -> Tensor:
         """Return the z_t to which the continued prediction leads."""

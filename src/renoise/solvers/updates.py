@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from renoise.errors import Argument, ConfigError
 from renoise.ranges import number, store, whole
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Weights of a least-squares fit that are larger than this come from differences that hardly differ.
@@ -50,12 +52,15 @@ class Damped:
 
     Attributes:
         relaxation: that share, above 0; 1 is the paper's iteration, and less of it is damped.
+
+    Raises:
+        ConfigError: if it is not above 0.
     """
 
     relaxation: float = 1.0
 
     def __post_init__(self) -> None:
-        store(self, relaxation=number(self.relaxation, "relaxation", 0.0))
+        store(self, relaxation=_above_0(self.relaxation))
 
     def begin(self) -> Memory:
         """See `Update.begin`."""
@@ -76,6 +81,9 @@ class Anderson:
         depth: the number of differences, at least 1.
         relaxation: beta, above 0.
         tikhonov: the weight of ||gamma||^2 in the fit, relative to the differences' squared lengths.
+
+    Raises:
+        ConfigError: for a setting out of its range.
     """
 
     depth: int = 3
@@ -86,13 +94,20 @@ class Anderson:
         store(
             self,
             depth=whole(self.depth, "depth", 1),
-            relaxation=number(self.relaxation, "relaxation", 0.0),
+            relaxation=_above_0(self.relaxation),
             tikhonov=number(self.tikhonov, "tikhonov", 0.0),
         )
 
     def begin(self) -> Memory:
         """See `Update.begin`."""
         return _Anderson(self.depth, self.relaxation, self.tikhonov)
+
+
+def _above_0(relaxation: Any) -> float:
+    found = number(relaxation, "relaxation", 0.0)
+    if found == 0.0:
+        raise ConfigError(Argument("relaxation"), " must be above 0: with 0 no estimate would move")
+    return found
 
 
 class _Anderson:
@@ -114,7 +129,7 @@ class _Anderson:
         step = beta * move_flat
         if self._moved:
             moved, changes = torch.stack(self._moved, dim=2), torch.stack(self._changes, dim=2)
-            gamma = self._fit(changes, move_flat).to(z.dtype)
+            gamma = self._fit(changes, move_flat)
             step = step - ((moved + beta.unsqueeze(2) * changes) @ gamma).squeeze(2)
         return z + step.view_as(z)
 
@@ -135,15 +150,23 @@ class _Anderson:
             differences[:] = [d[images] for d in differences]
 
     def _fit(self, changes: Tensor, move: Tensor) -> Tensor:
-        """Return gamma, (B, depth, 1) in float64: 0 for images whose fit is bad."""
+        """Return gamma, (B, depth, 1), computed in float64: 0 for images whose fit is bad."""
         import torch
 
-        columns = changes.double()
+        where = _exact_device(changes.device)
+        columns, moves = changes.to(where).double(), move.to(where).double().unsqueeze(2)
         gram = columns.mT @ columns
         lengths = gram.diagonal(dim1=1, dim2=2)
         ridge = self._tikhonov * lengths.amax(dim=1, keepdim=True) + torch.finfo(torch.float64).tiny
         gram = gram + torch.diag_embed(ridge.expand_as(lengths))
-        gamma, failed = torch.linalg.solve_ex(gram, columns.mT @ move.double().unsqueeze(2))
+        gamma, failed = torch.linalg.solve_ex(gram, columns.mT @ moves)
         bad = (failed != 0) | ~torch.isfinite(gamma).all(dim=1).view(-1) | (gamma.abs().amax((1, 2)) > _LARGEST_WEIGHT)
         fitted: Tensor = gamma.masked_fill(bad.view(-1, 1, 1), 0.0)
-        return fitted
+        return fitted.to(move.dtype).to(move.device)
+
+
+def _exact_device(device: torch.device) -> torch.device:
+    """Return where float64 can be computed: Apple's GPUs have none."""
+    import torch
+
+    return torch.device("cpu") if device.type == "mps" else device
