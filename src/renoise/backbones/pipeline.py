@@ -225,12 +225,12 @@ class PipelineBackbone:
                 "several times in one step",
                 remedy=f"call pipe.{self.components[0]}.disable_cache() first",
             )
-        precision.require_one_precision(self.network, self.dtype)
+        # Each of the two looks through all layers for hooks.
+        device, dtype = self.device, self.dtype
+        precision.require_one_precision(self.network, dtype)
 
         def placed(embeddings: Mapping[str, Tensor]) -> Embeddings:
-            return {
-                name: t.to(self.device, self.dtype if t.is_floating_point() else None) for name, t in embeddings.items()
-            }
+            return {name: t.to(device, dtype if t.is_floating_point() else None) for name, t in embeddings.items()}
 
         if negative is None:
             return Condition(placed(positive))

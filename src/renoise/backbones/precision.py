@@ -19,12 +19,11 @@ def input_dtype(pipe: Any, network: Any) -> torch.dtype:
     import torch
 
     computing = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    dtype: torch.dtype = network.dtype
+    if dtype in computing:
+        return dtype
     encoders = [part for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None]
-    for part in (network, *encoders):
-        dtype: torch.dtype = part.dtype
-        if dtype in computing:
-            return dtype
-    return torch.float32
+    return next((part.dtype for part in encoders if part.dtype in computing), torch.float32)
 
 
 def require_one_precision(network: Any, dtype: torch.dtype) -> None:
