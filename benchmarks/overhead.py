@@ -27,7 +27,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from statistics import median
 from typing import Any
 
@@ -39,7 +39,18 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
 import renoise_mini
-from renoise import EditLosses, Editor, Inversion, InversionConfig, editability, editor, enhancement, images, upwards
+from renoise import (
+    EditLosses,
+    Editor,
+    Inversion,
+    InversionConfig,
+    editability,
+    editor,
+    enhancement,
+    images,
+    remarks,
+    upwards,
+)
 from renoise.backbones import Request
 
 SECTIONS = ("shares", "batches", "profile", "memory", "growth", "losses", "passes")
@@ -108,8 +119,8 @@ def watched(model: Editor, clock: Clock) -> Iterator[None]:
         ("inputs and outputs of the network", kind, "predict"),
         ("inputs and outputs of the network", kind, "predict_each"),
         ("hooks and modes of the networks", kind, "release"),
-        ("settings checked, remarks", editor.remarks, "on_inverting"),
-        ("settings checked, remarks", editor.remarks, "on_training"),
+        ("settings checked, remarks", remarks, "on_inverting"),
+        ("settings checked, remarks", remarks, "on_training"),
     ]
     before = [(owner, name, vars(owner).get(name)) for _, owner, name in parts]
     for part, owner, name in parts:
@@ -167,7 +178,193 @@ def measured(
 
 def batches(model: Editor, config: InversionConfig, repeats: int) -> tuple[str, str, str]:
     """Return the milliseconds of eight calls and of one call with eight images, taken in turns, and their quotient."""
-    alone, together = [], []
+    alone: list[float] = []
+    together: list[float] = []
+    for repeat in range(repeats + 1):
+        for seconds, calls in ((alone, [[n] for n in range(8)]), (together, [list(range(8))])):
+            begun = time.perf_counter()
+            for numbers in calls:
+                run(model, config, numbers)
+            if repeat:
+                seconds.append(time.perf_counter() - begun)
+    quotient = median(a / b for a, b in zip(alone, together, strict=True))
+    return f"{1e3 * median(alone):.0f}", f"{1e3 * median(together):.0f}", f"{quotient:.2f}"
+
+
+def beyond(whole: float, parts: dict[str, float], *but: str) -> str:
+    """The share of the time that is in none of the parts named."""
+    return f"{100 * (1 - sum(parts[part] for part in but) / whole):.1f}"
+
+
+def table(*columns: str) -> None:
+    """Print the head of a table."""
+    print(f"\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
+
+
+def row(*cells: Any) -> None:
+    """Print a row of a table."""
+    print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
+
+
+def held() -> dict[int, int]:
+    """The bytes of all tensors that are alive, by the addresses of their memory."""
+    tensors = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and not t.is_meta]
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+
+
+def kilobytes(now: dict[int, int], before: dict[int, int]) -> float:
+    """How much memory is in use now and was not before."""
+    return sum(size for place, size in now.items() if place not in before) / 1e3
+
+
+def memory(model: Editor, config: InversionConfig, count: int) -> tuple[float, float, float]:
+    """Return the kilobytes held between passes, left when an inversion has ended, and in its result."""
+    run(model, config, range(count))
+    gc.collect()
+    before, most = held(), 0.0
+
+    def look(_: Any) -> None:
+        nonlocal most
+        most = max(most, kilobytes(held(), before))
+
+    inversion = run(model, config, range(count), progress=look)
+    gc.collect()
+    left = kilobytes(held(), before)
+    result = [value for value in vars(inversion).values() if isinstance(value, Tensor)]
+    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in result}
+    return most, left, sum(own.values()) / 1e3
+
+
+def growth(model: Editor, repeats: int) -> None:
+    """Print how time and passes grow."""
+    table("steps", "iterations", "batch", "latent", "passes", "whole, ms", "ms a pass and image", "beyond, %")
+    base = {"num_steps": 4, "iterations": 3, "count": 1, "side": 16}
+    changes: list[dict[str, int]] = [
+        *({"num_steps": n} for n in (4, 8, 16)),
+        *({"iterations": n} for n in (0, 1, 9)),
+        *({"count": n} for n in (2, 4, 8)),
+        *({"side": n} for n in (24, 32)),
+    ]
+    for change in changes:
+        at = {**base, **change}
+        config = model.config("reverse", num_steps=at["num_steps"], iterations=at["iterations"])
+        shape = (at["count"], model.model.backbone.latent_channels, at["side"], at["side"])
+        latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        whole, parts, passes = measured(model, config, at["count"], repeats, latents=latents)
+        each = 1e3 * whole / passes / at["count"]
+        row(*at.values(), passes, f"{1e3 * whole:.0f}", f"{each:.1f}", beyond(whole, parts, PASSES))
+
+
+def losses(repeats: int) -> None:
+    """Print the time of the edit losses for one prediction."""
+    table("latent", "edit losses, ms")
+    for shape in ((1, 4, 16, 16), (1, 4, 64, 64), (8, 4, 64, 64), (1, 4, 128, 128)):
+        x, y = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+
+        def shifts(highest: Sequence[int], draws: int, count: int = shape[0]) -> Tensor:
+            drawn = [torch.randint(1, most + 1, (draws, 1), generator=torch.Generator()) for most in highest]
+            return torch.stack(drawn, dim=1).expand(-1, -1, count)
+
+        seconds = timed(partial(editability.regularise, x, y, EditLosses(), shifts), 10 * repeats)
+        row(shape, f"{1e3 * seconds:.2f}")
+
+
+def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Count a function's time as that of a part, less the time of other parts that it calls."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before, self._within = self._within, 0.0
+        begun = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            taken = time.perf_counter() - begun
+            self.seconds[part] += taken - self._within
+            self._within = before + taken
+
+    return run
+
+
+@contextmanager
+def watched(model: Editor, clock: Clock) -> Iterator[None]:
+    """Count the time of the parts of an inversion while it lasts."""
+    pipe, kind = model.pipe, type(model.model.backbone)
+    parts: list[tuple[str, Any, str]] = [
+        (PASSES, pipe.unet, "forward"),
+        (TEXT, pipe.text_encoder, "forward"),
+        (IMAGE, pipe.vae, "encode"),
+        ("prompts, beside the text encoder", type(model.model), "condition"),
+        ("images: read, fit, to a tensor", type(model.model), "prepare"),
+        ("fingerprint", editor, "fingerprint"),
+        ("schedule", type(model.model), "steps"),
+        ("edit losses", enhancement, "regularise"),
+        ("noise correction", upwards, "correct"),
+        ("checks that numbers are finite", type(model.model), "require_finite"),
+        ("inputs and outputs of the network", kind, "predict"),
+        ("inputs and outputs of the network", kind, "predict_each"),
+        ("hooks and modes of the networks", kind, "release"),
+        ("settings checked, remarks", remarks, "on_inverting"),
+        ("settings checked, remarks", remarks, "on_training"),
+    ]
+    before = [(owner, name, vars(owner).get(name)) for _, owner, name in parts]
+    for part, owner, name in parts:
+        setattr(owner, name, clock.timed(part, getattr(owner, name)))
+    try:
+        yield
+    finally:
+        for owner, name, function in before:
+            if function is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, function)
+
+
+@cache
+def held_out() -> list[tuple[Image.Image, str]]:
+    """The first held-out images with their captions."""
+    folder = renoise_mini.path("heldout")
+    entries = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()[:8]]
+    return [(images.load(folder / entry["file"]), entry["caption"]) for entry in entries]
+
+
+def run(model: Editor, config: InversionConfig, numbers: Sequence[int], **options: Any) -> Inversion:
+    """Invert some of the held-out images with every feature on."""
+    chosen = [held_out()[number % len(held_out())] for number in numbers]
+    if "latents" not in options:
+        options["image"] = [image for image, _ in chosen] if len(chosen) > 1 else chosen[0][0]
+    return model.invert(
+        prompt=[caption for _, caption in chosen] if len(chosen) > 1 else chosen[0][1],
+        config=config,
+        keep_trajectory=True,
+        keep_residual_history=True,
+        **{"progress": lambda state: None, **options},
+    )
+
+
+def measured(
+    model: Editor, config: InversionConfig, count: int, repeats: int, **options: Any
+) -> tuple[float, dict[str, float], int]:
+    """Return the median seconds of an inversion, those of its parts, and its passes."""
+    wholes: list[float] = []
+    parts: dict[str, list[float]] = defaultdict(list)
+    passes = run(model, config, range(count), **options).network_passes
+    for _ in range(repeats):
+        clock = Clock()
+        with watched(model, clock):
+            begun = time.perf_counter()
+            run(model, config, range(count), **options)
+            wholes.append(time.perf_counter() - begun)
+        clock.seconds["the rest: solver, walk, generators, progress"] = wholes[-1] - sum(clock.seconds.values())
+        for part, seconds in clock.seconds.items():
+            parts[part].append(seconds)
+    return median(wholes), {part: median(seconds) for part, seconds in parts.items()}, passes
+
+
+def batches(model: Editor, config: InversionConfig, repeats: int) -> tuple[str, str, str]:
+    """Return the milliseconds of eight calls and of one call with eight images, taken in turns, and their quotient."""
+    alone: list[float] = []
+    together: list[float] = []
     for repeat in range(repeats + 1):
         for seconds, calls in ((alone, [[n] for n in range(8)]), (together, [list(range(8))])):
             begun = time.perf_counter()

@@ -72,7 +72,7 @@ def pair_loss(x: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
         2.0
     """
     xp, array = _opened(x)
-    correlations, gradient = _pair(xp, array, shifts.tolist())
+    correlations, gradient = _pair(xp, array, _as_numbers(shifts))
     loss = sum((c * c).sum((1, 2, 3)) for c in correlations)
     return _tensor(loss, x), _tensor(gradient, x)
 
@@ -125,7 +125,7 @@ def regularise(eps: Tensor, reference: Tensor | None, losses: EditLosses, draw_s
     xp, array = _opened(eps)
     aim = None if reference is None or not divergence else _statistics(xp, _opened(reference)[1])[1:]
     highest = [max(side // 2, 1) for side in pyramid_sides(min(eps.shape[-2:]))]
-    shifts = iter(draw_shifts(highest, draws).tolist() if draws else ())
+    shifts = iter(_as_numbers(draw_shifts(highest, draws)) if draws else ())
     for _ in range(losses.steps):
         if aim is not None:
             gradient = _patch_kl(xp, array, aim)[1]
@@ -160,16 +160,16 @@ def _pair(xp: Any, x: Array, shifts: Sequence[Sequence[int]], weight: float = 1.
     gradient: Array = None
     for depth in reversed(range(len(levels))):
         level = levels[depth]
-        elements, covered = level.shape[-2] * level.shape[-1], 4.0**depth
+        # The means over the level's elements and, in both factors, over those of `x` that an element covers.
+        mean = 1.0 / (level.shape[-2] * level.shape[-1] * 16.0**depth)
         parts = []
         for axis in (-2, -1):
             # The neighbours ahead correlate with a level as those behind do, so that their sum counts both.
             part = _neighbours(xp, level, shifts[depth], axis)
             correlation = (level * part).sum((-2, -1), keepdims=True)
-            correlation *= 0.5 / (elements * covered**2)
+            correlation *= 0.5 * mean
             correlations.append(correlation)
-            # An element of a mean over `covered` elements passes a share on to each of them.
-            part *= correlation * (2.0 * weight / (elements * covered**2))
+            part *= correlation * (2.0 * mean * weight)
             parts.append(part)
         parts[0] += parts[1]
         if gradient is not None:
@@ -195,15 +195,19 @@ def _add_unpooled(xp: Any, fine: Array, coarse: Array) -> None:
 
 
 def _neighbours(xp: Any, x: Array, shifts: Sequence[int], axis: int) -> Array:
-    """Return, for each element, the sum of those that are a shift away along an axis, each image with its own shift."""
-    if len(set(shifts)) > 1:
-        return xp.concatenate([_neighbours(xp, x[i : i + 1], shifts[i : i + 1], axis) for i in range(len(shifts))], 0)
-    side = x.shape[axis]
-    shift = shifts[0] % side
+    """Return, for each element, the sum of those a shift away along an axis; there is one shift for all, or one each."""
+    if len(shifts) > 1:
+        return xp.concatenate([_neighbours(xp, x[i : i + 1], (shift,), axis) for i, shift in enumerate(shifts)], 0)
+    side, shift = x.shape[axis], shifts[0] % x.shape[axis]
     twice = xp.concatenate((x, x), axis)
     if axis == -1:
         return twice[..., side - shift : 2 * side - shift] + twice[..., shift : shift + side]
     return twice[..., side - shift : 2 * side - shift, :] + twice[..., shift : shift + side, :]
+
+
+def _as_numbers(shifts: Tensor) -> list[Any]:
+    """Return shifts (.., B) as nested lists of numbers, those of images that all have the same as one."""
+    return (shifts[..., :1] if bool((shifts == shifts[..., :1]).all()) else shifts).tolist()
 
 
 def _statistics(xp: Any, x: Array) -> tuple[Array, Array, Array]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from renoise.lookups import named_modules
 from renoise.weights import described, is_matrix, telling
 
 # Enough to tell fine-tunes of one model apart, few enough to read in an instant.
@@ -47,8 +48,7 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
     for name, network in _networks(pipe):
         own: dict[str, Tensor] = {}
         adapting: dict[str, Tensor] = {}
-        # The names of modules take most of the time: they are put together once.
-        modules = list(network.named_modules())
+        modules = named_modules(network)
         for key, parameter in _weights(modules):
             for added in _ADDED:
                 key = key.replace(added, "")
@@ -119,7 +119,7 @@ def _ip_scales(modules: _Modules) -> list[float]:
     """Return the scales of the IP-Adapters: every value that occurs in a layer, once."""
     scales: dict[float, None] = {}
     for _, layer in modules:
-        processor = getattr(layer, "processor", None)
+        processor: Any = getattr(layer, "processor", None)
         if "IPAdapter" in type(processor).__name__:
             own = processor.scale
             for scale in own if isinstance(own, (list, tuple)) else [own]:

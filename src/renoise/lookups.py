@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _Found = TypeVar("_Found")
 # What was found in the call that works in this thread, by owner and name; None outside of calls. The owners are held,
@@ -56,3 +59,8 @@ def once(owner: object, name: str, find: Callable[[], _Found]) -> _Found:
         found[key] = (owner, find())
     value: _Found = found[key][1]  # type: ignore[assignment]
     return value
+
+
+def named_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return all modules of a network with their names, put together once in a call."""
+    return once(network, "modules", lambda: list(network.named_modules()))

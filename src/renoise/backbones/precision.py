@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from renoise.errors import ModelError
+from renoise.lookups import named_modules
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ def require_one_precision(network: Any, dtype: torch.dtype) -> None:
     Raises:
         ModelError: if they compute in another one.
     """
-    for module in network.modules():
+    for _, module in named_modules(network):
         own = getattr(module, "compute_dtype", None)
         # A GGUF layer knows the type of its blocks; layers of other libraries convert their inputs themselves.
         if own is not None and own != dtype and hasattr(getattr(module, "weight", None), "as_tensor"):
