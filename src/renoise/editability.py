@@ -195,7 +195,7 @@ def _add_unpooled(xp: Any, fine: Array, coarse: Array) -> None:
 
 
 def _neighbours(xp: Any, x: Array, shifts: Sequence[int], axis: int) -> Array:
-    """Return, for each element, the sum of those a shift away along an axis; there is one shift for all, or one each."""
+    """Return, for each element, the sum of those a shift away along an axis; images share a shift or have one each."""
     if len(shifts) > 1:
         return xp.concatenate([_neighbours(xp, x[i : i + 1], (shift,), axis) for i, shift in enumerate(shifts)], 0)
     side, shift = x.shape[axis], shifts[0] % x.shape[axis]
