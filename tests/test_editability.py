@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from renoise import ConfigError, EditLosses
-from renoise.editability import COARSEST_SIDE, pair_loss, patch_kl_loss, pyramid_sides, regularise
+from renoise import ConfigError, EditLosses, editability
+from renoise.editability import COARSEST_SIDE, DrawShifts, pair_loss, patch_kl_loss, pyramid_sides, regularise
 
 VECTORS = load_file(Path(__file__).parent / "data" / "vectors" / "losses.safetensors")
 SIZES = [(16, 16), (32, 16), (20, 24), (9, 13), (8, 8)]
@@ -25,7 +27,12 @@ def shifts_of(value: int, x: Tensor) -> Tensor:
     return torch.full((len(pyramid_sides(min(x.shape[-2:]))), x.shape[0]), value)
 
 
-def no_shifts(highest: int) -> Tensor:
+def fixed(by_level: Tensor) -> DrawShifts:
+    """Draw the same shifts (levels, B) every time."""
+    return lambda highest, draws: by_level.expand(draws, *by_level.shape)
+
+
+def no_shifts(highest: Sequence[int], draws: int) -> Tensor:
     raise AssertionError("a shift was drawn")
 
 
@@ -78,10 +85,10 @@ def test_gradients_are_those_of_autograd(size: tuple[int, int], channels: int) -
 def test_pictures_do_not_see_each_other() -> None:
     x, y = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     losses = EditLosses()
-    shifts = {8: torch.tensor([3, 1, 7]), 4: torch.tensor([1, 4, 2])}
-    together = regularise(x, y, losses, lambda highest: shifts[highest])
+    shifts = torch.tensor([[3, 1, 7], [1, 4, 2]])
+    together = regularise(x, y, losses, fixed(shifts))
     for i in range(3):
-        alone = regularise(x[i : i + 1], y[i : i + 1], losses, lambda highest, i=i: shifts[highest][i : i + 1])  # type: ignore[misc]
+        alone = regularise(x[i : i + 1], y[i : i + 1], losses, fixed(shifts[:, i : i + 1]))
         torch.testing.assert_close(together[i : i + 1], alone)
 
 
@@ -89,8 +96,12 @@ def test_regularising_lowers_both_losses() -> None:
     generator = torch.Generator().manual_seed(0)
     reference = torch.randn(1, 4, 32, 32, generator=generator)
     x = 0.7 * torch.randn(1, 4, 32, 32, generator=generator) + 0.5 * torch.sin(torch.arange(32) / 5.0)
-    draw = iter(torch.randint(1, 5, (1000, 1), generator=generator))
-    better = regularise(x, reference, EditLosses(), lambda _: next(draw))
+    better = regularise(
+        x,
+        reference,
+        EditLosses(),
+        lambda highest, draws: torch.randint(1, 5, (draws, len(highest), 1), generator=generator),
+    )
     assert float(pair_loss(better, shifts_of(1, x))[0]) < 0.9 * float(pair_loss(x, shifts_of(1, x))[0])
     assert float(patch_kl_loss(better, reference)[0]) < 0.9 * float(patch_kl_loss(x, reference)[0])
 
@@ -100,10 +111,38 @@ def test_a_setting_means_the_same_at_every_size(side: int) -> None:
     # the share of a constant image that one step takes away does not depend on the latent's size
     x = torch.ones(1, 1, side, side)
     only_pair = EditLosses(pair=10.0, patch_kl=0.0, steps=1, shifts=1)
-    moved = float((x - regularise(x, None, only_pair, lambda highest: torch.tensor([1]))).mean())
+    moved = float((x - regularise(x, None, only_pair, fixed(shifts_of(1, x)))).mean())
     levels = len(pyramid_sides(side))
     # each level l adds 2 axes * 2 * 1 * 2 / N * pooled back: the same 8 / N for every level of a constant
     assert moved == pytest.approx(10.0 * levels * 8.0 / 4096, rel=1e-5)
+
+
+@pytest.mark.parametrize("losses", [EditLosses(), EditLosses.released()])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_cpu_and_other_devices_compute_the_same(
+    monkeypatch: pytest.MonkeyPatch, losses: EditLosses, size: tuple[int, int]
+) -> None:
+    x, y = torch.randn(2, 2, 4, *size, generator=torch.Generator().manual_seed(0))
+    shifts = fixed(torch.tensor([[3, 1], [1, 4], [2, 2]][: len(pyramid_sides(min(size)))]))
+    kept = x.clone()
+    in_numpy = regularise(x, y, losses, shifts)
+    assert torch.equal(x, kept)
+    monkeypatch.setattr(editability, "_opened", lambda t: (torch, t.clone()))
+    torch.testing.assert_close(in_numpy, regularise(x, y, losses, shifts))
+
+
+def test_the_layout_in_memory_decides_nothing() -> None:
+    x, y = torch.randn(2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    last = x.to(memory_format=torch.channels_last)
+    shifts = fixed(shifts_of(2, x))
+    assert torch.equal(regularise(last, y, EditLosses(), shifts), regularise(x, y, EditLosses(), shifts))
+
+
+def test_infinite_predictions_pass_without_a_warning() -> None:
+    x = torch.full((1, 4, 16, 16), torch.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not regularise(x, x, EditLosses(), fixed(shifts_of(1, x))).isfinite().any()
 
 
 def test_weights_of_zero_cost_nothing() -> None:

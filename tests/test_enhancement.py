@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from renoise import EditLosses, Editor, InversionConfig, Renoising
+from renoise.enhancement import Enhancement
+from renoise.network import Network
+from renoise.noise import separate_streams
 
 MakeEditor = Callable[..., Editor]
 
@@ -59,3 +62,16 @@ def test_the_reference_of_the_divergence_is_the_noised_picture(make_editor: Make
     hook.remove()
     # the first pass of a step is the reference: at the noisiest of four it is noise of deviation nearly 1
     assert seen[-2] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("highest", [(32, 16, 8, 4), (45, 22, 11, 5, 2)])
+def test_shifts_are_drawn_for_each_image_from_its_own_stream(highest: tuple[int, ...]) -> None:
+    seeds = (3, 4)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    network = Network(lambda z, step: z)
+    drawn = Enhancement(EditLosses(), torch.zeros(2, 4, 8, 8), network, generators)._shifts(highest, 7)
+    assert drawn.shape == (7, len(highest), 2)
+    for i, stream in enumerate(separate_streams(generators)):
+        # the numbers that a draw for each shift by itself gives
+        alone = [[int(torch.randint(1, most + 1, (), generator=stream)) for most in highest] for _ in range(7)]
+        assert drawn[..., i].tolist() == alone

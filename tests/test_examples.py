@@ -40,3 +40,15 @@ def test_the_table_of_reconstruction() -> None:
     rows = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| 4 ")]
     assert [(int(r[0]), int(r[1]), int(r[4])) for r in rows] == [(4, 0, 4), (4, 4, 20)]
     assert float(rows[1][3]) > float(rows[0][3])
+
+
+def test_the_cost_beside_the_passes() -> None:
+    options = ("--presets", "reverse", "--batches", "1", "--repeats", "1", "--sections", "shares", "profile", "memory")
+    out = run("benchmarks/overhead.py", "--models", "mini-turbo", *options)
+    rows = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| mini-turbo | ")]
+    shares, memory = ([cell.strip() for cell in cells] for cells in rows)
+    assert shares[:4] == ["mini-turbo", "reverse", "1", "4"]
+    assert 0.0 < float(shares[6]) < float(shares[5]) < 100.0
+    # Nothing is kept that is not in the result.
+    held, left, result = (float(cell) for cell in memory[3:])
+    assert held > left == result > 0.0

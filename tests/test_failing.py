@@ -83,3 +83,13 @@ def test_what_a_users_own_code_raises_passes(editor: Editor, picture: Image.Imag
     with pytest.raises(RuntimeError, match="mine") as told:
         editor.invert(picture, "a cat", config=ONE_STEP, progress=raising(mine))
     assert told.value is mine
+
+
+def test_a_compiler_that_fails_is_told_apart() -> None:
+    def no_compiler(graph: Any, inputs: Any) -> Any:
+        raise OSError("No working C++ compiler found")
+
+    network = torch.compile(lambda x: 2.0 * x, backend=no_compiler)
+    message = r"cannot be compiled .*No working C\+\+.*install a C\+\+ compiler .* leave out compile=True"
+    with pytest.raises(ModelError, match=message), in_network("denoising network"):
+        network(torch.zeros(1, 2))

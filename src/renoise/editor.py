@@ -73,8 +73,9 @@ class Editor(Autoencoding):
             device: None is the best one here.
             options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, alone or with their strength,
                 such as ("name", 0.7), or a list of them; `sampler`, such as "euler" or "lcm", in place of the model's
-                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `config`, the folder of a
-                pipeline of the same kind, for a single file on a machine without network. The rest is passed on to
+                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `compile=True`, to compile
+                the network with `torch.compile` at its first pass, which wants a C++ compiler; `config`, the folder of
+                a pipeline of the same kind, for a single file on a machine without network. The rest is passed on to
                 diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
 
         Raises:
@@ -192,13 +193,14 @@ class Editor(Autoencoding):
         config = config_for(self.pipe, config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
         keep_trajectory = truth(keep_trajectory, "keep_trajectory")
         keep_residual_history = truth(keep_residual_history, "keep_residual_history")
-        self.timesteps(config)  # refuses what cannot be inverted before the autoencoder has worked for it
+        # What cannot be inverted is refused before the autoencoder has worked for it.
+        fitted_steps = self.model.steps(self.pipe.scheduler, config, self.size)
         embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
         model_print = fingerprint(self.pipe)  # first, because running a network may change how it keeps its weights
         prepared = self.model.prepare(image, latents, fit)
         z_0, count = prepared.latents, len(prepared.latents)
         size = self.model.pixels(z_0)
-        steps = self.model.steps(self.pipe.scheduler, config, size)
+        steps = fitted_steps if size == self.size else self.model.steps(self.pipe.scheduler, config, size)
         prompts = one_each(prompt, count, "prompt")
         negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
         given = remarks.Given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,5 +61,11 @@ class Enhancement:
     def _streams(self) -> list[torch.Generator]:
         return separate_streams(self.generators)
 
-    def _shifts(self, highest: int) -> Tensor:
-        return torch.stack([torch.randint(1, highest + 1, (), generator=g) for g in self._streams])
+    def _shifts(self, highest: Sequence[int], draws: int) -> Tensor:
+        """Draw shifts for each image (see `renoise.editability.DrawShifts`).
+
+        All of an image come from one draw below a common multiple of the highest shifts, whose residues are uniform.
+        """
+        below = math.lcm(*highest)
+        drawn = [torch.randint(below, (draws, len(highest)), generator=g) for g in self._streams]
+        return 1 + torch.stack(drawn, dim=-1) % torch.tensor(highest).view(1, -1, 1)

@@ -1,4 +1,4 @@
-"""What the libraries raise while a network works, told apart: a lack of memory, and a model that does not work."""
+"""What the libraries raise while a network works, told apart: no memory, no compiler, a model that does not work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from renoise.errors import ModelError, RenoiseError
+from renoise.errors import Argument, ModelError, RenoiseError
 from renoise.escaping import shown
 
 # What torch, diffusers and transformers raise where weights, settings and inputs do not fit each other. Other errors,
@@ -22,7 +22,7 @@ def in_network(what: str) -> Iterator[None]:
         what: the part in words, such as "autoencoder".
 
     Raises:
-        ModelError: in place of what they raise, except for a lack of memory.
+        ModelError: in place of what they raise, except for a lack of memory; what `torch.compile` raises is told apart.
 
     Examples:
         >>> with in_network("autoencoder"):  # doctest: +ELLIPSIS
@@ -39,6 +39,12 @@ def in_network(what: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         told = " ".join(str(error).split())
+        if _is_of_a_compiler(error):
+            raise ModelError(
+                f"the model cannot be compiled ({shown(told, 300)})",
+                argument="compile",
+                remedy=("install a C++ compiler such as gcc or clang, or leave out ", Argument("compile", True)),
+            ) from error
         raise ModelError(
             f"the model cannot be run: its {what} fails ({type(error).__name__}: {shown(told, 300)})",
             argument="model",
@@ -62,3 +68,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         sign in str(error) for sign in ("can't allocate memory", "not enough memory", "out of memory")
     )
+
+
+def _is_of_a_compiler(error: BaseException) -> bool:
+    """Tell whether an error says that a network cannot be compiled: `torch.compile` compiles at the first run."""
+    dynamo = sys.modules.get("torch._dynamo.exc")
+    return dynamo is not None and isinstance(error, dynamo.BackendCompilerFailed)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from renoise.lookups import named_modules
 from renoise.weights import described, is_matrix, telling
 
 # Enough to tell fine-tunes of one model apart, few enough to read in an instant.
@@ -30,6 +31,8 @@ _BESIDE = ("safety_checker", "image_encoder")
 _ADDED = ("_orig_mod.", ".base_layer")
 # What adapters put beside the weights.
 _FACTORS = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_channels")
+# A network's modules with their names.
+_Modules = Sequence[tuple[str, torch.nn.Module]]
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -45,13 +48,14 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
     for name, network in _networks(pipe):
         own: dict[str, Tensor] = {}
         adapting: dict[str, Tensor] = {}
-        for key, parameter in _weights(network):
+        modules = named_modules(network)
+        for key, parameter in _weights(modules):
             for added in _ADDED:
                 key = key.replace(added, "")
             (adapting if ".lora_" in key else own)[key] = parameter
         layout += [f"{name}.{key}{described(p)}" for key, p in sorted(own.items())]
         samples += _sampled([p for _, p in sorted(own.items())])
-        for adapter, scale in _loras(network):
+        for adapter, scale in _loras(modules):
             factors = {f: _of_adapter(adapting, f, adapter) for f in _FACTORS}
             # DoRA has magnitudes besides: peft's, or those of other files (`renoise.loading.dora`).
             kind = "dora" if factors["lora_magnitude_vector"] or factors["lora_channels"] else "lora"
@@ -59,7 +63,7 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
             # Its factors apart: a stride through both could meet one of them alone.
             for parameters in factors.values():
                 samples += _sampled(parameters)
-        adapters += [f"{name}:ip*{scale:.4g}" for scale in _ip_scales(network)]
+        adapters += [f"{name}:ip*{scale:.4g}" for scale in _ip_scales(modules)]
     digest = hashlib.sha256("\n".join(layout).encode()).hexdigest()[:16]
     return {"layout": digest, "weights": samples, "adapters": " ".join(adapters)}
 
@@ -76,13 +80,19 @@ def _of_adapter(adapting: Mapping[str, Tensor], factor: str, adapter: str) -> li
     return [p[None] if p.ndim == 1 else p for p in own]
 
 
-def _weights(network: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the network's weights with their names; some ways to quantise keep matrices of integers as buffers."""
-    yield from network.named_parameters()
-    for key, buffer in network.named_buffers():
-        # Positions are integers as well, in a single row.
-        if is_matrix(buffer) and buffer.shape[0] > 1 and buffer.dtype in _INTEGERS:
-            yield key, buffer
+def _weights(modules: _Modules) -> Iterator[tuple[str, Tensor]]:
+    """Yield a network's weights with their names; some ways to quantise keep matrices of integers as buffers."""
+    met: set[int] = set()
+    for prefix, module in modules:
+        for key, parameter in module.named_parameters(prefix, recurse=False):
+            # Modules may share a weight.
+            if id(parameter) not in met:
+                met.add(id(parameter))
+                yield key, parameter
+        for key, buffer in module.named_buffers(prefix, recurse=False):
+            # Positions are integers as well, in a single row.
+            if is_matrix(buffer) and buffer.shape[0] > 1 and buffer.dtype in _INTEGERS:
+                yield key, buffer
 
 
 def _sampled(weights: Sequence[Tensor]) -> list[float]:
@@ -91,12 +101,12 @@ def _sampled(weights: Sequence[Tensor]) -> list[float]:
     return [number for p in matrices[:: max(1, len(matrices) // SAMPLES_PER_NETWORK)] for number in telling(p)]
 
 
-def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
+def _loras(modules: _Modules) -> list[tuple[str, float]]:
     """Return the LoRA adapters in force, and the scale of each in the layer where it is largest, up or down."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     found: dict[str, float] = {}
-    for layer in network.modules():
+    for _, layer in modules:
         if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters:
             scaling = getattr(layer, "scaling", {})
             for adapter in layer.active_adapters:
@@ -105,10 +115,11 @@ def _loras(network: torch.nn.Module) -> list[tuple[str, float]]:
     return list(found.items())
 
 
-def _ip_scales(network: torch.nn.Module) -> list[float]:
+def _ip_scales(modules: _Modules) -> list[float]:
     """Return the scales of the IP-Adapters: every value that occurs in a layer, once."""
     scales: dict[float, None] = {}
-    for processor in getattr(network, "attn_processors", {}).values():
+    for _, layer in modules:
+        processor: Any = getattr(layer, "processor", None)
         if "IPAdapter" in type(processor).__name__:
             own = processor.scale
             for scale in own if isinstance(own, (list, tuple)) else [own]:

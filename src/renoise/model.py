@@ -14,10 +14,10 @@ from torch import Tensor
 from renoise import images
 from renoise.backbones import backbone_for, lengths
 from renoise.backbones.base import Condition, Request
-from renoise.checks import FINITE, dtype_name, require_finite, require_latents, require_numbers
+from renoise.checks import FINITE, dtype_name, is_finite, not_finite, require_finite, require_latents, require_numbers
 from renoise.config import InversionConfig
 from renoise.embeddings import given as given_embeds
-from renoise.errors import Argument, ConfigError, Parts
+from renoise.errors import Argument, ConfigError, NumericalError, Parts
 from renoise.failing import in_network
 from renoise.images import Fit
 from renoise.modes import evaluating
@@ -135,7 +135,7 @@ class Model:
                 ),
             )
         with self.freeing(), in_network("autoencoder"):
-            latents = self.backbone.encode(images.to_tensor(fitted)).to(self.backbone.device, torch.float32)
+            latents = self.backbone.encode(images.to_tensor(fitted)).float()
             self.require_finite(latents, "the autoencoder's latents")
         return latents
 
@@ -202,17 +202,21 @@ class Model:
         with lengths.unheard(self.pipe), in_network("text encoder"):
             condition = self.backbone.condition(lengths.shortened(self.pipe, request))
         lengths.remark(self.pipe, request, guided=condition.negative is not None)
-        encoders = {name: part for name, part in self.pipe.components.items() if name.startswith("text_encoder")}
-        dtypes = sorted({dtype_name(part.dtype) for part in encoders.values() if part is not None})
         for embeddings in (condition.positive, condition.negative or {}):
             for name, embedding in embeddings.items():
-                require_finite(
-                    embedding,
-                    f"the {name} embeddings of the prompts",
-                    f"text encoders in {' and '.join(dtypes)}, network in {dtype_name(self.backbone.dtype)}",
-                    ("load the model with ", Argument("dtype", "bfloat16"), " or ", Argument("dtype", "float32")),
-                )
+                if not is_finite(embedding):
+                    raise self._overflow(name)
         return condition
+
+    def _overflow(self, name: str) -> NumericalError:
+        """Return the error that embeddings of a prompt are not finite."""
+        encoders = {part: cls for part, cls in self.pipe.components.items() if part.startswith("text_encoder")}
+        dtypes = sorted({dtype_name(encoder.dtype) for encoder in encoders.values() if encoder is not None})
+        return not_finite(
+            f"the {name} embeddings of the prompts",
+            f"text encoders in {' and '.join(dtypes)}, network in {dtype_name(self.backbone.dtype)}",
+            ("load the model with ", Argument("dtype", "bfloat16"), " or ", Argument("dtype", "float32")),
+        )
 
     def _require_understood(self, request: Request) -> None:
         """Refuse what the family would pass over without a word."""
@@ -297,11 +301,13 @@ class Model:
 
     def require_finite(self, tensor: Tensor, what: str) -> None:
         """Raise a `NumericalError` for NaN or infinity in what the network made."""
+        if is_finite(tensor):
+            return
         dtype = self.backbone.dtype
         remedy: Parts = "use more steps, fewer renoising iterations or a lower guidance scale"
         if dtype == torch.float16:
             remedy = ("load the model with ", Argument("dtype", "float32"), " or ", Argument("dtype", "bfloat16"))
-        require_finite(tensor, what, f"network in {dtype_name(dtype)}", remedy)
+        raise not_finite(what, f"network in {dtype_name(dtype)}", remedy)
 
     @contextmanager
     def freeing(self) -> Iterator[None]:

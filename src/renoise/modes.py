@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from renoise.lookups import named_modules
+
 _RANDOM = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 
@@ -54,7 +56,7 @@ def evaluating(pipe: Any) -> Iterator[None]:
         for network in parts:
             held = _HELD.setdefault(network, _Held())
             if held.users == 0:
-                held.training = [module for module in network.modules() if module.training]
+                held.training = [module for _, module in named_modules(network) if module.training]
                 for module in held.training:
                     module.training = False
             held.users += 1
@@ -71,4 +73,4 @@ def evaluating(pipe: Any) -> Iterator[None]:
 
 
 def _draws(network: nn.Module) -> bool:
-    return any(m.training and isinstance(m, _RANDOM) and getattr(m, "p", 1.0) > 0.0 for m in network.modules())
+    return any(m.training and isinstance(m, _RANDOM) and getattr(m, "p", 1.0) > 0.0 for _, m in named_modules(network))

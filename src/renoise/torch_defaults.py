@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import torch
 
+from renoise.lookups import remembering
+
 _LOCK = Lock()
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -65,6 +67,9 @@ def standard() -> Iterator[None]:
 def inference(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Make a function run without gradients and under `standard`, in one frame, as `torch.no_grad()` does.
 
+    What `renoise.lookups.once` finds in it is looked up once. Inference mode would save nothing that can be measured
+    (docs/performance.md), and its tensors cannot take part in a user's gradients afterwards.
+
     Examples:
         >>> @inference
         ... def ones():
@@ -75,7 +80,7 @@ def inference(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _
 
     @wraps(function)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        with standard(), torch.no_grad():
+        with standard(), torch.no_grad(), remembering():
             return function(*args, **kwargs)
 
     return run

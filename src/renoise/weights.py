@@ -71,14 +71,19 @@ def telling(weight: Tensor) -> list[float]:
     """
     try:
         if is_plain(weight):
-            return [] if weight.is_meta or not weight.numel() else [float(weight.detach().flatten()[_middle(weight)])]
+            return [] if weight.is_meta or not weight.numel() else [_middle(weight)]
         return _digest(weight)
     except Exception:  # libraries that quantise leave out operations, and raise whatever they like for them
         return []
 
 
-def _middle(weight: Tensor) -> int:
-    return weight.numel() // 2
+def _middle(weight: Tensor) -> float:
+    """Return the value in the middle of the flattened weight, which is not copied for it."""
+    place, index = weight.numel() // 2, []
+    for side in reversed(weight.shape):
+        index.append(place % side)
+        place //= side
+    return float(weight.detach()[tuple(reversed(index))])
 
 
 def _digest(weight: Tensor) -> list[float]:

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from renoise import ConfigError, Editor, ModelError, SchedulerError
+from renoise import ConfigError, Editor, InversionConfig, ModelError, Renoising, SchedulerError
 from renoise.backbones import families_by_name
 from renoise.errors import RenoiseWarning
+from renoise.fingerprint import fingerprint
 from renoise.loading.pipelines import resolve_dtype
 from written import built, folder_of
 
@@ -258,3 +260,38 @@ def test_an_unknown_sampler_is_refused_before_the_model_is_loaded(sampler: Any) 
 def test_a_sampler_for_another_kind_of_model_is_refused(tiny: Path, name: str, sampler: str) -> None:
     with pytest.raises(SchedulerError, match="two kinds of models"):
         Editor.from_pretrained(folder_of(name, tiny), device="cpu", sampler=sampler)
+
+
+@pytest.mark.slow
+def test_a_network_is_compiled_in_place_and_stays_the_same_model(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This backend runs what it is given as it is: no compiler has to be there, and none takes its time.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain, compiled = (
+        Editor.from_pretrained(data / "tiny-sd", device="cpu", dtype="float32", compile=wanted)
+        for wanted in (False, True)
+    )
+    assert compiled.pipe.unet._compiled_call_impl is not None
+    assert plain.pipe.unet._compiled_call_impl is None
+    assert list(compiled.pipe.unet.state_dict()) == list(plain.pipe.unet.state_dict())
+    assert fingerprint(compiled.pipe) == fingerprint(plain.pipe)
+    config = InversionConfig(num_steps=2, renoising=Renoising(1))
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    inversion = compiled.invert(latents=latents, prompt="a cat", config=config)
+    expected = plain.invert(latents=latents, prompt="a cat", config=config)
+    torch.testing.assert_close(inversion.latents, expected.latents, rtol=1e-4, atol=1e-4)
+    # An inversion of the one is an inversion of the other.
+    drawn = plain.reconstruct(inversion, "latent")
+    torch.testing.assert_close(compiled.reconstruct(expected, "latent"), drawn, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_network_alone_is_compiled_if_asked_for(data: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(network))
+    editor = Editor.from_pretrained(data / "tiny-sd", device="cpu", compile=wanted)
+    assert compiled == ([editor.pipe.unet] if wanted else [])
+
+
+def test_compiling_is_a_question_of_yes_or_no(data: Path) -> None:
+    with pytest.raises(ConfigError, match="compile must be True or False"):
+        Editor.from_pretrained(data / "tiny-sd", device="cpu", compile="inductor")

@@ -24,13 +24,15 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
     Raises:
         NumericalError: if the autoencoder overflows.
     """
+    import torch
+
     with _unabridged(vae):
         encoded = vae.encode((2.0 * pixels - 1.0).to(device, vae.dtype))
         # AutoencoderTiny has no distribution to take the mode of.
         z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         _require_finite(z, "the autoencoder's latents", vae.dtype, "its weights may be damaged: load the model again")
-    mean, deviation = _statistics(vae.config, z.device)
-    return (z.float() - mean) / deviation
+    mean, deviation = _statistics(vae.config, device)
+    return (z.to(device, torch.float32) - mean) / deviation
 
 
 def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:

@@ -149,7 +149,7 @@ class Backbone(Protocol):
         """The network's floating-point type; latents are float32 whatever it is."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) in [0, 1] as latents, float32 (B, C, h, w): the mode, not a sample."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents on `device`, float32 (B, C, h, w): the mode, not a sample."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, h, w) to images, float32 (B, 3, H, W) in [0, 1]."""

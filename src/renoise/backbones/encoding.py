@@ -33,11 +33,8 @@ def encoded(
     Raises:
         ConfigError: if the pipeline has no text encoder for a prompt, or not as many layers as are to be left out.
     """
-    given = {
-        name: t.to(backbone.device)
-        for name, t in request.text_embeds.items()
-        if guides or not name.startswith(NEGATIVE)
-    }
+    device = backbone.device
+    given = {name: t.to(device) for name, t in request.text_embeds.items() if guides or not name.startswith(NEGATIVE)}
     positive, negative = "prompt_embeds" in given, "negative_prompt_embeds" in given
     if not positive:
         require_encoders(backbone, "prompt")
@@ -49,7 +46,7 @@ def encoded(
     try:
         found: Sequence[Any] = backbone.pipe.encode_prompt(
             prompt=None if positive else list(request.prompts),
-            device=backbone.device,
+            device=device,
             do_classifier_free_guidance=guides,
             negative_prompt=None if negatives is None or negative else list(negatives),
             **given,

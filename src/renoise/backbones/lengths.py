@@ -116,14 +116,19 @@ def unheard(pipe: Any) -> Iterator[None]:
     """Keep the logs of a pipeline and of its tokenizers back: each encoder reports its own limit as the model's."""
     parts = [pipe, *(reader.tokenizer for reader in readers_of(pipe))]
     modules = {kind.__module__ for part in parts for kind in type(part).__mro__}
-    levels = {logger: logger.level for logger in map(logging.getLogger, sorted(modules))}
-    for logger in levels:
-        logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(module) for module in modules]
+
+    # A filter of this call's own: levels belong to the process, and changing one empties the caches of all loggers.
+    def grave(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    for logger in loggers:
+        logger.addFilter(grave)
     try:
         yield
     finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        for logger in loggers:
+            logger.removeFilter(grave)
 
 
 def _left_out(readers: Sequence[Reader], text: str) -> tuple[Reader, str] | None:

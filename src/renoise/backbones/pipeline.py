@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from renoise.backbones import autoencoder, encoding, ip_adapter, precision
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule
 from renoise.errors import Argument, ConfigError, ModelError
+from renoise.lookups import once
 from renoise.schedulers.names import DIFFUSION
 
 if TYPE_CHECKING:
@@ -145,12 +146,12 @@ class PipelineBackbone:
         """See `Backbone.device`; with offloading it is the device to which hooks move the network."""
         import torch
 
-        return torch.device(self.pipe._execution_device)
+        return once(self.pipe, "device", lambda: torch.device(self.pipe._execution_device))
 
     @property
     def dtype(self) -> torch.dtype:
         """See `Backbone.dtype`."""
-        return precision.input_dtype(self.pipe, self.network)
+        return once(self.pipe, "dtype", lambda: precision.input_dtype(self.pipe, self.network))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """See `Backbone.encode`."""
@@ -225,12 +226,11 @@ class PipelineBackbone:
                 "several times in one step",
                 remedy=f"call pipe.{self.components[0]}.disable_cache() first",
             )
-        precision.require_one_precision(self.network, self.dtype)
+        device, dtype = self.device, self.dtype
+        precision.require_one_precision(self.network, dtype)
 
         def placed(embeddings: Mapping[str, Tensor]) -> Embeddings:
-            return {
-                name: t.to(self.device, self.dtype if t.is_floating_point() else None) for name, t in embeddings.items()
-            }
+            return {name: t.to(device, dtype if t.is_floating_point() else None) for name, t in embeddings.items()}
 
         if negative is None:
             return Condition(placed(positive))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from renoise.errors import ModelError
+from renoise.lookups import named_modules
 
 if TYPE_CHECKING:
     import torch
@@ -19,12 +20,11 @@ def input_dtype(pipe: Any, network: Any) -> torch.dtype:
     import torch
 
     computing = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    dtype: torch.dtype = network.dtype
+    if dtype in computing:
+        return dtype
     encoders = [part for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None]
-    for part in (network, *encoders):
-        dtype: torch.dtype = part.dtype
-        if dtype in computing:
-            return dtype
-    return torch.float32
+    return next((part.dtype for part in encoders if part.dtype in computing), torch.float32)
 
 
 def require_one_precision(network: Any, dtype: torch.dtype) -> None:
@@ -33,7 +33,7 @@ def require_one_precision(network: Any, dtype: torch.dtype) -> None:
     Raises:
         ModelError: if they compute in another one.
     """
-    for module in network.modules():
+    for _, module in named_modules(network):
         own = getattr(module, "compute_dtype", None)
         # A GGUF layer knows the type of its blocks; layers of other libraries convert their inputs themselves.
         if own is not None and own != dtype and hasattr(getattr(module, "weight", None), "as_tensor"):

@@ -38,6 +38,7 @@ _OPTIONS = {
     "sampler": ("--sampler",),
     "spacing": ("--spacing",),
     "device": ("--device",),
+    "compile": ("--compile",),
     "dtype": ("--dtype",),
     "force": ("--force",),
 }

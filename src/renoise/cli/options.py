@@ -345,6 +345,14 @@ class ModelChoice:
             "float16 on a GPU, bfloat16 for SD3 and Flux.",
         ),
     ] = None
+    compile: Annotated[
+        bool,
+        _model(
+            "--compile",
+            help="Compile the network with torch.compile: the first passes wait for the compiler, the others are "
+            "quicker. Wants a C++ compiler such as gcc.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

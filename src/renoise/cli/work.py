@@ -132,6 +132,7 @@ def working(
                 lora=choice.lora or None,
                 sampler=sampler,
                 spacing=spacing,
+                compile=choice.compile,
             )
         yield Work(editor, name, terminal, time.perf_counter() - started)
 

@@ -23,6 +23,7 @@ from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
 from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
 from renoise.loading.training import training_of
+from renoise.ranges import truth
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
 
 log = logging.getLogger("renoise")
@@ -91,6 +92,7 @@ def load_pipeline(
     sampler: str | None = None,
     spacing: str | None = None,
     torch_dtype: str | torch.dtype | None = None,
+    compile: bool = False,
     **options: Any,
 ) -> Any:
     """Load a diffusers pipeline by name, with a scheduler that can be inverted.
@@ -108,13 +110,16 @@ def load_pipeline(
         spacing: how the timesteps of a schedule are spaced, one of `renoise.loading.sampling.SPACINGS`; None leaves it
             to the model. It takes precedence over the scheduler of a LoRA and over what a single file says.
         torch_dtype: the name that diffusers had for `dtype`.
+        compile: compile the denoising network with `torch.compile`, in place, so that its weights keep their names. The
+            compiler works at the first network pass, and again for sizes and batches that it has not met.
         options: the options of diffusers' `from_pretrained` or `from_single_file` (`config` names the folder that says
             how a single file is put together).
 
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
         SchedulerError: if the sampler is unknown, or does not suit the model, or a spacing has no effect on it.
-        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown, or the dtype is given twice.
+        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown, or the dtype is given twice, or
+            `compile` is neither True nor False.
     """
     if torch_dtype is not None:
         if dtype is not None:
@@ -126,6 +131,7 @@ def load_pipeline(
     # What can be refused without the model is refused before the model is loaded.
     resolve_dtype(dtype, device)
     refuse_code(options)
+    compile = truth(compile, "compile")
     require_spacing(spacing)
     scheduler = None if sampler is None else sampler_class(sampler)
     base = BUNDLED.get(os.fspath(name))
@@ -157,7 +163,11 @@ def load_pipeline(
         pipe.scheduler = spaced(pipe.scheduler, spacing)
     elif training is not None and isinstance(source, Path):
         remark_on_few_steps(pipe, training, source)
-    return pipe.to(device)
+    pipe = pipe.to(device)
+    family = family_of(pipe)
+    if compile and family is not None:
+        family(pipe).network.compile()
+    return pipe
 
 
 def _bundled(name: str) -> Path:
