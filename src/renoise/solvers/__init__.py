@@ -9,8 +9,9 @@ The package loads no torch, so that settings can be made and listed without it.
 """
 
 from renoise.solvers.fixed_point import FixedPoint
+from renoise.solvers.known import Accepted, Known
 from renoise.solvers.persistent import Persistent
-from renoise.solvers.problem import CONVERGED, Accepted, Evaluation, Known, Problem, Refine, Solution, Solver
+from renoise.solvers.problem import CONVERGED, Evaluation, Problem, Refine, Solution, Solver
 from renoise.solvers.records import SOLVERS, solver_from, solver_record
 from renoise.solvers.renoising import Renoising
 from renoise.solvers.starts import CleanerLatent, Extrapolated, LastEstimate, NoisedImage, Start

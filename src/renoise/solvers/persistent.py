@@ -27,7 +27,8 @@ class Persistent:
 
     An image whose residual stays high is found without knowing the truth: the residual says how far the sampler's own
     step misses z_{t-1}. Each retry starts from the best estimate so far, and its result is taken only if its residual
-    is lower. The passes of retries are counted as those of the images that they solve.
+    is lower. The passes of retries are counted as those of the images that they solve. Edit enhancement is left out of
+    retries, because it would move their estimates away again.
 
     Attributes:
         first: solves all images.

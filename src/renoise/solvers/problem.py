@@ -11,7 +11,6 @@ predicts epsilon it is the same map: both move z as if the noise in it stayed as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
+from renoise.solvers.known import Accepted, Known, continued, weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,35 +78,6 @@ class Solution:
     def reached(self) -> Tensor:
         """The residual that each image reached, (B,)."""
         return self.residuals[-1] if self.residual is None else self.residual
-
-
-@dataclass(frozen=True, eq=False)
-class Accepted:
-    """A step that a walk has inverted, with the prediction that makes it exact.
-
-    Attributes:
-        step: the sampler step.
-        prediction: the m for which the step leads from the accepted z_t to z_{t-1}, (B, C, h, w).
-    """
-
-    step: Step
-    prediction: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What a walk knows before it solves a step.
-
-    Attributes:
-        image: the clean latents z_0, (B, C, h, w).
-        noise: unit noise of their shape, by which they can be noised up to the step's level; None where a deterministic
-            sampler has no noise yet.
-        accepted: the inverted steps, the last one first.
-    """
-
-    image: Tensor
-    noise: Tensor | None
-    accepted: tuple[Accepted, ...] = ()
 
 
 class Problem:
@@ -203,7 +174,7 @@ class Problem:
         # Where `invert` leads is affine in the prediction, with one factor for all elements.
         factor = 0.0
         for step in (*self.below, self.step):
-            share = _weights([self.step, *(node.step for node in self._accepted(_NODES))], step)[0]
+            share = weights([self.step, *(node.step for node in self._nodes(_NODES))], step)[0]
             factor = (factor - step.psi * share) / step.phi
         return None if factor == 0.0 else (z - self.invert(z.new_zeros(()).expand_as(z))) / factor
 
@@ -214,13 +185,13 @@ class Problem:
             order: from so many of the last predictions a polynomial is continued: 1 keeps the last one, 2 continues a
                 straight line.
         """
-        nodes = self._accepted(order)
+        nodes = self._nodes(order)
         if not nodes or not self.step.invertible:
             return None
         z = self.z_prev
         for step in self.below:
-            z = step.invert(z, _polynomial(nodes, step))
-        return self.step.invert(z, _polynomial(nodes, self.step), self.noise)
+            z = step.invert(z, continued(nodes, step))
+        return self.step.invert(z, continued(nodes, self.step), self.noise)
 
     @cached_property
     def contraction(self) -> float:
@@ -248,7 +219,7 @@ class Problem:
             None if self.noise is None else self.noise[rows],
             self._network,
             below=self.below,
-            known=None if self.known is None else _known(self.known, rows),
+            known=None if self.known is None else self.known.of(rows),
         )
         part.guess = guess
         part._images = self._of_batch(rows)
@@ -277,51 +248,12 @@ class Problem:
             return None if rows is None else list(rows)
         return self._images if rows is None else [self._images[row] for row in rows]
 
+    def _nodes(self, count: int) -> list[Accepted]:
+        return [] if self.known is None else self.known.before(self.step, count)
+
     def _interpolated(self, step: Step, prediction: Tensor, rows: Sequence[int] | None) -> Tensor:
-        accepted = (Accepted(node.step, _picked(node.prediction, rows)) for node in self._accepted(_NODES))
-        return _polynomial((Accepted(self.step, prediction), *accepted), step)
-
-    def _accepted(self, count: int) -> list[Accepted]:
-        """Return the last steps that were inverted, at so many different places."""
-        nodes: list[Accepted] = []
-        taken = {_place(self.step)}
-        for node in () if self.known is None else self.known.accepted:
-            if len(nodes) < count and _place(node.step) not in taken:
-                taken.add(_place(node.step))
-                nodes.append(node)
-        return nodes
-
-
-def _known(known: Known, rows: Sequence[int]) -> Known:
-    accepted = tuple(Accepted(node.step, node.prediction[rows]) for node in known.accepted)
-    return Known(known.image[rows], None if known.noise is None else known.noise[rows], accepted)
-
-
-def _polynomial(nodes: Sequence[Accepted], step: Step) -> Tensor:
-    """Return the prediction at a step, by Lagrange's polynomial through those of other steps (see `_place`)."""
-    import torch
-
-    total = torch.zeros_like(nodes[0].prediction)
-    for weight, node in zip(_weights([node.step for node in nodes], step), nodes, strict=True):
-        total = total + weight * node.prediction
-    return total
-
-
-def _weights(nodes: Sequence[Step], step: Step) -> list[float]:
-    """Return the weights that the predictions at some steps have in the one at another, which sum to one."""
-    place, at = _place(step), [_place(node) for node in nodes]
-    return [
-        math.prod((place - other) / (own - other) for j, other in enumerate(at) if j != i) for i, own in enumerate(at)
-    ]
-
-
-def _place(step: Step) -> float:
-    """Return where a step stands on the line along which predictions are continued: the logarithm of its noise's share.
-
-    Of the timestep, the noise level, the angle between signal and noise, and their logarithms, it predicts best at the
-    clean end of every schedule, and equally well elsewhere (docs/performance.md).
-    """
-    return math.log(max(step.noise_share, SMALLEST_LENGTH))
+        accepted = (Accepted(node.step, _picked(node.prediction, rows)) for node in self._nodes(_NODES))
+        return continued((Accepted(self.step, prediction), *accepted), step)
 
 
 def _picked(tensor: Tensor, rows: Sequence[int] | None) -> Tensor:
