@@ -36,10 +36,12 @@ def test_the_edit_grid(tmp_path: Path) -> None:
 
 
 def test_the_table_of_reconstruction() -> None:
-    out = run("benchmarks/reconstruction.py", "--limit", "2", "--steps", "4", "--iterations", "0", "4")
-    rows = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| 4 ")]
-    assert [(int(r[0]), int(r[1]), int(r[4])) for r in rows] == [(4, 0, 4), (4, 4, 20)]
-    assert float(rows[1][3]) > float(rows[0][3])
+    given = ("--limit", "2", "--steps", "4", "--iterations", "0", "4", "--presets", "fast")
+    out = run("benchmarks/reconstruction.py", *given)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")][2:]
+    assert [(r[0], int(r[1]), int(r[4])) for r in rows[1:]] == [("K = 0", 4, 4), ("K = 4", 4, 20)]
+    assert rows[0][:2] == ["`fast`", "50"]
+    assert float(rows[0][3]) > float(rows[2][3]) > float(rows[1][3])
 
 
 def test_the_cost_beside_the_passes() -> None:
