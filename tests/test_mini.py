@@ -75,7 +75,7 @@ def test_the_lora_loads_into_the_very_same_pipeline() -> None:
     editor = Editor.from_pretrained("mini-lcm", device="cpu")
     assert type(editor.pipe.scheduler) is LCMScheduler
     assert np.abs(drawn(editor.pipe, 4) - by_hand).max() < 0.02
-    assert InversionConfig.for_pipeline(editor.pipe) is presets["lcm-lora"]
+    assert InversionConfig.for_pipeline(editor.pipe, "paper") is presets["lcm-lora"]
 
 
 def test_turbo_is_an_ordinary_pipeline() -> None:
@@ -84,7 +84,7 @@ def test_turbo_is_an_ordinary_pipeline() -> None:
     pipe = StableDiffusionPipeline.from_pretrained(renoise_mini.path("mini-turbo"), local_files_only=True)
     assert type(pipe.scheduler) is EulerAncestralDiscreteScheduler
     assert pipe.scheduler.config.timestep_spacing == "trailing"
-    assert InversionConfig.for_pipeline(pipe) is presets["sd-turbo"]
+    assert InversionConfig.for_pipeline(pipe, "paper") is presets["sd-turbo"]
 
 
 @pytest.mark.parametrize("model", ["mini-turbo", "mini-lcm"])

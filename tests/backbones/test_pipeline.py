@@ -42,12 +42,12 @@ def test_every_family_has_its_resolution(name: str) -> None:
     ],
 )
 def test_each_family_finds_its_preset(name: str, preset: str) -> None:
-    assert InversionConfig.for_pipeline(BUILDERS[name]()) == presets[preset]
+    assert InversionConfig.for_pipeline(BUILDERS[name](), "paper") == presets[preset]
 
 
 @pytest.mark.parametrize("name", ["lcm", "sdxl-lcm"])
 def test_an_lcm_is_inverted_at_a_guidance_that_it_was_trained_with(name: str) -> None:
-    config = InversionConfig.for_pipeline(BUILDERS[name]())
+    config = InversionConfig.for_pipeline(BUILDERS[name](), "paper")
     assert config == replace(presets["lcm"], guidance_scale=8.5 if name == "lcm" else 5.0)
 
 
@@ -55,7 +55,7 @@ def test_families_know_pipelines_that_are_made_from_theirs() -> None:
     for name, preset in [("flux-schnell", "flux-schnell"), ("sdxl", "sdxl"), ("sd3", "sd3")]:
         pipe: Any = BUILDERS[name]()
         pipe.__class__ = type("MyPipeline", (type(pipe),), {})
-        assert InversionConfig.for_pipeline(pipe) == presets[preset]
+        assert InversionConfig.for_pipeline(pipe, "paper") == presets[preset]
         assert Editor(pipe).size == Editor(BUILDERS[name]()).size
 
 

@@ -244,7 +244,7 @@ def test_a_name_of_a_model_of_few_steps_is_remarked_on(
     metadata = None if title is None else {"modelspec.title": title}
     path = marked(tmp_path / f"{stem}.safetensors", tiny, "sdxl", {}, metadata)
     pipe, said = loaded(path, tiny, "sdxl")
-    assert InversionConfig.for_pipeline(pipe) == presets["sdxl"]  # nothing is decided by a name
+    assert InversionConfig.for_pipeline(pipe, "paper") == presets["sdxl"]  # nothing is decided by a name
     assert [f"is called {word}" in one for one in said] == ([] if word is None else [True])
     if word is None:
         return
@@ -252,11 +252,11 @@ def test_a_name_of_a_model_of_few_steps_is_remarked_on(
     # What is advised works, and ends the remark.
     pipe, said = loaded(path, tiny, "sdxl", spacing="trailing", sampler="euler")
     assert not said
-    assert InversionConfig.for_pipeline(pipe) == presets["sdxl-turbo"]
+    assert InversionConfig.for_pipeline(pipe, "paper") == presets["sdxl-turbo"]
     assert Editor(pipe).timesteps() == (999.0, 749.0, 499.0, 249.0)
     pipe, said = loaded(path, tiny, "sdxl", sampler="lcm")
     assert not said
-    assert InversionConfig.for_pipeline(pipe) == presets["lcm"]
+    assert InversionConfig.for_pipeline(pipe, "paper") == presets["lcm"]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_v_prediction_and_zero_snr_tell_models_of_many_steps(cls: str, spacing: 
     try:
         changes = {**settings, "timestep_spacing": spacing}
         pipe.scheduler = getattr(diffusers, cls).from_config(own.config, **changes)
-        assert InversionConfig.for_pipeline(pipe) == presets["sdxl"]
+        assert InversionConfig.for_pipeline(pipe, "paper") == presets["sdxl"]
         assert edit_guidance_for(pipe) == 1.5
     finally:
         pipe.scheduler = own
