@@ -103,7 +103,9 @@ def test_info_needs_no_diffusers(inverted: Path) -> None:
 @pytest.mark.slow
 def test_in_a_process_of_its_own(files: Files) -> None:
     """The whole way: the exit code, the streams, and no noise of the libraries."""
-    child = start("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--steps", "2", "-o", "dog.png")
+    child = start(
+        "edit", "cat.png", "-p", "a cat", "--to", "a dog", "--steps", "2", "--preset", "paper", "-o", "dog.png"
+    )
     out, err = child.communicate()
     assert (child.returncode, err) == (0, "")
     assert out.startswith("wrote dog.png\n")

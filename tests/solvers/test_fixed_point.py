@@ -67,7 +67,9 @@ def test_a_diverging_map_comes_back_with_its_best_iterate(update: Anderson | Dam
     assert torch.isfinite(solution.value).all()
     best = float(solution.residuals.min())
     assert float(solution.reached) == best
-    if int(solution.residuals.argmin()) < passes - 1:  # later passes were worse: the estimate is not moved any more
+    ordered = solution.residuals.flatten().tolist()[-2:]
+    if int(solution.residuals.argmin()) < passes - 1 or (passes > 2 and ordered[0] > min(solution.residuals[:-2])):
+        # One of the last two passes was not the best so far: the estimate is not moved any more.
         assert float(missed(problem, solution.value)) == pytest.approx(best, rel=1e-5)
 
 

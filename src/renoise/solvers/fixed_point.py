@@ -13,15 +13,17 @@ from renoise.solvers.updates import Anderson, Update
 # An estimate whose residual is so many times the best one is given up: the iteration goes back to the best estimate and
 # takes half the step from there.
 _TOO_FAR = 2.0
+# The last estimate, which no pass has evaluated, is taken after so many passes in a row that were the best so far.
+_STEADY = 2
 
 
 @dataclass(frozen=True)
 class FixedPoint:
     """An iteration of z = g(z) with a rule for its start, its moves and its end.
 
-    Each image is solved by itself, and leaves the batch when it is done. It ends in the estimate to which its best pass
-    led, if that was its last one. If a later pass was worse, so that the moves cannot be trusted, it ends in the best
-    estimate itself: never in one that is known to be worse.
+    Each image is solved by itself, and leaves the batch when it is done. While its passes get better and better, it
+    ends in the estimate to which the last one led. If one of the last two passes was not the best so far, moves cannot
+    be trusted, and it ends in the best estimate that was evaluated: never in one that is known to be worse.
 
     Attributes:
         start: gives the first estimate.
@@ -71,11 +73,11 @@ class FixedPoint:
         value, best = z.clone(), torch.full((count,), torch.inf, device=z.device)
         history: list[torch.Tensor] = []
         # Of the images that are still iterated: the last estimate that was gone on from, the best one, the moves from
-        # both, how far moves are trusted, and how often in a row they led astray.
+        # both, how far moves are trusted, and how often in a row they led astray, and to a better estimate.
         rows = list(range(count))
         base = best_z = z
         move = best_move = torch.zeros_like(z)
-        trust, astray = torch.ones_like(best), torch.zeros_like(best)
+        trust, astray, onward = torch.ones_like(best), torch.zeros_like(best), torch.zeros_like(best)
         memory = self.update.begin()
         while rows:
             tried = problem.evaluate(z, None if len(rows) == count else rows)
@@ -87,6 +89,7 @@ class FixedPoint:
             best[rows] = torch.where(better, tried.residual, before)
             best_z, best_move = _where(better, z, best_z), _where(better, found, best_move)
             astray = torch.where(lost, astray + 1, torch.zeros_like(astray))
+            onward = torch.where(better, onward + 1, torch.zeros_like(onward))
             trust = torch.where(lost, trust / 2, trust)
             memory.forget((astray > 1) | ~torch.isfinite(tried.residual))
             base, move = _where(lost, best_z, z), _where(lost, best_move, found)
@@ -95,11 +98,12 @@ class FixedPoint:
             done = done | (len(history) >= self.stop.most)
             if bool(done.any()):
                 ended = done.nonzero().flatten()
-                value[[rows[i] for i in ended.tolist()]] = _where(better, z, best_z)[ended]
+                trusted = onward >= min(_STEADY, len(history))
+                value[[rows[i] for i in ended.tolist()]] = _where(trusted, z, best_z)[ended]
                 left = ~done
                 rows = [row for row, on in zip(rows, left.tolist(), strict=True) if on]
                 z, base, move, best_z, best_move = (t[left] for t in (z, base, move, best_z, best_move))
-                trust, astray = trust[left], astray[left]
+                trust, astray, onward = trust[left], astray[left], onward[left]
                 memory.keep(left)
         if problem.refine is not None and (exact := problem.prediction_at(value)) is not None:
             value = problem.invert(problem.refine(value, exact))
