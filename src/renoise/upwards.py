@@ -186,7 +186,8 @@ class _Upwards:
         correction = config.noise_correction
         if noise is not None and step.stochastic and correction is not None and correction.amount > 0.0:
             noise = correct(noise, step.noise_for(z_prev, z, self._network(z, step)), correction)
-        self._held = (z - step.alpha * self._image) / step.sigma
+        if step.sigma > 0.0:
+            self._held = (z - step.alpha * self._image) / step.sigma
         yield InvertedStep(index, step, z, noise, solution)
 
     def _problem(self, step: Step, noise: Tensor | None, below: Sequence[Step]) -> Problem:
