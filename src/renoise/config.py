@@ -13,10 +13,10 @@ from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.levels import descending, require_one_length, steps_in
-from renoise.method_settings import EditLosses, NoiseCorrection, Walk
-from renoise.ranges import number, store, truth, whole
+from renoise.method_settings import PAPER, EditLosses, NoiseCorrection, Walk
+from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
-from renoise.solvers import Renoising, Solver, solver_from, solver_record
+from renoise.solvers import Renoising, Solver, require_solver, solver_from, solver_record
 
 __all__ = [
     "DEFAULT_VARIANT",
@@ -100,7 +100,7 @@ class InversionConfig:
             guidance_rescale=number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0),
             strength=number(self.strength, "strength", 0.0, 1.0),
             guidance_scale=number(self.guidance_scale, "guidance_scale", 0.0),
-            seed=whole(self.seed, "seed", 0, 2**63 - 1),
+            seed=whole(self.seed, "seed", 0, LARGEST_SEED),
             eta=None if self.eta is None else number(self.eta, "eta", 0.0, 1.0),
             low_noise_below=number(self.low_noise_below, "low_noise_below", 0.0),
             true_cfg_scale=number(self.true_cfg_scale, "true_cfg_scale", 0.0),
@@ -115,14 +115,14 @@ class InversionConfig:
                 raise ConfigError(
                     Argument(name), f" must be of class {part.__name__}, or None for none, not {seen(value)}"
                 )
-        if self.solver is not None and (isinstance(self.solver, type) or not isinstance(self.solver, Solver)):
-            raise ConfigError(
-                Argument("solver"),
-                f" must be a value with a method solve and a number max_passes, not {seen(self.solver)}",
-                remedy="see renoise.solvers.Solver",
-            )
         if self.solver is not None:
+            require_solver(self.solver)
             whole(self.solver.max_passes, "max_passes", 1)
+
+    @property
+    def walking(self) -> Walk:
+        """How the steps are walked up: `walk`, or the paper's way."""
+        return PAPER if self.walk is None else self.walk
 
     def solver_at(self, timestep: float) -> Solver:
         """Return what solves the step at a timestep."""
@@ -225,7 +225,7 @@ class InversionConfig:
         if noise_correction is not None:
             amount = number(noise_correction, "noise_correction", 0.0, 1.0)
             # A forward walk solves for noises: there None is all the way, and 0 leaves them as the chain drew them.
-            kept = amount > 0.0 or (config.walk is not None and config.walk.forward)
+            kept = amount > 0.0 or config.walking.forward
             config = replace(config, noise_correction=NoiseCorrection(amount) if kept else None)
         if any(setting is not None for setting in (num_steps, timesteps, sigmas)):
             require_one_length(num_steps, timesteps, sigmas)

@@ -21,6 +21,7 @@ from renoise.config import InversionConfig
 from renoise.errors import ConfigError
 from renoise.image_files import MAX_PIXELS
 from renoise.prompts import one_each
+from renoise.ranges import LARGEST_SEED
 from renoise.schedulers.forms import require_record
 
 FORMAT_VERSION = 1
@@ -85,7 +86,7 @@ class Record(_Strict, frozen=True, rename={"model_name": "model"}):
     config: dict[str, Any]
     prompt: _Prompts
     negative_prompt: _Prompts | None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)] | None
     size: tuple[_Side, _Side]
     fits: Annotated[list[_Fit], _Images]
     batched: bool

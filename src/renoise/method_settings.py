@@ -1,4 +1,4 @@
-"""The settings of two parts of the method: the edit losses and the noise correction. Nothing here imports torch."""
+"""The settings of parts of the method: edit losses, noise correction and the walk. Nothing here imports torch."""
 
 from __future__ import annotations
 

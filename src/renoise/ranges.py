@@ -13,6 +13,8 @@ from renoise.escaping import seen
 LARGEST = 1e12
 # No count of steps, iterations or passes means anything beyond this one.
 MOST = 1_000_000
+# What generators of random numbers take.
+LARGEST_SEED = 2**63 - 1
 
 
 def whole(value: Any, name: str, least: int, most: int = MOST) -> int:

@@ -15,7 +15,6 @@ from renoise.backbones.base import Backbone
 from renoise.config import VARIANTS, InversionConfig, NoiseCorrection, Walk
 from renoise.errors import Argument, ConvergenceWarning, IgnoredSettingWarning, Part, RenoiseWarning
 from renoise.loading.pipelines import load_pipeline
-from renoise.method_settings import PAPER
 from renoise.schedulers import is_flow
 from renoise.solvers import CONVERGED
 from renoise.steps import Step
@@ -213,7 +212,7 @@ def _of_walk(
     config: InversionConfig, steps: Sequence[Step], presets: Sequence[InversionConfig], *, guided: bool
 ) -> Ignored:
     """Remark on a walk, and on settings of what does not happen on it; the presets' own serve all models."""
-    walk = PAPER if config.walk is None else config.walk
+    walk = config.walking
     solved = [step for step in steps if not walk.draws(step)]
     given = config.walk is not None and walk not in [preset.walk for preset in presets]
     joins = walk.block > 1 and not guided and sum(not step.stochastic for step in steps) > 2

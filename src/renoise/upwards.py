@@ -13,7 +13,7 @@ from renoise.correction import correct
 from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError
 from renoise.forward import Drawn, chained, drawn, noises_for
-from renoise.method_settings import PAPER, NoiseCorrection, Walk
+from renoise.method_settings import NoiseCorrection, Walk
 from renoise.network import Network
 from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
 from renoise.solvers.problem import SMALLEST_LENGTH, length_of
@@ -117,8 +117,7 @@ def _walk_of(config: InversionConfig, *, guided: bool) -> Walk:
     With the bundled model, 50 DDIM steps and a guidance of 3, blocks reach 43 dB over four images, the worst 26, where
     single steps reach 65 dB on two of them.
     """
-    walk = PAPER if config.walk is None else config.walk
-    return replace(walk, block=1) if guided else walk
+    return replace(config.walking, block=1) if guided else config.walking
 
 
 def _block(steps: Sequence[Step], index: int, walk: Walk) -> tuple[Step, ...]:

@@ -97,10 +97,10 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
         """Return predictions at a step for all latents, or at one for each."""
-        scale_of_each, timestep_of_each = zip(*((step.input_scale, step.timestep) for step in steps), strict=True)
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
-            scales, timesteps = (for_each(each, z) for each in (scale_of_each, timestep_of_each))
+            scales = for_each((step.input_scale for step in steps), z)
+            timesteps = for_each((step.timestep for step in steps), z)
             prediction: Tensor = self.network(
                 (z * scales.view(-1, 1, 1, 1)).to(embeddings["text"].dtype),
                 timesteps if len(steps) > 1 else timesteps[0],  # one for all, as pipelines have it, where it is one

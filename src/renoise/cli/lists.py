@@ -5,9 +5,7 @@ from __future__ import annotations
 import typer
 
 from renoise.cli import values
-
-# What generators of random numbers take.
-LARGEST_SEED = 2**63 - 1
+from renoise.ranges import LARGEST_SEED
 
 
 def numbers_in(text: str | None) -> tuple[float, ...] | None:

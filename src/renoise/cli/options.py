@@ -15,6 +15,7 @@ import typer
 
 from renoise.cli import values
 from renoise.cli.lists import checked_list, numbers_in
+from renoise.ranges import LARGEST_SEED
 
 if TYPE_CHECKING:
     from renoise.config import InversionConfig
@@ -108,7 +109,7 @@ Seed = Annotated[
     _invert(
         "--seed",
         metavar="N",
-        **values.whole(0, 2**63 - 1),
+        **values.whole(0, LARGEST_SEED),
         help="Seeds the noises of stochastic samplers; 0 is the default.",
     ),
 ]

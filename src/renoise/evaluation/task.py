@@ -22,7 +22,7 @@ from renoise.evaluation.judges import Judges
 from renoise.evaluation.keys import keyed
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.runs import Presets, Row, Run
-from renoise.ranges import whole
+from renoise.ranges import LARGEST_SEED, whole
 
 # An example with its place in its data set.
 Numbered = tuple[int, data.Example]
@@ -95,7 +95,7 @@ class Task:
 
     def _settle_seeds(self) -> None:
         given = self.seed if isinstance(self.seed, Sequence) and not isinstance(self.seed, str) else (self.seed,)
-        seeds = tuple(whole(seed, "seed", 0, 2**63 - 1) for seed in given)
+        seeds = tuple(whole(seed, "seed", 0, LARGEST_SEED) for seed in given)
         if not seeds or len(set(seeds)) < len(seeds):
             raise ConfigError(f"give at least one seed, and each seed once, not {list(seeds)}", argument="seed")
         if self.rows is not None and len(seeds) > 1:

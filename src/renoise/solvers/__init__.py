@@ -11,7 +11,7 @@ The package loads no torch, so that settings can be made and listed without it.
 from renoise.solvers.fixed_point import FixedPoint
 from renoise.solvers.known import Accepted, Known
 from renoise.solvers.persistent import Persistent
-from renoise.solvers.problem import CONVERGED, Evaluation, Problem, Refine, Solution, Solver
+from renoise.solvers.problem import CONVERGED, Evaluation, Problem, Refine, Solution, Solver, require_solver
 from renoise.solvers.records import SOLVERS, solver_from, solver_record
 from renoise.solvers.renoising import Renoising
 from renoise.solvers.starts import CleanerLatent, Extrapolated, LastEstimate, NoisedImage, Start
@@ -42,6 +42,7 @@ __all__ = [
     "Start",
     "Stop",
     "Update",
+    "require_solver",
     "solver_from",
     "solver_record",
 ]

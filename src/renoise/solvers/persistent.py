@@ -8,7 +8,7 @@ from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.ranges import number, store
 from renoise.solvers.fixed_point import FixedPoint
-from renoise.solvers.problem import CONVERGED, Problem, Solution, Solver
+from renoise.solvers.problem import CONVERGED, Problem, Solution, Solver, require_solver
 from renoise.solvers.starts import LastEstimate
 from renoise.solvers.stops import Residual
 from renoise.solvers.updates import Anderson, Damped
@@ -49,8 +49,7 @@ class Persistent:
             raise ConfigError(Argument("retries"), f" must be a tuple of solvers, not {seen(self.retries)}")
         store(self, retries=tuple(self.retries))
         for solver in (self.first, *self.retries):
-            if isinstance(solver, type) or not isinstance(solver, Solver):
-                raise ConfigError(Argument("solver"), f" must be a value with a method solve, not {seen(solver)}")
+            require_solver(solver)
 
     @property
     def max_passes(self) -> int:

@@ -302,3 +302,17 @@ class Solver(Protocol):
 
     def solve(self, problem: Problem) -> Solution:
         """Solve for z_t."""
+
+
+def require_solver(value: Any) -> None:
+    """Check that a value is a solver.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if isinstance(value, type) or not isinstance(value, Solver):
+        raise ConfigError(
+            Argument("solver"),
+            f" must be a value with a method solve and a number max_passes, not {seen(value)}",
+            remedy="see renoise.solvers.Solver",
+        )
