@@ -40,5 +40,6 @@ def test_a_presets_name_and_its_settings_go_together(make_editor: MakeEditor) ->
     for scheduler in ("DDIMScheduler", "LCMScheduler"):
         pipe = make_editor(scheduler=scheduler).pipe
         assert preset_for(pipe, "paper") == presets[preset_name(pipe)]
-        assert preset_for(pipe) == presets[preset_name(pipe)].variant("balanced")
+        assert preset_for(pipe, "balanced") == presets[preset_name(pipe)].variant("balanced")
+        assert replace(preset_for(pipe), eta=None) == replace(presets[preset_name(pipe)].variant("edit"), eta=None)
         assert preset_for(pipe, "reverse") == presets[preset_name(pipe)].reversing()

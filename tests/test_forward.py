@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from renoise.forward import Drawn, chained, drawn, noises_for
+from renoise.forward import Drawn, chained, drawn, made_exact
 from renoise.network import Network
 from renoise.schedulers import steps_for
 from renoise.steps import Step
@@ -66,9 +66,9 @@ def test_noises_are_exact_however_many_run_at_a_time(limit: int, expected: list[
     calls: list[int] = []
     counted = network(calls, limit)
     steps = drawn_steps(3)
-    for found, noise in zip(steps, noises_for(steps, counted), strict=True):
+    for found, exact in zip(steps, made_exact(steps, counted), strict=True):
         prediction = network([])(found.latents, found.step)
-        again = found.step.apply(found.latents, prediction, noise)
+        again = found.step.apply(found.latents, prediction, exact.noise)
         torch.testing.assert_close(again, found.z_prev, rtol=1e-5, atol=1e-5)
     assert calls == expected
     assert counted.passes_of(range(2)) == [3, 3]  # a pass for each step, in one batch or not
@@ -76,7 +76,7 @@ def test_noises_are_exact_however_many_run_at_a_time(limit: int, expected: list[
 
 def test_a_lack_of_memory_for_one_step_is_told() -> None:
     with pytest.raises(RuntimeError, match="allocate memory"):
-        noises_for(drawn_steps(1), network([], limit=1))
+        made_exact(drawn_steps(1), network([], limit=1))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -84,7 +84,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        noises_for(drawn_steps(2), Network(lambda z, step: z, predict_each=broken))
+        made_exact(drawn_steps(2), Network(lambda z, step: z, predict_each=broken))
 
 
 def test_a_step_that_keeps_no_noise_takes_a_fresh_draw() -> None:

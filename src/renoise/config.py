@@ -16,6 +16,7 @@ from renoise.levels import descending, require_one_length, steps_in
 from renoise.method_settings import PAPER, EditLosses, NoiseCorrection, Walk
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
+from renoise.schedulers import takes_eta
 from renoise.solvers import Renoising, Solver, require_solver, solver_from, solver_record
 
 __all__ = [
@@ -42,7 +43,8 @@ class InversionConfig:
         guidance_scale: the guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of
             which 1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
         seed: seeds the sampler's noises; every image of a batch draws from a separate generator with this seed.
-        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 for DDIM and 0.3 for TCD.
+        eta: how much of the noise a deterministic sampler renews in each step, in [0, 1], as DDIM's eta does (see
+            `renoise.steps.Step.renewing`), or TCD's gamma; None is 0, and 0.3 for TCD.
         renoising: the iterations and weights of every step.
         renoising_low_noise: replaces `renoising` at timesteps below `low_noise_below`; None replaces nothing.
         low_noise_below: this timestep, as the scheduler counts them, up to 1000; steps of samplers that count in
@@ -274,12 +276,13 @@ class InversionConfig:
 
         Args:
             pipe: a diffusers pipeline.
-            variant: "fast", "balanced" or "exact" for the project's own ways to invert, from the fewest passes to the
-                truest reconstruction; "paper" for the paper's settings (it does not tell how far the noise correction
-                moves, so that this is the project's choice, as are all settings of flow models); "released" for those
-                of its published code (for models of many steps without the edit losses that it applies below timestep
-                250); or "reverse" for plain sampler reversing. The number of steps is the same. None is
-                `DEFAULT_VARIANT`.
+            variant: "edit" for what edits are best with, one pass a step, with what the noise alone misses kept beside
+                it; "fast", "balanced" or "exact" for noise that draws the image again by itself, from the fewest passes
+                to the truest reconstruction; "paper" for the paper's settings (it does not tell how far the noise
+                correction moves, so that this is the project's choice, as are all settings of flow models); "released"
+                for those of its published code (for models of many steps without the edit losses that it applies below
+                timestep 250); or "reverse" for plain sampler reversing. The number of steps is the same, but for
+                "edit", which takes at most 20. None is `DEFAULT_VARIANT`.
 
         Raises:
             ConfigError: if the variant is unknown.
@@ -303,6 +306,8 @@ class InversionConfig:
                 remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
             )
         own = presets[name].variant(variant, flow=family.flow)
+        if own.eta is not None and not takes_eta(pipe.scheduler):
+            own = replace(own, eta=None)  # the sampler is stochastic already
         guidance = family.inversion_guidance(pipe)
         return own if guidance is None else replace(own, guidance_scale=guidance)
 
@@ -324,7 +329,8 @@ class InversionConfig:
         if name == "released":
             return presets["released" if self.few_steps else "released-many-step"]
         kind = "few-step" if self.few_steps else "flow" if flow else "many-step"
-        return replace(presets[f"{name}-{kind}"], num_steps=self.num_steps)
+        own = presets[f"{name}-{kind}"]
+        return replace(own, num_steps=min(own.num_steps, self.num_steps))
 
     @property
     def few_steps(self) -> bool:
@@ -348,9 +354,9 @@ _LATER: Mapping[str, Any] = MappingProxyType(
 )
 # The settings that a preset can have (see `InversionConfig.for_pipeline`), the project's own first, and those that it
 # has without being asked.
-OWN_VARIANTS = ("fast", "balanced", "exact")
+OWN_VARIANTS = ("edit", "fast", "balanced", "exact")
 VARIANTS = (*OWN_VARIANTS, "paper", "released", "reverse")
-DEFAULT_VARIANT = "balanced"
+DEFAULT_VARIANT = "edit"
 # Schedules that are no longer than this belong to distilled models.
 FEW_STEPS = 8
 

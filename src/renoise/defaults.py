@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from renoise.backbones import PipelineBackbone, family_of
@@ -42,14 +43,15 @@ def preset_for(pipe: Any, variant: str | None = None) -> InversionConfig:
 
 def edit_guidance(preset: InversionConfig) -> float:
     """Return the guidance scale that suits edits with the model of a preset, whose inversion was not guided."""
-    return 1.0 if preset.few_steps else EDIT_GUIDANCE
+    return 1.0 if preset.few_steps or preset.walking.direct else EDIT_GUIDANCE
 
 
 def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float:
     """Return the guidance scale that suits an edit with a pipeline.
 
     After a guided inversion it is the inversion's scale. Otherwise it is what diffusers tells networks that take the
-    scale as an input, and for other networks what suits the length of the model's schedule.
+    scale as an input, and for other networks what suits the length of the model's schedule, or 1 after a direct walk,
+    whose edits release what holds them back (docs/editing.md has the numbers).
 
     Args:
         pipe: a diffusers pipeline.
@@ -59,4 +61,7 @@ def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float
         return config.guidance_scale
     family = family_of(pipe)
     guidance: float | None = None if family is None else family.built_in_guidance(pipe)
-    return edit_guidance(InversionConfig.for_pipeline(pipe)) if guidance is None else guidance
+    if guidance is not None:
+        return guidance
+    preset = InversionConfig.for_pipeline(pipe)
+    return edit_guidance(preset if config is None else replace(preset, walk=config.walk))

@@ -23,7 +23,9 @@ from renoise.noise import noise_for_steps
 from renoise.progress import Callback, Reporter
 from renoise.prompts import one_each
 from renoise.schedulers import restore
+from renoise.source_walk import SourceWalk
 from renoise.steps import Step
+from renoise.unchanged import asked_alike
 from renoise.walks import denoise_steps, joined
 
 
@@ -81,14 +83,37 @@ class Drawing:
         """
         return self._request(self._config, prompts, negatives, image_embeds, text_embeds)
 
-    def run(self, request: Request, rule: EditRule, progress: Callback | None) -> Tensor:
+    @property
+    def knows_source(self) -> bool:
+        """Whether the inversion kept the source's walk for edits, and this one takes the same steps."""
+        return self._as_inverted and self._inversion.for_edits
+
+    def unchanged(self, request: Request) -> Tensor:
+        """Tell which targets ask for nothing but the source, under the inversion's settings: boolean (targets,)."""
+        source = self._source_request()
+        guided = self._model.backbone.guides(source.guidance_scale, source.true_cfg_scale)
+        return asked_alike(request, source, guided=guided)
+
+    def run(
+        self, request: Request, rule: EditRule, progress: Callback | None, unchanged: Tensor | None = None
+    ) -> Tensor:
         """Walk from the noise to the clean latents z_0, float32 (targets, C, h, w).
+
+        Args:
+            request: what the images shall show.
+            rule: makes the next latent at each step.
+            progress: called after each network pass.
+            unchanged: which targets are to be the source itself, where it is known; None is those of which `unchanged`
+                tells.
 
         Raises:
             NumericalError: if sampling ends in NaN or infinity.
         """
         steps, model = self._steps, self._model
-        latents = self._for_targets(self._inversion.latents)
+        source = self._source_walk()
+        latents = self._for_targets(self._inversion.latents) if source is None else source.start
+        if unchanged is None and self.knows_source:
+            unchanged = self.unchanged(request)
         noise = None if self._noise is None else self._for_targets(self._noise, dim=1)
         with model.freeing():
             condition = model.condition(request)
@@ -101,7 +126,7 @@ class Drawing:
             def source_network() -> Network:
                 return model.network(model.condition(self._source_request()), steps).beside(network)
 
-            for walked in denoise_steps(steps, network, latents, noise, rule, source_network, self._trajectory()):
+            for walked in denoise_steps(steps, network, latents, noise, rule, source_network, source, unchanged):
                 latents = walked.latents
                 model.require_finite(latents, f"the latent edited {place(walked.step, steps)}")
         return latents
@@ -110,10 +135,15 @@ class Drawing:
         """Pick each target's image out of a tensor of the inversion."""
         return tensor.cpu().index_select(dim, self._owners).to(self._model.backbone.device, torch.float32)
 
-    def _trajectory(self) -> Tensor | None:
-        """Return the source's latents for each target, if they were kept and its steps are those of the edit."""
-        trajectory = self._inversion.trajectory
-        return None if trajectory is None or not self._as_inverted else self._for_targets(trajectory, dim=1)
+    def _source_walk(self) -> SourceWalk | None:
+        """Return the source's walk for each target, if it was kept and its steps are those of the edit."""
+        inversion = self._inversion
+        if inversion.trajectory is None or not self._as_inverted:
+            return None
+        noise, offsets = (
+            None if kept is None else self._for_targets(kept, dim=1) for kept in (inversion.noise, inversion.offsets)
+        )
+        return SourceWalk(self._steps, self._for_targets(inversion.trajectory, dim=1), noise, offsets)
 
     def _source_request(self) -> Request:
         """Return what the images of the inversion showed, for each target."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
+
+import torch
 
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule
@@ -16,6 +19,10 @@ from renoise.model import Model
 from renoise.ranges import truth, whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+# What an inversion can keep for edits.
+EDIT_DATA: Mapping[str, torch.dtype | None] = MappingProxyType(
+    {"float32": torch.float32, "float16": torch.float16, "none": None}
+)
 
 
 def require_config(config: Any) -> None:
@@ -38,6 +45,25 @@ def config_for(pipe: Any, config: InversionConfig | None) -> InversionConfig:
         return InversionConfig.for_pipeline(pipe)
     require_config(config)
     return config
+
+
+def edit_data(asked: Any, config: InversionConfig) -> torch.dtype | None:
+    """Return the floating-point type in which an inversion keeps the source's walk for edits; None keeps nothing.
+
+    Args:
+        asked: one of `EDIT_DATA`, or None for what suits the settings.
+        config: the settings.
+
+    Raises:
+        ConfigError: if it is none of them.
+    """
+    if asked is None:
+        return torch.float32 if config.walking.direct else None
+    if not isinstance(asked, str) or asked not in EDIT_DATA:
+        raise ConfigError(
+            f"edit_data {seen(asked)} is unknown", argument="edit_data", remedy=f"use one of {', '.join(EDIT_DATA)}"
+        )
+    return EDIT_DATA[asked]
 
 
 def checked_size(size: Any) -> tuple[int, int]:

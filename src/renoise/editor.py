@@ -16,7 +16,7 @@ from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
-from renoise.edit_rules import EditRule, PlainSampling
+from renoise.edit_rules import EditRule, require_changes
 from renoise.edit_settings import config_for, edit_config
 from renoise.embeddings import NEGATIVE, POSITIVE, GivenEmbeds, for_images, wording
 from renoise.fingerprint import fingerprint
@@ -142,6 +142,7 @@ class Editor(Autoencoding):
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
         clip_skip: int | None = None,
         guidance_rescale: float | None = None,
+        edit_data: str | None = None,
         keep_trajectory: bool = False,
         keep_residual_history: bool = False,
         progress: Callback | None = None,
@@ -169,7 +170,9 @@ class Editor(Autoencoding):
                 image first, as diffusers makes them with `do_classifier_free_guidance=True`.
             clip_skip: in place of `config.clip_skip`; None is that.
             guidance_rescale: in place of `config.guidance_rescale`; None is that.
-            keep_trajectory: keep z_0 .. z_T.
+            edit_data: what is kept beside the noise for edits, the source's walk and its pixels: "float32", "float16"
+                (half as large) or "none". None is "float32" for a direct walk, whose edits want it, and else "none".
+            keep_trajectory: keep z_0 .. z_T, whatever is kept for edits.
             keep_residual_history: keep the residual of every pass.
             progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
             text_embeds: embeddings in place of prompts, as the pipeline's `encode_prompt` and compel make them:
@@ -191,6 +194,7 @@ class Editor(Autoencoding):
         """
         by_preset = config is None
         config = config_for(self.pipe, config).overridden(clip_skip=clip_skip, guidance_rescale=guidance_rescale)
+        data = edit_settings.edit_data(edit_data, config)
         keep_trajectory = truth(keep_trajectory, "keep_trajectory")
         keep_residual_history = truth(keep_residual_history, "keep_residual_history")
         # What cannot be inverted is refused before the autoencoder has worked for it.
@@ -216,7 +220,7 @@ class Editor(Autoencoding):
         remarks.on_prompts([*prompts, *(negatives or ())])
         remarks.on_inverting(self.pipe, self.model.backbone, config, steps, given)
         generators = generators_for(generator, config.seed, count)
-        noises = given_or_drawn(noise, steps, z_0, generators)
+        noises = given_or_drawn(noise, steps, z_0, generators, always=config.walking.direct)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         request = Request(
             prompts,
@@ -229,14 +233,18 @@ class Editor(Autoencoding):
             config.clip_skip,
             config.guidance_rescale,
         )
-        found = invert(self.model, steps, request, config, z_0, noises, generators, progress, keep_trajectory)
+        keep = keep_trajectory or data is not None
+        found = invert(self.model, steps, request, config, z_0, noises, generators, progress, keep)
         remarks.on_residuals(found.config, found.residuals)
         return Inversion(
             latents=found.latents,
             noise=found.noise,
             residuals=found.residuals,
             residual_history=padded(found.histories) if keep_residual_history else None,
-            trajectory=found.trajectory,
+            for_edits=data is not None,
+            trajectory=_kept_as(found.trajectory, data),
+            offsets=None if data is None else _kept_as(found.offsets, data),
+            images=None if data is None else prepared.pixels,
             network_passes=max(found.passes),
             image_passes=found.passes if len(set(found.passes)) > 1 else None,
             config=found.config,
@@ -289,6 +297,8 @@ class Editor(Autoencoding):
         negative_prompt: Prompt | None = None,
         num_steps: int | None = None,
         true_cfg_scale: float | None = None,
+        strength: float | None = None,
+        keep: str | None = None,
         rule: EditRule | None = None,
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Sequence[Tensor] | None = None,
@@ -314,7 +324,12 @@ class Editor(Autoencoding):
                 Without missing noises it is an `OtherStepsWarning`: the source prompt no longer draws the image again.
             true_cfg_scale: classifier-free guidance of models that have another form of guidance built in (Flux); None
                 is the inversion's.
-            rule: makes the next latent at each step (see `renoise.edit_rules`); None is plain sampling.
+            strength: how much changes, in [0, 1]: 0 is the reconstruction, 1 what the target prompt would have; None is
+                `renoise.edit_rules.DEFAULT_STRENGTH`.
+            keep: what is kept of the image: "auto", what its structure shows to have survived, or "nothing"; None is
+                "auto" where the inversion kept what that needs, and plain sampling where it did not.
+            rule: makes the next latent at each step, in place of what `strength` and `keep` say (see
+                `renoise.edit_rules`).
             ip_adapter_image: as for `invert`; None is what the inversion was shown.
             ip_adapter_image_embeds: as for `invert`; None is what the inversion was shown.
             clip_skip: the number of last layers of the CLIP text encoders that are left out; None is the inversion's.
@@ -345,6 +360,7 @@ class Editor(Autoencoding):
         edit_settings.require_output_type(output_type)
         edit_settings.require_inversion(inversion)
         edit_settings.require_rule(rule)
+        changes = require_changes(rule, strength, keep)
         edit_settings.require_same_model(inversion, self.model, self.name, force=force)
         embeds = self.model.text_embeds(text_embeds, prompt, negative_prompt)
         targets, shape = arrange_targets(wording(prompt, embeds), inversion.batch_size, inversion.batched)
@@ -366,7 +382,8 @@ class Editor(Autoencoding):
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         drawing = Drawing(self.model, inversion, config, owners)
         request = drawing.request(prompts, negatives, image_embeds or inversion.image_embeds, embeds)
-        latents = drawing.run(request, PlainSampling() if rule is None else rule, progress)
+        whole = torch.ones(len(owners), dtype=torch.bool) if changes.strength == 0.0 else None
+        latents = drawing.run(request, changes.rule(known=drawing.knows_source), progress, whole)
         drawn = self.decode(latents, output_type)
         if output_type != "pil":
             return drawn
@@ -402,3 +419,7 @@ class Editor(Autoencoding):
         """
         losses = InversionConfig.for_pipeline(self.pipe, "paper").edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
+
+
+def _kept_as(tensor: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
+    return tensor if tensor is None or dtype is None else tensor.to(dtype)

@@ -34,7 +34,8 @@ class Drawn:
         step: the sampler's step.
         z_prev: z_{t-1}, where it has to lead, (B, C, h, w).
         latents: z_t, as drawn, (B, C, h, w).
-        noise: what the step's noise would be if the network knew z_0, (B, C, h, w): unit noise, as the chain drew it.
+        noise: what the step's noise would be if the network knew z_0, (B, C, h, w): unit noise, as the chain drew it;
+            0 for a step without noise.
     """
 
     index: int
@@ -73,12 +74,27 @@ def drawn(index: int, step: Step, image: Tensor, z_prev: Tensor, held: Tensor) -
         held: the noise in z_t (see `chained`), (B, C, h, w).
     """
     kept_image, kept_noise = step.arrival
-    noise = (z_prev - kept_image * image - kept_noise * held) / step.rho
+    noise = torch.zeros_like(z_prev)
+    if step.stochastic:
+        noise = (z_prev - kept_image * image - kept_noise * held) / step.rho
     return Drawn(index, step, z_prev, step.add_noise(image, held), noise)
 
 
-def noises_for(steps: Sequence[Drawn], network: Network) -> list[Tensor]:
-    """Return the noises that make drawn steps exact, (B, C, h, w) each, for one pass of each step.
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """What makes a drawn step exact.
+
+    Attributes:
+        noise: the noise of a stochastic step, (B, C, h, w); 0 for another.
+        offset: what the prediction of a step without noise lacks, (B, C, h, w); None for a stochastic step.
+    """
+
+    noise: Tensor
+    offset: Tensor | None = None
+
+
+def made_exact(steps: Sequence[Drawn], network: Network) -> list[Exact]:
+    """Return what makes drawn steps exact, for one pass of each step.
 
     The steps run as one batch. If there is no memory for it, they run in halves.
 
@@ -89,15 +105,15 @@ def noises_for(steps: Sequence[Drawn], network: Network) -> list[Tensor]:
     if not steps:
         return []
     try:
-        return _noises(steps, network)
+        return _made_exact(steps, network)
     except Exception as error:
         if len(steps) == 1 or not is_out_of_memory(error):
             raise
     half = len(steps) // 2
-    return [*noises_for(steps[:half], network), *noises_for(steps[half:], network)]
+    return [*made_exact(steps[:half], network), *made_exact(steps[half:], network)]
 
 
-def _noises(steps: Sequence[Drawn], network: Network) -> list[Tensor]:
+def _made_exact(steps: Sequence[Drawn], network: Network) -> list[Exact]:
     count = len(steps[0].latents)
     if len(steps) == 1:
         predictions: Sequence[Tensor] = [network.run(steps[0].latents, steps[0].step)]
@@ -105,8 +121,15 @@ def _noises(steps: Sequence[Drawn], network: Network) -> list[Tensor]:
         each = [drawn.step for drawn in steps for _ in range(count)]
         latents = torch.cat([drawn.latents for drawn in steps])
         predictions = torch.split(network.run_each(latents, each, [*range(count)] * len(steps)), count)
-    noises = []
+    found = []
     for drawn, prediction in zip(steps, predictions, strict=True):
-        noises.append(drawn.step.noise_for(drawn.z_prev, drawn.latents, prediction))
-        network.tell(drawn.step, drawn.latents)
-    return noises
+        step = drawn.step
+        if step.stochastic:
+            found.append(Exact(step.noise_for(drawn.z_prev, drawn.latents, prediction)))
+        else:
+            # A step that does not depend on its prediction leads along the chain, as drawn.
+            held = step.psi == 0.0
+            offset = torch.zeros_like(prediction) if held else step.needed(drawn.z_prev, drawn.latents) - prediction
+            found.append(Exact(drawn.noise, offset))
+        network.tell(step, drawn.latents)
+    return found

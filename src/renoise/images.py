@@ -208,6 +208,11 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous() / 255.0
 
 
+def to_bytes(image: Image.Image) -> Tensor:
+    """Return an RGB image as bytes, uint8 (3, H, W) in [0, 255]."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
 def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """Return a tensor (B, 3, H, W) in [0, 1] as PIL images, rounded to 8 bits."""
     array = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)

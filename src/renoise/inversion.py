@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from renoise.embeddings import TextEmbeds
 from renoise.errors import ConfigError, StorageError
 from renoise.files import as_path
 from renoise.images import Fit
-from renoise.inversion_record import IMAGE_EMBEDS, TENSORS
+from renoise.inversion_record import IMAGE_EMBEDS, PIXELS, TENSORS, numbered
 from renoise.prompts import Prompt, one_each
 from renoise.solvers import CONVERGED
 
@@ -36,7 +36,15 @@ class Inversion:
             far from the fixed point. 0 for a step whose noise was solved for, which is exact.
         residual_history: the residual of every pass, (num_steps, most passes, B), padded with NaN; None unless asked
             for.
-        trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for.
+        for_edits: whether the source's walk was kept for edits: the trajectory, the offsets if there are any, and the
+            images. Where the target is the source prompt, the edit is the source's walk then, and so is the
+            reconstruction; `alone` leaves the noise by itself.
+        trajectory: (num_steps + 1, B, C, h, w), z_0 first; None unless asked for, or kept for edits.
+        offsets: (K, B, C, h, w), what the predictions of the K cleanest steps lack: in the source's latents the step
+            from z_t with the network's prediction plus its offset leads to z_{t-1} exactly. None if they lack nothing,
+            or it was not kept for edits.
+        images: the images in the shape in which edits of them come back, uint8 (3, H, W) each; None unless kept for
+            edits, and where latents came in place of images.
         network_passes: the network passes that the inversion took for the image that took most, counted as they ran;
             a guided pass counts as 2.
         image_passes: the network passes of each image; None where all took as many.
@@ -77,8 +85,11 @@ class Inversion:
     fingerprint: Mapping[str, Any]
     model_name: str | None = None
     image_passes: tuple[int, ...] | None = None
+    for_edits: bool = False
     residual_history: Tensor | None = field(default=None)
     trajectory: Tensor | None = field(default=None)
+    offsets: Tensor | None = field(default=None)
+    images: tuple[Tensor, ...] | None = field(default=None)
     image_embeds: tuple[Tensor, ...] | None = field(default=None)
     prompt_embeds: Tensor | None = field(default=None)
     pooled_prompt_embeds: Tensor | None = field(default=None)
@@ -116,6 +127,22 @@ class Inversion:
         """The number of steps that were inverted (with strength below 1, fewer than `config.num_steps`)."""
         return self.residuals.shape[0]
 
+    def alone(self) -> Inversion:
+        """Return the noise alone, (z_T, noises), without what is kept beside it for edits.
+
+        With the offsets and the trajectory, drawing the image again is exact by construction. How true an inversion is
+        shows without them.
+
+        Examples:
+            >>> editor.reconstruct(inversion.alone()).save("from-the-noise-alone.png")  # doctest: +SKIP
+        """
+        return replace(self, for_edits=False, trajectory=None, offsets=None, images=None)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors, in bytes, which is about that of its file."""
+        return sum(tensor.nbytes for tensor in self._tensors.values())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the inversion to one safetensors file, whole or not at all.
 
@@ -130,13 +157,21 @@ class Inversion:
             record["fits"] = [asdict(fit) for fit in self.fits]
             if self.image_passes is not None:  # files of inversions whose images took as many passes do without
                 record["image_passes"] = list(self.image_passes)
-            tensors = {name: getattr(self, name) for name in TENSORS}
-            tensors |= {f"{IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
-            held = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+            if self.for_edits:
+                record["for_edits"] = True
+            held = self._tensors
             _require_numbers(held)
         except (ConfigError, TypeError, ValueError) as error:
             raise StorageError(f"this inversion cannot be saved: {error}") from error
         storage.write(path, held, record)
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors there are, by the names that they have in files."""
+        tensors = {name: getattr(self, name) for name in TENSORS}
+        tensors |= {f"{IMAGE_EMBEDS}{i}": embeds for i, embeds in enumerate(self.image_embeds or ())}
+        tensors |= {f"{PIXELS}{i}": pixels for i, pixels in enumerate(self.images or ())}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Inversion:
@@ -152,9 +187,10 @@ class Inversion:
         values["config"] = InversionConfig.from_record(record["config"])
         values["fits"] = tuple(_fit_from(fit) for fit in record["fits"])
         values["size"] = tuple(record["size"])
+        values["for_edits"] = record.get("for_edits", False)
         values["image_passes"] = tuple(record["image_passes"]) if record.get("image_passes") else None
-        shown = len(set(tensors) - set(TENSORS))
-        values["image_embeds"] = tuple(tensors[f"{IMAGE_EMBEDS}{i}"] for i in range(shown)) or None
+        values["image_embeds"] = tuple(tensors[name] for name in numbered(tensors, IMAGE_EMBEDS)) or None
+        values["images"] = tuple(tensors[name] for name in numbered(tensors, PIXELS)) or None
         try:
             _require_numbers(tensors)
             inversion = cls(**values)
@@ -187,7 +223,7 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
 def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
     """Check that tensors are real numbers, and finite but for the padding of the residuals' history."""
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or tensor.dtype not in storage.DTYPES.values():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in storage.dtypes_of(name):
             raise ConfigError(f"its {name} make no sense")
         if name != "residual_history" and not bool(torch.isfinite(tensor).all()):
             raise ConfigError(f"its {name} hold NaN or infinity")

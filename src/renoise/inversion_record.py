@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -30,8 +30,8 @@ MOST_IMAGES = 10_000
 LONGEST_PROMPT = 1_000_000
 # The tensors of an inversion with their numbers of dimensions, and whether there must be one. B is the number of
 # images, and S that of the inverted steps: latents (B, C, h, w), noise (S, B, C, h, w), residuals (S, B), the history
-# (S, passes, B), and the trajectory (S + 1, B, C, h, w). Embeddings in place of prompts are (1 or B, tokens, width),
-# and the pooled ones (1 or B, width).
+# (S, passes, B), the trajectory (S + 1, B, C, h, w), and the offsets of at most S steps (K, B, C, h, w).
+# Embeddings in place of prompts are (1 or B, tokens, width), and the pooled ones (1 or B, width).
 TENSORS: Mapping[str, tuple[int, bool]] = MappingProxyType(
     {
         "latents": (4, True),
@@ -39,14 +39,17 @@ TENSORS: Mapping[str, tuple[int, bool]] = MappingProxyType(
         "residuals": (2, True),
         "residual_history": (3, False),
         "trajectory": (5, False),
+        "offsets": (5, False),
         "prompt_embeds": (3, False),
         "pooled_prompt_embeds": (2, False),
         "negative_prompt_embeds": (3, False),
         "negative_pooled_prompt_embeds": (2, False),
     }
 )
+# Tensors with numbers in their names: what each IP-Adapter was shown, and the pixels of each image, bytes (3, H, W).
 IMAGE_EMBEDS = "image_embeds_"
-_NUMBERED = re.compile(rf"{IMAGE_EMBEDS}[0-9]{{1,2}}")
+PIXELS = "pixels_"
+_NUMBERED = re.compile(rf"{IMAGE_EMBEDS}[0-9]{{1,2}}|{PIXELS}[0-9]{{1,5}}")
 
 _Images = Meta(min_length=1, max_length=MOST_IMAGES)
 _Prompt = Annotated[str, Meta(max_length=LONGEST_PROMPT)]
@@ -95,6 +98,17 @@ class Record(_Strict, frozen=True, rename={"model_name": "model"}):
     fingerprint: _Fingerprint
     model_name: _Text | None
     image_passes: Annotated[list[_Passes], _Images] | None = None
+    for_edits: bool = False
+
+
+def numbered(names: Iterable[str], prefix: str) -> list[str]:
+    """Return the names that so many tensors with this prefix should have, from 0 on.
+
+    Examples:
+        >>> numbered(["latents", "pixels_0", "pixels_2"], "pixels_")
+        ['pixels_0', 'pixels_1']
+    """
+    return [f"{prefix}{i}" for i in range(sum(name.startswith(prefix) for name in names))]
 
 
 def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -123,6 +137,7 @@ def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> No
     if record.image_passes is not None:
         _expect(len(record.image_passes) == count, "image_passes")
         _expect(max(record.image_passes) == record.network_passes, "image_passes")
+    _expect("trajectory" in shapes or not record.for_edits, "trajectory")
     _expect(math.prod(record.size) <= MAX_PIXELS, "size")
     _expect(all(math.prod(fit.original_size) <= MAX_PIXELS for fit in record.fits), "fits")
     _expect(all(_is_within(fit.box, record.size) for fit in record.fits), "fits")
@@ -136,8 +151,11 @@ def _require_shapes(shapes: Mapping[str, tuple[int, ...]], count: int, size: tup
         if name not in TENSORS and not _NUMBERED.fullmatch(name):
             raise ConfigError(f"its tensor {name} is unknown to this version of renoise", remedy="update renoise")
         _expect(0 not in shape and (len(shape) == TENSORS[name][0] if name in TENSORS else len(shape) >= 2), name)
-    embeds = len(set(shapes) - set(TENSORS))
-    _expect(all(f"{IMAGE_EMBEDS}{number}" in shapes for number in range(embeds)), "image_embeds")
+    embeds, pixels = numbered(shapes, IMAGE_EMBEDS), numbered(shapes, PIXELS)
+    _expect(all(name in shapes for name in embeds), "image_embeds")
+    _expect(len(pixels) in (0, count) and all(name in shapes for name in pixels), "images")
+    _expect(all(len(shapes[name]) == 3 and shapes[name][0] == 3 for name in pixels), "images")
+    _expect(all(math.prod(shapes[name]) <= 3 * MAX_PIXELS for name in pixels), "images")
     latents, (steps, images) = shapes["latents"], shapes["residuals"]
     _expect(latents[0] == count, "latents")
     # One latent stands for a square of pixels.
@@ -146,6 +164,8 @@ def _require_shapes(shapes: Mapping[str, tuple[int, ...]], count: int, size: tup
     _expect(images == count and steps <= most_steps, "residuals")
     _expect(shapes.get("noise", (steps, *latents)) == (steps, *latents), "noise")
     _expect(shapes.get("trajectory", (steps + 1, *latents)) == (steps + 1, *latents), "trajectory")
+    offsets = shapes.get("offsets", (steps, *latents))
+    _expect(offsets[0] <= steps and offsets[1:] == latents, "offsets")
     history = shapes.get("residual_history", (steps, 1, count))
     _expect((history[0], history[2]) == (steps, count), "residual_history")
 

@@ -30,6 +30,7 @@ class Inverted:
         residuals: the residual that each step reached, (num_steps, B).
         histories: of each step the residuals of its passes, (passes, B).
         trajectory: z_0 .. z_T, (num_steps + 1, B, C, h, w); None unless asked for.
+        offsets: what the predictions of the cleanest steps lack (see `renoise.Inversion`); None if they lack nothing.
         passes: the network passes of each image.
         config: the settings that were in force: without edit losses where the prediction was guided.
     """
@@ -39,6 +40,7 @@ class Inverted:
     residuals: Tensor
     histories: tuple[Tensor, ...]
     trajectory: Tensor | None
+    offsets: Tensor | None
     passes: tuple[int, ...]
     config: InversionConfig
 
@@ -76,6 +78,7 @@ def invert(
     """
     solutions: list[Solution] = []
     corrected: list[Tensor] = []
+    offsets: list[Tensor | None] = []
     trajectory = [z_0]
     latents = z_0
     with model.freeing():
@@ -92,6 +95,7 @@ def invert(
             latents = walked.latents
             model.require_finite(latents, f"the latent inverted {place(walked.step, steps)}")
             solutions.append(walked.solution)
+            offsets.append(walked.offset)
             if walked.noise is not None:
                 corrected.append(walked.noise)
             if keep_trajectory:
@@ -103,9 +107,19 @@ def invert(
         torch.stack([solution.reached for solution in solutions[::-1]]),
         tuple(solution.residuals for solution in solutions[::-1]),
         torch.stack(trajectory) if keep_trajectory else None,
+        _stacked(offsets),
         tuple(network.passes_of(range(len(z_0)))),
         config,
     )
+
+
+def _stacked(offsets: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the offsets of the cleanest steps in sampling order, up to the noisiest that has one; 0 between them."""
+    owned = [offset for offset in offsets if offset is not None]
+    if not owned:
+        return None
+    most = max(i for i, offset in enumerate(offsets) if offset is not None) + 1
+    return torch.stack([torch.zeros_like(owned[0]) if o is None else o for o in offsets[:most][::-1]])
 
 
 def _without_losses(config: InversionConfig) -> InversionConfig:

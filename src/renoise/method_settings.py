@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from renoise.errors import ConfigError
+from renoise.errors import Argument, ConfigError
 from renoise.ranges import number, store, truth, whole
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ class Walk:
             noises of its steps solved for (see `renoise.forward`). Without noise correction those make the steps exact;
             with it they move only so far, from what the chain drew, towards those. Otherwise the noises are drawn and
             each step's latent is solved for, which is the paper's way.
+        direct: whether the noisy latents below steps without noise are drawn as well, so that every step takes one
+            pass and none is solved. What such a step then misses is kept as an offset of its prediction, for edits
+            (`renoise.Inversion.offsets`). The noise alone draws a less true image.
         together: the number of steps whose noises are solved for in one batch; less where memory does not allow it.
         block: the most deterministic steps that are inverted with one solve, at the noisiest of them; the predictions
             in between are interpolated. 1 solves each step.
@@ -125,6 +128,7 @@ class Walk:
     """
 
     forward: bool = True
+    direct: bool = False
     together: int = 4
     block: int = 1
     span: float = 0.06
@@ -133,17 +137,22 @@ class Walk:
         store(
             self,
             forward=truth(self.forward, "forward"),
+            direct=truth(self.direct, "direct"),
             together=whole(self.together, "together", 1),
             block=whole(self.block, "block", 1, 8),
             span=number(self.span, "span", 0.0, 1.0),
         )
+        if self.direct and not self.forward:
+            raise ConfigError(
+                Argument("direct", True), " draws latents along the forward chain", remedy="leave forward=True"
+            )
 
     def draws(self, step: Step) -> bool:
-        """Tell whether a step's noisy latent is drawn and its noise solved for; the latent is solved for otherwise.
+        """Tell whether a step's noisy latent is drawn and what makes the step exact solved for; otherwise it is solved.
 
         A step that forgets the latent leaves no choice.
         """
-        return step.forgets or (self.forward and step.stochastic)
+        return self.direct or step.forgets or (self.forward and step.stochastic)
 
 
 # The paper's walk: every step is solved for itself, with its noise as drawn.

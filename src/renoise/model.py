@@ -36,12 +36,19 @@ class Prepared:
         fits: how each image was brought to its size.
         latents: z_0, float32 (B, C, h, w), on the network's device.
         batched: whether a list of images came in, so that a list goes out.
+        originals: the images in the shape in which edits of them come back; empty where latents came in their place.
     """
 
     images: tuple[Image.Image, ...]
     fits: tuple[Fit, ...]
     latents: Tensor
     batched: bool
+    originals: tuple[Image.Image, ...] = ()
+
+    @property
+    def pixels(self) -> tuple[Tensor, ...] | None:
+        """The originals as bytes, uint8 (3, H, W) each; None where latents came in their place."""
+        return tuple(images.to_bytes(image) for image in self.originals) or None
 
 
 class Model:
@@ -87,7 +94,11 @@ class Model:
         if latents is None:
             loaded, batched = images.load_all(image)
             fitted, fits = zip(*(self.fitted(one, fit) for one in loaded), strict=True)
-            return Prepared(fitted, fits, self._encoded(fitted), batched)
+            originals = tuple(
+                one if fit.mode == "pad" else images.unfit(seen, fit)
+                for one, seen, fit in zip(loaded, fitted, fits, strict=True)
+            )
+            return Prepared(fitted, fits, self._encoded(fitted), batched, originals)
         self.require_latents(latents)
         z_0 = latents.detach().to(self.backbone.device, torch.float32)
         require_finite(z_0, "the given latents", remedy=FINITE)

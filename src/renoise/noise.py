@@ -76,7 +76,12 @@ def draw_noise(
 
 
 def given_or_drawn(
-    noise: Tensor | None, steps: Sequence[Step], z_0: Tensor, generators: Sequence[torch.Generator]
+    noise: Tensor | None,
+    steps: Sequence[Step],
+    z_0: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    always: bool = False,
 ) -> Tensor | None:
     """Return the noises of an inversion: those given, or noises drawn for a stochastic sampler.
 
@@ -85,6 +90,7 @@ def given_or_drawn(
         steps: the sampler's steps in sampling order.
         z_0: the clean latents, float32 (B, C, h, w).
         generators: one for each image.
+        always: draw noises for a deterministic sampler as well.
 
     Returns:
         Float32 (len(steps), B, C, h, w) on the latents' device; None for a deterministic sampler that was given none.
@@ -98,7 +104,7 @@ def given_or_drawn(
         noises = noise.detach().to(z_0.device, torch.float32)
         require_finite(noises, "the given noise", remedy=FINITE)
         return noises
-    if any(step.stochastic for step in steps):
+    if always or any(step.stochastic for step in steps):
         return draw_noise(len(steps), z_0.shape, generators, z_0.device)
     return None
 

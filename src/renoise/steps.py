@@ -125,6 +125,22 @@ class Step:
             raise SchedulerError(f"the step at timestep {self.timestep:g} adds no noise, so none can be solved for")
         return (z_prev - self.phi * z - self.psi * prediction) / self.rho
 
+    def needed(self, z_prev: Tensor, z: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the prediction with which the step leads from z_t to z_{t-1} exactly.
+
+        Args:
+            z_prev: z_{t-1}, any shape.
+            z: z_t, of the same shape.
+            noise: the step's noise; needed only by a stochastic step.
+
+        Raises:
+            SchedulerError: if the step does not depend on the prediction.
+        """
+        if self.psi == 0.0:
+            raise SchedulerError(f"the step at timestep {self.timestep:g} does not depend on the network's prediction")
+        rest = z_prev - self.phi * z
+        return (rest - self.rho * noise if self.stochastic and noise is not None else rest) / self.psi
+
     @property
     def noise_level(self) -> float:
         """The noise level of the latents at which the step starts."""
@@ -152,6 +168,32 @@ class Step:
             psi=alpha * self.x0_m + sigma * self.eps_m,
             rho=0.0,
         )
+
+    def renewing(self, eta: float) -> Step:
+        """Return the stochastic twin of a deterministic step: it leads to the same noise level, partly with new noise.
+
+        With l and l' for the noise levels sigma / alpha before and after the step, the deviation of the new noise is
+
+            rho = eta alpha' l' sqrt(1 - (l' / l)^2)
+
+        which is DDIM's eta (Song et al., 2021, arXiv 2010.02502, eq. 16) for every sampler's scale. Euler's step with
+        eta = 1 is that of Euler ancestral.
+
+        Args:
+            eta: the share of the deviation that a step of ancestral sampling has, in [0, 1].
+
+        Examples:
+            >>> step = Step(phi=1.0, psi=-1.0, rho=0.0, timestep=500.0, sigma=2.0, x0_m=-2.0)  # from level 2 to level 1
+            >>> twin = step.renewing(1.0)
+            >>> round(twin.rho, 3), round(twin.arrival[1], 3), step.arrival[1]
+            (0.866, 0.5, 1.0)
+        """
+        alpha, sigma = self.arrival
+        if sigma <= 0.0 or eta == 0.0:
+            return self
+        ratio = noise_level(alpha, sigma) / self.noise_level
+        rho = eta * sigma * math.sqrt(max(1.0 - ratio**2, 0.0))
+        return replace(self.towards(alpha, math.sqrt(sigma**2 - rho**2)), rho=rho)
 
     def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
         """Add noise to the clean latent up to this step's level, in the sampler's own scale."""

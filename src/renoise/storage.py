@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from renoise.errors import RenoiseError, StorageError, reason
 from renoise.files import write_atomically
-from renoise.inversion_record import FORMAT_VERSION, require_inversion
+from renoise.inversion_record import FORMAT_VERSION, PIXELS, require_inversion
 from renoise.reading import MAX_JSON_BYTES, open_file, parse_json
 
 # A single metadata key: safetensors writes several in no fixed order, and equal inversions should be equal bytes.
@@ -32,6 +32,8 @@ _LENGTH = 8
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 )
+# Images have bytes.
+_BYTES: Mapping[str, torch.dtype] = MappingProxyType({"U8": torch.uint8})
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -53,7 +55,16 @@ class _Stored(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return sum(math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize for tensor in self.tensors.values())
+        return sum(math.prod(t.shape) * _named(name)[t.dtype].itemsize for name, t in self.tensors.items())
+
+
+def dtypes_of(name: str) -> Collection[torch.dtype]:
+    """Return the types that a tensor of an inversion may have."""
+    return _named(name).values()
+
+
+def _named(name: str) -> Mapping[str, torch.dtype]:
+    return _BYTES if name.startswith(PIXELS) else DTYPES
 
 
 def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -111,7 +122,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
             raise _unreadable(path, reason(error) or type(error).__name__) from error
     if {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()} != {
-        name: (stored.shapes[name], DTYPES[tensor.dtype]) for name, tensor in stored.tensors.items()
+        name: (stored.shapes[name], _named(name)[tensor.dtype]) for name, tensor in stored.tensors.items()
     }:
         raise _unreadable(path, "its header says two things of one tensor")
     return tensors, stored.record
@@ -144,8 +155,8 @@ def _stored(head: bytes, path: str | os.PathLike[str]) -> _Stored:
         )
     stored = _Stored(msgspec.convert(header, dict[str, _Tensor]), record)
     for name, tensor in stored.tensors.items():
-        if tensor.dtype not in DTYPES:
-            raise ValueError(f"its tensor {name} is of type {tensor.dtype}, and not of {', '.join(DTYPES)}")
+        if tensor.dtype not in _named(name):
+            raise ValueError(f"its tensor {name} is of type {tensor.dtype}, and not of {', '.join(_named(name))}")
     try:
         require_inversion(record, stored.shapes)
     except RenoiseError as error:

@@ -12,7 +12,7 @@ from renoise.config import InversionConfig
 from renoise.correction import correct
 from renoise.enhancement import Enhancement
 from renoise.errors import Argument, ConfigError
-from renoise.forward import Drawn, chained, drawn, noises_for
+from renoise.forward import Drawn, chained, drawn, made_exact
 from renoise.method_settings import NoiseCorrection, Walk
 from renoise.network import Network
 from renoise.solvers import CONVERGED, Accepted, Known, Problem, Solution
@@ -33,6 +33,7 @@ class InvertedStep:
         latents: z_t, float32 (B, C, h, w).
         noise: the step's noise, corrected if the settings say so, (B, C, h, w); None for a deterministic sampler.
         solution: what the solver found.
+        offset: what the prediction of a step without noise that was not solved lacks, (B, C, h, w); None for others.
     """
 
     index: int
@@ -40,6 +41,7 @@ class InvertedStep:
     latents: Tensor
     noise: Tensor | None
     solution: Solution
+    offset: Tensor | None = None
 
 
 def invert_steps(
@@ -64,10 +66,10 @@ def invert_steps(
         SchedulerError: before the first pass, if any of the steps cannot be inverted.
         ConfigError: if the solver returns no solution of its step.
     """
-    for step in steps:
-        if not step.forgets:
-            step.require_solvable()
     walk = _walk_of(config, guided=network.cost > 1)
+    for step in steps:
+        if not walk.draws(step):
+            step.require_solvable()
     upwards = _Upwards(network, latents, config, enhancement)
     pending: list[Drawn] = []
     index = len(steps)
@@ -77,15 +79,15 @@ def invert_steps(
         if own is not None and walk.draws(step):
             pending.append(upwards.drawn(index, step, own))
             if len(pending) == walk.together:
-                yield from _with_noises(pending, network, config.noise_correction)
+                yield from _made_exact(pending, network, config.noise_correction)
                 pending = []
             continue
-        yield from _with_noises(pending, network, config.noise_correction)
+        yield from _made_exact(pending, network, config.noise_correction)
         pending = []
         below = _block(steps, index, walk)
         index -= len(below)
         yield from upwards.solved(index, (*below, steps[index]), None if noise is None else noise[index:])
-    yield from _with_noises(pending, network, config.noise_correction)
+    yield from _made_exact(pending, network, config.noise_correction)
 
 
 def most_passes(steps: Sequence[Step], config: InversionConfig, *, guided: bool = False) -> list[int]:
@@ -205,15 +207,20 @@ class _Upwards:
         )
 
 
-def _with_noises(
+def _made_exact(
     pending: Sequence[Drawn], network: Network, correction: NoiseCorrection | None
 ) -> Iterator[InvertedStep]:
-    """Solve for the noises of drawn steps: all the way to exact steps, or as far as a correction says."""
-    for found, exact in zip(pending, noises_for(pending, network), strict=True):
-        noise = exact if correction is None else correct(found.noise, exact, correction)
-        missed = found.step.rho * length_of(noise - exact) / length_of(found.z_prev).clamp_min(SMALLEST_LENGTH)
+    """Make drawn steps exact: noises go all the way, or as far as a correction says, and offsets are kept beside."""
+    for found, exact in zip(pending, made_exact(pending, network), strict=True):
+        step, noise = found.step, exact.noise
+        if exact.offset is not None:
+            missed = abs(step.psi) * length_of(exact.offset)
+        else:
+            noise = noise if correction is None else correct(found.noise, noise, correction)
+            missed = step.rho * length_of(noise - exact.noise)
+        missed = missed / length_of(found.z_prev).clamp_min(SMALLEST_LENGTH)
         solution = Solution(found.latents, missed.unsqueeze(0), network.cost, missed <= CONVERGED)
-        yield InvertedStep(found.index, found.step, found.latents, noise, solution)
+        yield InvertedStep(found.index, step, found.latents, noise, solution, exact.offset)
 
 
 def _checked(solution: Solution, z_prev: Tensor) -> Solution:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from renoise.checks import require_made
-from renoise.edit_rules import EditRule, EditStep, PlainSampling, SourceStep
+from renoise.edit_rules import EditRule, EditStep, PlainSampling
 from renoise.network import Network
+from renoise.source_walk import SourceWalk
 from renoise.steps import Step, noise_level
 
 PLAIN = PlainSampling()
@@ -39,7 +41,8 @@ def denoise_steps(
     noise: Tensor | None,
     rule: EditRule = PLAIN,
     source_network: Callable[[], Network] | None = None,
-    trajectory: Tensor | None = None,
+    source: SourceWalk | None = None,
+    unchanged: Tensor | None = None,
 ) -> Iterator[DenoisedStep]:
     """Walk the sampler from z_T to z_0 by an edit rule.
 
@@ -50,30 +53,37 @@ def denoise_steps(
         noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
         rule: makes the next latent at each step.
         source_network: makes the network with the source prompts, if the rule asks for it; None takes `network`.
-        trajectory: the source's latents z_0 .. z_T, (len(steps) + 1, B, C, h, w); None if they were not kept.
+        source: the source's own walk through these steps; None if it was not kept.
+        unchanged: which images are to be the source itself, boolean (B,), for a source that is known; None is none of
+            them. If all are, the walk takes no network pass.
 
     Raises:
         ConfigError: if the rule returns no latents.
     """
     z = latents
+    memory: dict[Hashable, Tensor] = {}
+    unchanged = torch.zeros(len(z), dtype=torch.bool) if source is None or unchanged is None else unchanged
+    kept = unchanged.to(z.device)[:, None, None, None]
     for index, step in enumerate(steps):
-        source = None
-        if trajectory is not None:
-            source = SourceStep(trajectory[len(steps) - index], trajectory[len(steps) - index - 1])
-        z_next = rule.advance(
-            EditStep(
-                index,
-                len(steps),
-                step,
-                z,
-                None if noise is None else noise[index],
-                partial(network, step=step),
-                partial(_predict_source, source_network or (lambda: network), step),
-                source,
+        known = None if source is None else source.at(index)
+        if known is not None and bool(unchanged.all()):
+            z = known.end
+        else:
+            z_next = rule.advance(
+                EditStep(
+                    index,
+                    len(steps),
+                    step,
+                    z,
+                    None if noise is None else noise[index],
+                    partial(network, step=step),
+                    partial(_predict_source, source_network or (lambda: network), step),
+                    known,
+                    memory,
+                )
             )
-        )
-        require_made("rule", "advance", z_next, z)
-        z = z_next
+            require_made("rule", "advance", z_next, z)
+            z = z_next if known is None else torch.where(kept, known.end, z_next)
         yield DenoisedStep(index, step, z)
 
 

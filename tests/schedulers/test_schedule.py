@@ -78,9 +78,35 @@ def test_more_steps_than_the_distillation_had_are_refused(name: str) -> None:
         steps_for(getattr(diffusers, name)(), 51)
 
 
-def test_eta_is_refused_where_there_is_none() -> None:
+@pytest.mark.parametrize("name", ["DDPMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler"])
+def test_eta_is_refused_where_noise_has_its_own_measure(name: str) -> None:
     with pytest.raises(ConfigError, match="eta"):
-        steps_for(diffusers.EulerDiscreteScheduler(), 10, eta=0.5)
+        steps_for(getattr(diffusers, name)(), 10, eta=0.5)
+
+
+def test_euler_with_eta_is_euler_ancestral() -> None:
+    twin = steps_for(diffusers.EulerDiscreteScheduler(), 10, eta=1.0)
+    for step, ancestral in zip(twin, steps_for(diffusers.EulerAncestralDiscreteScheduler(), 10), strict=True):
+        for name in ("phi", "psi", "rho", "sigma"):
+            assert getattr(step, name) == pytest.approx(getattr(ancestral, name), abs=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_renewing_noise_is_what_ddim_calls_eta(eta: float) -> None:
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    for step, own in zip(steps_for(scheduler, 10), steps_for(scheduler, 10, eta=eta), strict=True):
+        twin = step.renewing(eta)
+        assert (twin.phi, twin.psi, twin.rho) == pytest.approx((own.phi, own.psi, own.rho), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "EDMEulerScheduler"])
+def test_renewed_steps_lead_to_the_same_noise_levels(name: str) -> None:
+    scheduler = getattr(diffusers, name)()
+    for step, own in zip(steps_for(scheduler, 10), steps_for(scheduler, 10, eta=0.7), strict=True):
+        (alpha, sigma), (kept_alpha, kept_sigma) = step.arrival, own.arrival
+        assert kept_alpha == pytest.approx(alpha)
+        assert kept_sigma**2 + own.rho**2 == pytest.approx(sigma**2)
+        assert own.stochastic == (sigma > 1e-6)
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1])

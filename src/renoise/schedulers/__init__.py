@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from renoise.schedulers.exchange import describe, exchanged, restore
     from renoise.schedulers.kinds import require_kind, suiting
-    from renoise.schedulers.names import SAMPLERS, SUPPORTED, is_flow, kind_of, sampler_class
+    from renoise.schedulers.names import SAMPLERS, SUPPORTED, is_flow, kind_of, sampler_class, takes_eta
     from renoise.schedulers.schedule import steps_for
 
 _HOMES = {
@@ -28,6 +28,7 @@ _HOMES = {
     "sampler_class": "names",
     "steps_for": "schedule",
     "suiting": "kinds",
+    "takes_eta": "names",
 }
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "sampler_class",
     "steps_for",
     "suiting",
+    "takes_eta",
 ]
 
 

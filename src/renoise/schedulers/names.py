@@ -35,6 +35,10 @@ KINDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({"diffusion": DIFFUSION
 TITLES: Mapping[Kind, str] = MappingProxyType(
     {"diffusion": "diffusion with noise levels by betas", "edm": "EDM", "flow": "flow matching"}
 )
+# The samplers that have a setting for how much noise their steps add: eta, or TCD's gamma.
+OWN_ETA = (SAMPLERS["ddim"], SAMPLERS["tcd"])
+# The samplers that add noise in their own measure.
+_STOCHASTIC = (SAMPLERS["ddpm"], SAMPLERS["euler-ancestral"], SAMPLERS["lcm"])
 # Schedulers of EDM models that take several steps into account. Others with a sigma_data count time in another way.
 _EDM_MULTISTEP = ("EDMDPMSolverMultistepScheduler",)
 
@@ -89,6 +93,20 @@ def is_flow(scheduler: Any) -> bool:
         (True, False)
     """
     return kind_of(scheduler) == "flow"
+
+
+def takes_eta(scheduler: Any) -> bool:
+    """Tell whether it can be chosen how much noise a scheduler's steps add.
+
+    Args:
+        scheduler: a diffusers scheduler out of `SUPPORTED`.
+
+    Examples:
+        >>> from diffusers import DDPMScheduler, EulerDiscreteScheduler
+        >>> takes_eta(EulerDiscreteScheduler()), takes_eta(DDPMScheduler())
+        (True, False)
+    """
+    return type(scheduler).__name__ not in _STOCHASTIC and not setting(scheduler, "stochastic_sampling", False)
 
 
 def sampler_class(name: str) -> str:

@@ -10,7 +10,7 @@ from renoise.errors import Argument, ConfigError, SchedulerError
 from renoise.schedulers.custom import NONE, Custom
 from renoise.schedulers.exchange import CLIPPING, made
 from renoise.schedulers.kinds import require_kind
-from renoise.schedulers.names import is_flow, setting
+from renoise.schedulers.names import OWN_ETA, is_flow, setting, takes_eta
 from renoise.schedulers.tables import TABLES
 from renoise.steps import Step
 from renoise.torch_defaults import standard
@@ -32,7 +32,9 @@ def steps_for(
     Args:
         scheduler: a diffusers scheduler out of `SUPPORTED`; it is not changed.
         num_steps: length of the whole schedule, 1 up to the number of training timesteps.
-        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3. Other schedulers have no such setting.
+        eta: DDIM's eta or TCD's gamma, in [0, 1]; None is 0 and 0.3. For other samplers without noise it means what it
+            means for DDIM, and they become stochastic (see `Step.renewing`). Those with noise of their own have no
+            such setting.
         strength: the share of the schedule that is used, in (0, 1]; below 1 the noisiest steps are left out, rounded
             as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
@@ -57,6 +59,8 @@ def steps_for(
     copy = _scheduled_copy(scheduler, num_steps, mu, sigmas, custom.options(scheduler))
     try:
         steps = tuple(TABLES[name](copy, num_steps, eta))
+        if eta is not None and name not in OWN_ETA:
+            steps = tuple(step.renewing(eta) for step in steps)
     except (ArithmeticError, ValueError) as error:  # roots and quotients of betas that are none
         raise SchedulerError(
             f"{name} has no finite steps with its noise schedule ({error})",
@@ -105,8 +109,10 @@ def _check_settings(
         raise ConfigError(
             Argument("num_steps", num_steps), f" is more than the {trained} timesteps that the model was trained on"
         )
-    if eta is not None and name not in ("DDIMScheduler", "TCDScheduler"):
-        raise ConfigError(Argument("eta", eta), f" was given, but {name} has no such setting", remedy="leave eta=None")
+    if eta is not None and not takes_eta(scheduler):
+        raise ConfigError(
+            Argument("eta", eta), f" was given, but {name} adds noise in its own measure", remedy="leave eta=None"
+        )
     if eta is not None and not 0.0 <= eta <= 1.0:
         raise ConfigError(Argument("eta"), f" must be in [0, 1], not {eta:g}")
     if not 0.0 < strength <= 1.0:

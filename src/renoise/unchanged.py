@@ -1,0 +1,44 @@
+"""Tell which targets of an edit ask for nothing but the source: for them the edit is the source, to the last bit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from renoise.backbones import Request
+from renoise.embeddings import NEGATIVE
+
+_SETTINGS = ("guidance_scale", "true_cfg_scale", "size", "clip_skip", "guidance_rescale")
+
+
+def asked_alike(request: Request, source: Request, *, guided: bool) -> Tensor:
+    """Tell which images two requests ask for in the same way.
+
+    Args:
+        request: what the images of an edit shall show.
+        source: what the images of the inversion showed, for each of them.
+        guided: whether predictions are guided, so that negative prompts count.
+
+    Returns:
+        Boolean (B,).
+    """
+    alike = torch.tensor([a == b for a, b in zip(request.prompts, source.prompts, strict=True)])
+    if any(getattr(request, name) != getattr(source, name) for name in _SETTINGS):
+        return torch.zeros_like(alike)
+    if guided:
+        unsaid = [None] * len(alike)
+        negatives = zip(request.negative_prompts or unsaid, source.negative_prompts or unsaid, strict=True)
+        alike &= torch.tensor([a == b for a, b in negatives])
+    for name in {*request.text_embeds, *source.text_embeds}:
+        if guided or name not in NEGATIVE:
+            alike &= _same_rows(request.text_embeds.get(name), source.text_embeds.get(name))
+    shown, others = request.image_embeds or (), source.image_embeds or ()
+    same = len(shown) == len(others) and all(torch.equal(a, b) for a, b in zip(shown, others, strict=True))
+    return alike if same else torch.zeros_like(alike)
+
+
+def _same_rows(a: Tensor | None, b: Tensor | None) -> Tensor:
+    """Tell which rows of two tensors are equal, boolean (rows,); none of tensors of different shapes."""
+    if a is None or b is None or a.shape != b.shape:
+        return torch.tensor(False)
+    return (a == b.to(a.device, a.dtype)).flatten(1).all(dim=1).cpu()
