@@ -158,6 +158,7 @@ class InversionConfig:
             renoising_low_noise=None if low is None else low.with_iterations(iterations),
             solver=None,
             walk=None,
+            eta=self._own_eta,
         )
 
     def reversing(self) -> InversionConfig:
@@ -175,7 +176,13 @@ class InversionConfig:
             noise_correction=None,
             solver=None,
             walk=None,
+            eta=self._own_eta,
         )
+
+    @property
+    def _own_eta(self) -> float | None:
+        """The eta of these settings on a walk of solved steps: that of a direct walk belongs to the walk."""
+        return None if self.walking.direct else self.eta
 
     def overridden(
         self,
@@ -357,6 +364,8 @@ _LATER: Mapping[str, Any] = MappingProxyType(
 OWN_VARIANTS = ("edit", "fast", "balanced", "exact")
 VARIANTS = (*OWN_VARIANTS, "paper", "released", "reverse")
 DEFAULT_VARIANT = "edit"
+# The one to begin with where parts of the method are asked for that no direct walk has.
+SOLVED_VARIANT = "balanced"
 # Schedules that are no longer than this belong to distilled models.
 FEW_STEPS = 8
 

@@ -19,6 +19,8 @@ from renoise.model import Model
 from renoise.ranges import truth, whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+# Settings that steps are solved with, and that no direct walk has a use for.
+OF_SOLVED_STEPS = ("iterations", "edit_losses", "noise_correction")
 # What an inversion can keep for edits.
 EDIT_DATA: Mapping[str, torch.dtype | None] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "none": None}

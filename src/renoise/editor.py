@@ -13,7 +13,7 @@ from torch import Tensor
 from renoise import edit_settings, images, remarks
 from renoise.autoencoding import Autoencoding
 from renoise.backbones import Request
-from renoise.config import InversionConfig
+from renoise.config import SOLVED_VARIANT, InversionConfig
 from renoise.defaults import edit_guidance_for
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, require_changes
@@ -407,7 +407,8 @@ class Editor(Autoencoding):
         """Return a preset for this model, with the settings given here in place of the preset's.
 
         Args:
-            preset: the settings to begin with (see `InversionConfig.for_pipeline`); None is the default.
+            preset: the settings to begin with (see `InversionConfig.for_pipeline`); None is the default, or "balanced"
+                where iterations, edit losses or noise correction are asked for, which the default has no use for.
             overrides: as `InversionConfig.overridden` takes them. Edit losses that the preset lacks are the paper's for
                 this model.
 
@@ -417,6 +418,8 @@ class Editor(Autoencoding):
         Examples:
             >>> config = editor.config("reverse", num_steps=20, noise_correction=1.0)  # doctest: +SKIP
         """
+        if preset is None and any(overrides.get(name) is not None for name in edit_settings.OF_SOLVED_STEPS):
+            preset = SOLVED_VARIANT
         losses = InversionConfig.for_pipeline(self.pipe, "paper").edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
 

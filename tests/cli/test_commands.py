@@ -222,8 +222,17 @@ def test_a_preset_need_not_be_named(renoise: Renoise) -> None:
     done = renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", "--json", *model)
     assert done.code == 0
     inversion = Inversion.load("cat.safetensors")
+    assert inversion.config == replace(presets["edit-many-step"], num_steps=2)
+    assert inversion.for_edits
+    assert done.json["network_passes"]["inversion"] == inversion.network_passes == 2
+
+
+def test_an_image_that_could_not_be_inverted_well_is_told(renoise: Renoise) -> None:
+    model = ("--model", TINY, "--device", "cpu", "--preset", "balanced")
+    done = renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", "--json", *model)
+    inversion = Inversion.load("cat.safetensors")
     assert inversion.config == replace(presets["balanced-many-step"], num_steps=2)
-    # That the image could not be inverted well is said in one line, and in the document.
+    # It is said in one line, and in the document.
     assert not inversion.converged.all()
     (line,) = done.err.splitlines()
     assert line.startswith("renoise: the image could not be inverted well: a residual is ")

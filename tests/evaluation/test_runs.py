@@ -133,7 +133,7 @@ def test_the_rows_that_edit_for_every_preset(name: str) -> None:
         "null-prompt inversion",
     ]
     few = preset.num_steps == 4
-    assert [row.guidance for row in rows] == [1.0 if few else 1.5] * 4 + [None] * 2
+    assert [row.guidance for row in rows] == [1.0 if few or preset.walking.direct else 1.5] * 4 + [None] * 2
     assert {row.method.num_denoising_steps for row in rows} == {preset.num_steps}
     own = [row.method.settings()["guidance_scale"] for row in rows[4:]]
     assert own == [1.5 if few else 7.5] * 2

@@ -36,7 +36,7 @@ _output: _Option = partial(typer.Option, rich_help_panel="Output")
 # The floating-point types of the networks.
 Precision = Literal["float32", "float16", "bfloat16"]
 # `renoise.config.VARIANTS`: the settings to begin with.
-Preset = Literal["fast", "balanced", "exact", "paper", "released", "reverse"]
+Preset = Literal["edit", "fast", "balanced", "exact", "paper", "released", "reverse"]
 # `renoise.loading.sampling.SPACINGS`: how the timesteps of a schedule are spaced.
 SpacingName = Literal["leading", "trailing", "linspace"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
@@ -219,9 +219,10 @@ class Settings:
         _invert(
             "--preset",
             metavar="NAME",
-            help="Settings to begin with: fast, balanced (the default) or exact, from the fewest network passes to the "
-            "truest reconstruction; paper, the paper's for this model; released, those of its published code; or "
-            "reverse, plain sampler reversing. renoise models lists what they cost.",
+            help="Settings to begin with: edit (the default), what edits are best with; fast, balanced or exact, noise "
+            "that draws the image again by itself, from the fewest network passes to the truest; paper, the paper's for "
+            "this model; released, those of its published code; or reverse, plain sampler reversing. renoise models "
+            "lists what they cost.",
         ),
     ] = None
     edit_losses: Annotated[
