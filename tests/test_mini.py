@@ -151,7 +151,7 @@ def test_few_step_models_are_inverted_and_edited(model: str) -> None:
     editor = Editor.from_pretrained(model, device="cpu")
     entries = [e for e in CAPTIONS if e["background"] == "white"][:2]
     pictures = [HELD_OUT / e["file"] for e in entries]
-    inversion = editor.invert(pictures, [e["caption"] for e in entries])
+    inversion = editor.invert(pictures, [e["caption"] for e in entries], config=editor.config("balanced"))
     again = images.to_tensor(editor.reconstruct(inversion))
     bound = editor.decode(editor.encode(pictures), "pt")
     assert float(psnr(again, bound).min()) > 20.0

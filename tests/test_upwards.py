@@ -243,7 +243,8 @@ def test_a_reconstruction_from_a_saved_file_is_equal_in_another_process(
 ) -> None:
 
     editor = Editor.from_pretrained("mini-turbo", device="cpu")
-    inversion = editor.invert(latents=latents(1), prompt="a cat, noto style, on a white background")
+    config = editor.config("balanced")
+    inversion = editor.invert(latents=latents(1), prompt="a cat, noto style, on a white background", config=config)
     assert inversion.config.walk is not None
     inversion.save(tmp_path / "i.safetensors")
     code = (

@@ -42,7 +42,7 @@ def cases(folder: Path) -> list[Case]:
     pictures, prompts = [picture, picture.rotate(180)], ["a tree", "a cat"]
     ancestral = _editor().with_scheduler("EulerAncestralDiscreteScheduler")
     inversion = ancestral.invert(
-        pictures, prompts, config=config, fit="pad", keep_trajectory=True, keep_residual_history=True
+        pictures, prompts, config=config, fit="pad", edit_data="float32", keep_residual_history=True
     )
     inversion.save(folder / "whole")
     tensors, record = storage.read(folder / "whole")

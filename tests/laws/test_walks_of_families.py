@@ -51,7 +51,7 @@ def editor_of(case: str, folder: Path) -> Editor:
 
 def settings_of(case: str, editor: Editor) -> InversionConfig:
     """The walk of the preset, and a solver that stops early where an image is easy."""
-    config = replace(InversionConfig.for_pipeline(editor.pipe), num_steps=4)
+    config = replace(InversionConfig.for_pipeline(editor.pipe, "balanced"), num_steps=4)
     solver = FixedPoint(Extrapolated(2, NoisedImage()), Anderson(2, 1.0), Residual(0.02, 4))
     return replace(config, solver=solver, **CASES[case][2])
 

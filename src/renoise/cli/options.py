@@ -220,9 +220,9 @@ class Settings:
             "--preset",
             metavar="NAME",
             help="Settings to begin with: edit (the default), what edits are best with; fast, balanced or exact, noise "
-            "that draws the image again by itself, from the fewest network passes to the truest; paper, the paper's for "
-            "this model; released, those of its published code; or reverse, plain sampler reversing. renoise models "
-            "lists what they cost.",
+            "that draws the image again by itself, from the fewest network passes to the truest; paper, the paper's "
+            "for this model; released, those of its published code; or reverse, plain sampler reversing. renoise "
+            "models lists what they cost.",
         ),
     ] = None
     edit_losses: Annotated[

@@ -5,8 +5,8 @@ dataclass with a method `advance`; `renoise.Editor.edit` takes one as `rule`. do
 """
 
 from renoise.edit_rules.base import EditRule, EditStep, PlainSampling, SourceStep
-from renoise.edit_rules.changes import DEFAULT_STRENGTH, KEEP, Changes, require_changes
-from renoise.edit_rules.structure import KeepStructure
+from renoise.edit_rules.changes import KEEP, Changes, require_changes
+from renoise.edit_rules.structure import DEFAULT_STRENGTH, KeepNothing, KeepStructure
 
 __all__ = [
     "DEFAULT_STRENGTH",
@@ -14,6 +14,7 @@ __all__ = [
     "Changes",
     "EditRule",
     "EditStep",
+    "KeepNothing",
     "KeepStructure",
     "PlainSampling",
     "SourceStep",

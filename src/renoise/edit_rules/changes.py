@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from renoise.edit_rules.base import EditRule, PlainSampling
-from renoise.edit_rules.structure import KeepStructure
+from renoise.edit_rules.structure import DEFAULT_STRENGTH, KeepNothing, KeepStructure
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.ranges import number
 
 # What an edit can keep without a mask.
 KEEP = ("auto", "nothing")
-# Chosen on half of the bundled held-out images (docs/editing.md).
-DEFAULT_STRENGTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Changes:
                     )
             return PlainSampling()
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
-        return KeepStructure(strength)
+        return KeepNothing(strength) if self.keep == "nothing" else KeepStructure(strength)
 
 
 def require_changes(rule: EditRule | None, strength: Any, keep: Any) -> Changes:

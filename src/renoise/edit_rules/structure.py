@@ -9,6 +9,7 @@ elsewhere it is released.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ from renoise.edit_rules.base import EditStep, SourceStep
 from renoise.ranges import number, store
 from renoise.steps import Step
 
+# How much an edit changes unless it is told (docs/editing.md has the measurements).
+DEFAULT_STRENGTH = 0.75
 # The side of the latents for which the rule was chosen. Larger ones are looked at in as many blocks.
 SIDE = 16
 # What keeps flat parts from deciding, for each channel: they have the same structure.
@@ -61,42 +64,116 @@ def structure(a: Tensor, b: Tensor) -> Tensor:
     return alike if block == 1 else interpolate(alike, size, mode="bilinear", align_corners=False)
 
 
-def unpredicted(step: Step, source: SourceStep) -> Tensor:
-    """Return what of the source the model did not predict, r = m_0 - m_s, in units of the prediction.
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A source's step in two parts: what the model predicts of the image, and what it does not.
 
-    m_0 is the prediction whose clean latent is z_0.
+    The step from the source's latent with `predicted + unpredicted` and `noise` leads to its next latent exactly.
+
+    Attributes:
+        predicted: the network's own prediction m_s, (B, C, h, w).
+        unpredicted: what it lacks, r, in the prediction's units, (B, C, h, w): with it a stochastic step's clean latent
+            is the image z_0 itself, and a step without noise leads where the source goes.
+        noise: the noise that is left, of the sampler alone, (B, C, h, w); None for a step without noise.
     """
-    return (source.image - step.x0_z * source.start) / step.x0_m - source.prediction
+
+    predicted: Tensor
+    unpredicted: Tensor
+    noise: Tensor | None
 
 
-def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor) -> Tensor:
-    """Return the step with the share `keep` of what the inversion found beyond the model's prediction.
+def parts(step: Step, source: SourceStep) -> Parts:
+    """Part the source's step into what the model predicts of the image, what it does not, and the sampler's noise."""
+    if not step.stochastic:
+        lacking = torch.zeros_like(source.prediction) if source.offset is None else source.offset
+        return Parts(source.prediction, lacking, None)
+    knowing = (source.image - step.x0_z * source.start) / step.x0_m
+    noise = step.noise_for(source.end, source.start, knowing)
+    return Parts(source.prediction, knowing - source.prediction, noise)
+
+
+def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor, share: float = 1.0) -> Tensor:
+    """Return the edit's next latent with a share of what the model did not predict of the source.
+
+    The prediction becomes w (m + keep r) + (1 - w) (m_s + r): w = 0 is the source's own step, and w = 1 the target's.
 
     Args:
         at: the edit's step.
         source: the source's walk.
-        prediction: the target's, (B, C, h, w).
-        keep: in [0, 1], broadcast to that shape.
+        prediction: the target's prediction m, (B, C, h, w).
+        keep: the share that is kept of what the model did not predict, in [0, 1], broadcast to that shape.
+        share: the share w of the target in the prediction, in [0, 1].
     """
-    if at.step.stochastic:
-        prediction = prediction - (1.0 - keep) * unpredicted(at.step, source)
-    elif source.offset is not None:
-        prediction = prediction + keep * source.offset
-    return at.step.apply(at.z, prediction, at.noise)
+    own = parts(at.step, source)
+    target = prediction + keep * own.unpredicted
+    return at.step.apply(at.z, torch.lerp(own.predicted + own.unpredicted, target, share), own.noise)
 
 
 @dataclass(frozen=True)
 class KeepStructure:
     """Keep the source's own where its structure survives, and release it elsewhere.
 
+    The structure c of the clean latents that the two predictions imply (see `structure`) is averaged over the steps so
+    far. What the model did not predict is kept to the share c^p, and the target's share in the prediction is w:
+
+        w = s,      p = s / (2 (1 - s))
+
+    for the strength s. So p grows from 0, which keeps all, to infinity, which keeps only what is wholly the same.
+
     Attributes:
-        strength: how much changes, in [0, 1].
+        strength: how much changes, in [0, 1]: 0 is the source itself, and 1 what the target prompt would have.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+
+    Examples:
+        >>> KeepStructure(0.75).power
+        1.5
+    """
+
+    strength: float = DEFAULT_STRENGTH
+
+    def __post_init__(self) -> None:
+        store(self, strength=number(self.strength, "strength", 0.0, 1.0))
+
+    @property
+    def max_passes(self) -> int:
+        """One prediction a step."""
+        return 1
+
+    @property
+    def power(self) -> float:
+        """The power p of the structure."""
+        return self.strength / (2.0 * (1.0 - self.strength)) if self.strength < 1.0 else math.inf
+
+    def advance(self, at: EditStep) -> Tensor:
+        """Return the next latent z_{t-1}.
+
+        Raises:
+            ConfigError: if the source's walk is not known.
+        """
+        source, step = at.required_source(), at.step
+        prediction = at.predict(at.z)
+        alike = structure(
+            step.x0_z * at.z + step.x0_m * prediction, step.x0_z * source.start + step.x0_m * source.prediction
+        )
+        before = at.memory.get(self)
+        alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
+        return released(at, source, prediction, (alike / _WHOLE).clamp(max=1.0) ** self.power, self.strength)
+
+
+@dataclass(frozen=True)
+class KeepNothing:
+    """Release everywhere what the model did not predict of the source.
+
+    Attributes:
+        strength: the share of the target in the prediction, in [0, 1]: 0 is the source itself.
 
     Raises:
         ConfigError: for a setting out of its range.
     """
 
-    strength: float = 0.5
+    strength: float = DEFAULT_STRENGTH
 
     def __post_init__(self) -> None:
         store(self, strength=number(self.strength, "strength", 0.0, 1.0))
@@ -112,16 +189,4 @@ class KeepStructure:
         Raises:
             ConfigError: if the source's walk is not known.
         """
-        source, step = at.required_source(), at.step
-        prediction = at.predict(at.z)
-        alike = structure(
-            step.x0_z * at.z + step.x0_m * prediction, step.x0_z * source.start + step.x0_m * source.prediction
-        )
-        # The mean over the steps so far.
-        before = at.memory.get(self)
-        alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
-        return released(at, source, prediction, self._kept(alike))
-
-    def _kept(self, alike: Tensor) -> Tensor:
-        power = torch.tensor(self.strength / (1.0 - self.strength)) if self.strength < 1.0 else torch.tensor(1e9)
-        return (alike / _WHOLE).clamp(max=1.0) ** power
+        return released(at, at.required_source(), at.predict(at.z), torch.zeros(()), self.strength)
