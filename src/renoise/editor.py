@@ -269,10 +269,12 @@ class Editor(Autoencoding):
         progress: Callback | None = None,
         force: bool = False,
     ) -> Any:
-        """Draw the image again from (z_T, noises) alone.
+        """Draw the image again.
 
-        It is `edit` by plain sampling with the source prompt and everything as inverted; see there for the arguments,
-        the result and the errors.
+        It is `edit` with the source prompt and everything as inverted; see there for the arguments, the result and the
+        errors. For an inversion that was kept for edits (`Inversion.for_edits`) it is the source's own walk, which is
+        exact by construction and takes no network pass. `inversion.alone()` is drawn from (z_T, noises) alone, and so
+        are inversions that kept nothing.
         """
         edit_settings.require_inversion(inversion)
         embeds: Any = {name: t for name, t in inversion.text_embeds.items() if name in POSITIVE}
