@@ -104,6 +104,27 @@ def test_all_kept_is_plain_sampling_with_all_that_the_inversion_found(step: Step
     )
 
 
+FLOW = Step(1.0, -0.2, 0.0, 700.0, alpha=0.3, sigma=0.7, x0_z=1.0, x0_m=-0.7, eps_z=1.0, eps_m=0.3)
+
+
+@pytest.mark.parametrize("step", [RENEWING, LAST, FLOW, FLOW.renewing(1.0)])
+def test_the_sources_share_is_its_noise_at_every_latent(step: Step) -> None:
+    source, _ = source_of(step, offset=latents(9, 2, 4, 16, 16))
+    own, z = parts(step, source), latents(20, 2, 4, 16, 16)
+    at = EditStep(0, 1, step, z, None, lambda z: z, lambda z: z, source)
+    z_next = released(at, source, latents(21, 2, 4, 16, 16), torch.zeros(()), 0.0)
+    noise = step.implied_noise(z, step.needed(z_next, z, own.noise))
+    expected = step.implied_noise(source.start, own.predicted + own.unpredicted)
+    torch.testing.assert_close(noise, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_with_zero_terminal_snr_the_first_step_is_the_sources() -> None:
+    step = Step(0.0, -0.9, 0.0, 999.0, alpha=0.0, sigma=1.0, x0_z=0.0, x0_m=-1.0, eps_z=1.0, eps_m=0.0)
+    source, _ = source_of(step)
+    at = EditStep(0, 1, step, source.start, None, lambda z: z, lambda z: z, source)
+    torch.testing.assert_close(released(at, source, source.start, torch.zeros(()), 0.0), source.end)
+
+
 def test_two_steps_by_hand() -> None:
     # Latents of one value are flat, so that all their structure is the same: all is kept, to the share w = s.
     def full(value: float) -> Tensor:

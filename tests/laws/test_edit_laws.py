@@ -33,6 +33,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "lcm": ("sd15-ddim", LCMScheduler, {}),
     "tcd": ("sd15-ddim", TCDScheduler, {}),
     "v prediction, guided": ("sd21-v", None, {"guidance_scale": 3.0}),
+    "zero terminal SNR": ("sd21-zsnr", None, {}),
     "sdxl, a part of the schedule": ("sdxl", None, {"strength": 0.6}),
     "sd3": ("sd3", None, {}),
     "sd3, stochastic": ("sd3", FlowMatchEulerDiscreteScheduler, {}),

@@ -95,7 +95,10 @@ def parts(step: Step, source: SourceStep) -> Parts:
 def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor, share: float = 1.0) -> Tensor:
     """Return the edit's next latent with a share of what the model did not predict of the source.
 
-    The prediction becomes w (m + keep r) + (1 - w) (m_s + r): w = 0 is the source's own step, and w = 1 the target's.
+    The prediction becomes w (m + keep r) + (1 - w) m_e, where m_e implies the noise at the edit's latent that m_s + r
+    implies at the source's: w = 0 is the source's own step, and w = 1 the target's. Blending the noises is what serves
+    every kind of prediction. A velocity of another latent says little: blending those as they are loses 1.6 dB with the
+    bundled model seen as a flow of 28 steps.
 
     Args:
         at: the edit's step.
@@ -104,9 +107,11 @@ def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor,
         keep: the share that is kept of what the model did not predict, in [0, 1], broadcast to that shape.
         share: the share w of the target in the prediction, in [0, 1].
     """
-    own = parts(at.step, source)
-    target = prediction + keep * own.unpredicted
-    return at.step.apply(at.z, torch.lerp(own.predicted + own.unpredicted, target, share), own.noise)
+    step, own = at.step, parts(at.step, source)
+    known = own.predicted + own.unpredicted
+    if step.eps_m != 0.0:  # with zero terminal SNR all latents are the same noise, whatever is predicted
+        known = known - step.eps_z / step.eps_m * (at.z - source.start)
+    return step.apply(at.z, torch.lerp(known, prediction + keep * own.unpredicted, share), own.noise)
 
 
 @dataclass(frozen=True)
