@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import textwrap
 import time
@@ -25,6 +26,19 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
+
+
+def beside(target: Path) -> Path:
+    """An empty directory next to the target, to be written in peace."""
+    fresh = target.with_name(target.name + ".tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def exchange(fresh: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Write what `renoise-mini` ships: the pipelines' directories in float16, and the held-out images with captions.
+"""Write what `renoise-mini` ships: the pipelines in float16, and the held-out images with the truth of their edits.
 
     python -m training.package --work training/output --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
     python -m training.package --student turbo
@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import random
-import shutil
 from pathlib import Path
 
 import torch
@@ -22,26 +21,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training.common import beside, exchange
 from training.data import BACKGROUNDS, STYLES, Drawing, Settings, Splits, Words, lay, load_drawings, load_splits
 from training.distil import STUDENTS
 from training.distil import averaged as averaged_student
 from training.pipeline import assemble
+from training.true_results import write_true_results
 
 PICTURES, CONCEPT_PICTURES = 96, 60
 LIMIT = 40_000_000
-
-
-def beside(target: Path) -> Path:
-    """An empty directory next to the target, to be written in peace."""
-    fresh = target.with_name(target.name + ".tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    return fresh
-
-
-def exchange(fresh: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
 
 
 def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
@@ -163,6 +151,7 @@ def main() -> None:
         pipeline = averaged(arguments.work, arguments.work / "text_to_image")
     write_pipeline(pipeline, arguments.to / "mini")
     write_held_out(arguments.work, arguments.to / "heldout")
+    write_true_results(arguments.work, arguments.to / "edits")
 
 
 if __name__ == "__main__":

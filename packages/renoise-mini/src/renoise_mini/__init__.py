@@ -1,4 +1,4 @@
-"""The models `mini`, `mini-turbo` and `mini-lcm`, and the images held out of their training: data with one function.
+"""The models `mini`, `mini-turbo` and `mini-lcm`, and images held out of their training: data with one function.
 
 >>> from diffusers import StableDiffusionPipeline
 >>> import renoise_mini
@@ -8,9 +8,9 @@
 from pathlib import Path
 
 __all__ = ["path"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
-_NAMES = ("mini", "mini-turbo", "mini-lcm", "heldout")
+_NAMES = ("mini", "mini-turbo", "mini-lcm", "heldout", "edits")
 
 
 def path(name: str = "mini") -> Path:
@@ -20,7 +20,8 @@ def path(name: str = "mini") -> Path:
     from it, that draws in one to four steps without guidance. `mini-lcm` is an LCM-LoRA for `mini`, for
     `pipeline.load_lora_weights`, and the scheduler that goes with it. `heldout` holds images that none of them was
     trained on, with `captions.jsonl`: one JSON object a line, in an order shuffled once, so that the first few are a
-    fair sample.
+    fair sample. `edits` holds drawings of what the edits of these images should become, and of what they could be
+    taken for, with `edits.jsonl`: one edit a line.
 
     Raises:
         ValueError: no resource has that name.

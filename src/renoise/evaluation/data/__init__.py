@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renoise.errors import ConfigError, reason
-from renoise.evaluation.data import captions, coco, hugging_face, pie_bench
+from renoise.evaluation.data import captions, coco, hugging_face, mini_edits, pie_bench
 from renoise.evaluation.data.reading import Example, is_file
 
-__all__ = ["HELDOUT", "Example", "editable", "load"]
+__all__ = ["BUNDLED", "HELDOUT", "MINI_EDITS", "Example", "editable", "load"]
 
-HELDOUT = "mini-heldout"
+# The names of the data sets of the package renoise-mini.
+BUNDLED = HELDOUT, MINI_EDITS = ("mini-heldout", "mini-edits")
 
 
 def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Example]:
@@ -21,7 +22,8 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
     Args:
         source: what to load:
 
-            - "mini-heldout": the images that the bundled model was not trained on;
+            - "mini-heldout": the images that the bundled models were not trained on;
+            - "mini-edits": the same images with the true results of their edits;
             - a folder with `captions.jsonl`, `captions.csv` or a .txt file beside each image;
             - COCO's `captions_val2017.json`, with the images beside it, in `val2017/` or in `../val2017/`; those
               with both sides above 420 pixels, each with its first caption;
@@ -42,22 +44,14 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
         raise ConfigError(
             f"limit must be a whole number of at least 1, or None for all images, not {limit!r}", argument="limit"
         )
-    if source == HELDOUT:
-        try:
-            import renoise_mini
-        except ImportError as error:
-            raise ConfigError(
-                f"the images {HELDOUT!r} are not installed",
-                argument="source",
-                remedy="run: pip install 'renoise[mini]'",
-            ) from error
-        return captions.load(Path(renoise_mini.path("heldout")), limit)
+    if source in BUNDLED:
+        return _bundled(str(source), limit)
     path = _existing(source)
     if path is None:
         name = hugging_face.split_name(source) if isinstance(source, str) else None
         if name is None:
             raise ConfigError(
-                f"there is no data set {str(source)[:200]!r}: expected {HELDOUT!r}, a folder or a COCO captions file "
+                f"there is no data set {str(source)[:200]!r}: expected {_NAMES}, a folder or a COCO captions file "
                 "that exists, or owner/name",
                 argument="source",
                 remedy=f"check the path. COCO is to be had from {coco.DOWNLOAD}, PIE-Bench from {pie_bench.DOWNLOAD}",
@@ -83,15 +77,36 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
         raise ConfigError(
             f"none of the {len(examples)} images of {source} comes with a prompt to edit it with",
             argument="source",
-            remedy=f'give {HELDOUT}, PIE-Bench, or a folder whose captions.jsonl has "edits"',
+            remedy=f'give {MINI_EDITS}, PIE-Bench, or a folder whose captions.jsonl has "edits"',
         )
     return found
+
+
+_NAMES = " or ".join(map(repr, BUNDLED))
+
+
+def _bundled(name: str, limit: int | None) -> list[Example]:
+    """Load a data set of the package renoise-mini."""
+    try:
+        import renoise_mini
+    except ImportError as error:
+        problem = f"the images {name!r} are not installed"
+        raise ConfigError(problem, argument="source", remedy="run: pip install 'renoise[mini]'") from error
+    images = Path(renoise_mini.path("heldout"))
+    if name == HELDOUT:
+        return captions.load(images, limit)
+    try:
+        edits = Path(renoise_mini.path("edits"))
+    except ValueError as error:
+        problem = f"the installed renoise-mini has no data set {name!r}"
+        raise ConfigError(problem, argument="source", remedy="run: pip install -U renoise-mini") from error
+    return mini_edits.load(images, edits, limit)
 
 
 def _existing(source: object) -> Path | None:
     """Return the folder or file that `source` names, if there is one."""
     if not isinstance(source, (str, os.PathLike)) or not str(source):
-        problem = f"a data set must be {HELDOUT!r}, a folder, a COCO file or owner/name, not {source!r}"
+        problem = f"a data set must be {_NAMES}, a folder, a COCO file or owner/name, not {source!r}"
         raise ConfigError(problem, argument="source")
     try:
         path = Path(source).expanduser()

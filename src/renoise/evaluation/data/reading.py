@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from PIL import Image
 from renoise import images
 from renoise.errors import ConfigError
 from renoise.escaping import shown
+from renoise.evaluation.data.truths import Truth
 from renoise.image_files import open_bytes
 from renoise.reading import read_bytes
 
@@ -40,6 +42,7 @@ class Example:
         targets: prompts to edit the image with.
         mask: boolean (H, W), True where an edit may change the image.
         edit_type: what sort of edit it is, such as "add object".
+        truths: the true results of edits, by the prompts out of `targets`; empty where the data has none.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Example:
     # Examples are compared without their masks, because an array has no single truth value.
     mask: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
     edit_type: str | None = None
+    truths: Mapping[str, Truth] = field(default=MappingProxyType({}), compare=False, repr=False)
 
     def load(self) -> Image.Image:
         """Return the image in mode RGB.
