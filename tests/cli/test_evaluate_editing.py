@@ -13,6 +13,8 @@ from PIL import Image
 
 from renoise import InversionConfig, Renoising, presets
 from renoise import __version__ as renoise_version
+from renoise.evaluation import runs
+from renoise.evaluation.methods import ReNoise
 
 Renoise = Callable[..., Any]
 Files = Callable[[], set[str]]
@@ -48,7 +50,7 @@ def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Pat
     judges = ("--clip", clip_folder, "--dino", dino_folder)
     done = editing("--data", pictures, "--out", "results", *judges)
     assert done.code == 0
-    assert "renoise: measuring: 100% (12/12)" in done.err.splitlines()
+    assert "renoise: measuring: 100% (24/24)" in done.err.splitlines()
     assert done.out.startswith("2 edits of 1 images; 1 without edits left out\n\n| method ")
     assert done.out.endswith("\nwrote results\n")
     names = {path.name for path in (folder / "results").iterdir()}
@@ -56,13 +58,13 @@ def test_the_run(editing: Renoise, pictures: str, folder: Path, clip_folder: Pat
     document = editing("--data", pictures, "--out", "results", *judges, "--json").json
     assert (document["version"], document["model"], document["data"]) == (renoise_version, str(TINY), pictures)
     assert (document["seed"], document["run"], document["folder"]) == (0, "editing", "results")
-    assert (document["skipped"], document["kinds"], len(document["summary"])) == (1, {}, 6)
+    assert (document["skipped"], document["kinds"], len(document["summary"])) == (1, {}, 12)
     for line in document["summary"]:
         assert (line["pictures"], line["edits"], line["failures"]) == (1, 2, 0.0)
         assert line["structure_distance_mean"] > 0.0
         assert -100.0 <= line["clip_whole_mean"] <= 100.0
         assert (line["clip_edited_mean"], line["psnr_background_mean"]) == (None, None)
-    assert len((folder / "results" / "results.jsonl").read_text().splitlines()) == 12
+    assert len((folder / "results" / "results.jsonl").read_text().splitlines()) == 24
 
 
 def test_the_run_without_judges(editing: Renoise, pictures: str) -> None:
@@ -70,6 +72,38 @@ def test_the_run_without_judges(editing: Renoise, pictures: str) -> None:
     assert (done.code, done.err) == (0, "")
     assert {line["clip_whole_mean"] for line in done.json["summary"]} == {None}
     assert {line["structure_distance_mean"] for line in done.json["summary"]} == {None}
+
+
+def test_edits_with_their_true_results(editing: Renoise, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("renoise_mini")
+    row = runs.Row("reversing", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(0))))
+    monkeypatch.setattr(runs, "RUNS", {"editing": runs.Run("short", lambda presets: (row,), edits=True)})
+    done = editing("--data", "mini-edits", "--skip", "1", "--limit", "1", "--out", "results", "--json")
+    assert list(done.json["kinds"]) == ["concept", "background", "style"]
+    for kind, (line,) in done.json["kinds"].items():
+        assert (line["edits"], line["changed"] in (0.0, 1.0)) == (1, True)
+        assert (line["kept"] is None) == (kind == "background")
+        assert line["psnr_target_mean"] > 0.0
+        assert line["psnr_background_mean"] > 0.0
+    images = {json.loads(line)["picture"] for line in (folder / "results" / "results.jsonl").read_text().splitlines()}
+    assert images == {"01-volleyball.png"}
+    assert {path.name for path in (folder / "results" / "plots").iterdir()} == {
+        f"{name}.{form}" for name in ("edits", "edits-by-type") for form in ("png", "svg")
+    }
+    header = (folder / "results" / "summary.csv").read_text().splitlines()[0].split(",")
+    assert {"changed", "kept", "psnr_target_mean", "psnr_target_unedited_mean"} <= set(header)
+    report = (folder / "results" / "report.html").read_text()
+    for words in ("The true result of each edit is known", "changed as asked", "true result"):
+        assert words in report
+
+
+@pytest.mark.usefixtures("no_model")
+def test_more_images_left_out_than_there_are(editing: Renoise, pictures: str, files: Files) -> None:
+    before = files()
+    done = editing("--data", pictures, "--skip", "2")
+    assert done.code == 1
+    assert "none is left of the first 2 images of set without 2 of them; skip fewer of them" in done.error
+    assert files() == before
 
 
 @pytest.mark.usefixtures("no_model")
@@ -104,5 +138,5 @@ def test_data_without_edits(editing: Renoise, pictures: str, folder: Path, files
     before = files()
     done = editing("--data", pictures)
     assert done.code == 1
-    assert "none of the 1 images of set comes with a prompt to edit it with; give mini-heldout" in done.error
+    assert "none of the 1 images of set comes with a prompt to edit it with; give mini-edits" in done.error
     assert files() == before

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from renoise import Editor, InversionConfig, Renoising
+from renoise.edit_rules import Changes, PlainSampling
 from renoise.evaluation.methods import Drawn, Noised, ReNoise
 from renoise.evaluation.outside import NegativePrompt, NullPrompt
+from renoise.method_settings import Walk
 
 PROMPTS = ["a cat", "a dog"]
 
@@ -38,6 +40,39 @@ def test_a_reconstruction_is_guided_as_the_inversion_was(
     assert noised.draw(["a lion", "a fish"], 1.0).passes == 3
     assert [options["guidance_scale"] for options in asked] == [2.0, 1.0]
     assert noised.passes == 8
+
+
+DIRECT = InversionConfig(num_steps=3, walk=Walk(forward=True, direct=True))
+
+
+def test_a_reconstruction_is_drawn_from_the_noise_alone(make_editor: Callable[..., Editor], z_0: Tensor) -> None:
+    """With what the inversion keeps for edits it would be exact; the last step of this sampler adds no noise."""
+    editor = make_editor(scheduler="EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
+    inversion = editor.invert(latents=z_0, prompt=PROMPTS, config=DIRECT)
+    assert inversion.for_edits
+    drawn = ReNoise(DIRECT).invert(editor, z_0, PROMPTS).draw(None, None)
+    assert drawn.passes == 3
+    assert torch.equal(drawn.pixels, editor.edit(inversion.alone(), PROMPTS, guidance_scale=1.0, output_type="pt"))
+    exact = editor.edit(inversion, PROMPTS, guidance_scale=1.0, output_type="pt")
+    assert (drawn.pixels - exact).abs().max() > 1e-3
+
+
+def test_edits_are_drawn_as_the_row_says(editor: Editor, z_0: Tensor) -> None:
+    inversion = editor.invert(latents=z_0, prompt=PROMPTS, config=DIRECT)
+    targets = ["a lion", "a fish"]
+    for changes in (Changes(), Changes(strength=0.25), Changes(PlainSampling())):
+        drawn = ReNoise(DIRECT, edit=changes).invert(editor, z_0, PROMPTS).draw(targets, 1.0)
+        options = {"strength": changes.strength, "keep": changes.keep, "rule": changes.own}
+        assert torch.equal(
+            drawn.pixels, editor.edit(inversion, targets, guidance_scale=1.0, output_type="pt", **options)
+        )
+        assert drawn.passes == 3
+
+
+def test_an_edit_of_strength_0_takes_no_pass(editor: Editor, z_0: Tensor) -> None:
+    noised = ReNoise(DIRECT, edit=Changes(strength=0.0)).invert(editor, z_0, PROMPTS)
+    drawn = noised.draw(["a lion", "a fish"], 1.0)
+    assert torch.allclose(drawn.pixels, editor.decode(z_0, "pt"), atol=1e-5)
 
 
 def test_residuals_are_kept_if_they_are_asked_for(editor: Editor, z_0: Tensor) -> None:

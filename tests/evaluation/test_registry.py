@@ -14,9 +14,11 @@ from renoise import (
     Renoising,
     presets,
 )
+from renoise.edit_rules import Changes, KeepStructure
 from renoise.evaluation.methods import Method, ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
 from renoise.evaluation.registry import METHODS, method_from
+from renoise.evaluation.rule_records import changes_record
 
 PLAIN = InversionConfig(num_steps=4, renoising=Renoising(0))
 EVERY: list[Method] = [
@@ -66,6 +68,16 @@ def test_unknown_methods(kind: Any) -> None:
 def test_damaged_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         method_from(settings)
+
+
+def test_how_a_row_edits_is_part_of_its_settings() -> None:
+    plain, strong = ReNoise(PLAIN), ReNoise(PLAIN, edit=Changes(KeepStructure(0.75)))
+    assert "edit" not in plain.settings()
+    assert strong.settings() == {**plain.settings(), "edit": changes_record(strong.edit)}
+    assert method_from(json.loads(json.dumps(strong.settings()))) == strong
+    for damaged in ({}, {"strength": None, "keep": None, "rule": {"strength": 1.0}}, 3):
+        with pytest.raises(ConfigError):
+            method_from({**plain.settings(), "edit": damaged})
 
 
 def test_settings_of_every_preset_make_an_equal_method() -> None:

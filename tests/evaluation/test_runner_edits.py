@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from renoise.evaluation import data, outputs, runner, runs
 from renoise.evaluation.folder import image_path
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.methods import ReNoise
+from renoise.evaluation.methods import Drawn, Noised, ReNoise
 from renoise.evaluation.outside import NegativePrompt
 from renoise.evaluation.results import Results
 from renoise.evaluation.runner import Task, measure, recompute
@@ -166,6 +166,67 @@ def test_masks_and_judges(judged: Task, editor: Editor, pie_bench: Path) -> None
     assert dino is not None
     distance = (dino.self_similarity(edit) - dino.self_similarity(truth)).square().mean()
     assert half.structure_distance == pytest.approx(float(distance), rel=1e-2)
+
+
+@pytest.fixture
+def true_results(editor: Editor, tmp_path: Path) -> Task:
+    """Two rows on the second and the third image of the bundled data set with true results."""
+    pytest.importorskip("renoise_mini")
+    rows = (SHORT[1], runs.Row("nothing", Nothing(PLAIN)))
+    return Task("mine", editor, "mini-edits", tmp_path / "out", 2, batch=2, rows=rows, edits=True, skip=1)
+
+
+@dataclass(frozen=True)
+class Nothing(ReNoise):
+    """A method whose edits are the image itself, encoded and decoded."""
+
+    kind = "nothing"
+
+    def invert(self, editor: Editor, z_0: torch.Tensor, prompts: Any) -> Noised:
+        pixels = editor.decode(z_0, "pt").cpu()
+        return Noised(z_0, 1, lambda targets, scale: Drawn(pixels, 1))
+
+
+def test_edits_are_measured_against_their_true_results(true_results: Task, editor: Editor) -> None:
+    found = measure(true_results)
+    assert [m.index for m in found] == [1, 1, 1, 2, 2, 2] * 2
+    assert [m.edit_type for m in found] == ["concept", "background", "style"] * 4
+    for m in found:
+        assert m.error is None
+        assert m.changed in (0.0, 1.0)
+        assert m.psnr_target is not None
+        assert m.psnr_background is not None
+        assert m.background is not None
+        assert 0.05 < m.background < 0.95
+    truth = data.load("mini-edits", limit=2)[1]
+    for m, target in zip(found[:3], truth.targets, strict=True):
+        picture = images.to_tensor([editor.fit(truth.truths[target].result())])
+        before = images.to_tensor([editor.fit(truth.load())])
+        assert m.psnr_target_unedited == pytest.approx(float(psnr(before, picture)), abs=1e-3)
+        mask = ((picture - before).abs() > 8 / 255).any(dim=1)
+        assert m.background == pytest.approx(1 - float(mask.float().mean()), abs=1e-4)
+
+
+def test_the_image_itself_has_not_changed_as_asked(true_results: Task) -> None:
+    found = [m for m in measure(true_results) if m.label == "nothing"]
+    assert {m.changed for m in found} == {0.0}
+    assert all(m.psnr == m.psnr_roundtrip or (m.psnr_roundtrip or 0.0) > 100.0 for m in found)
+
+
+def test_a_record_with_a_true_result_is_enough_to_measure_again(true_results: Task, editor: Editor) -> None:
+    m = measure(true_results)[1]
+    again = recompute(Measurement.from_line(m.as_line()), editor)
+    for name in ("changed", "kept", "psnr_target_unedited", "background", "edit_type", "key"):
+        assert getattr(again, name) == getattr(m, name)
+    assert again.psnr_target == pytest.approx(m.psnr_target, abs=1e-2)
+
+
+def test_the_same_edits_without_their_true_results_are_others(true_results: Task) -> None:
+    keys = {m.key for m in measure(true_results)}
+    without = measure(replace(true_results, source="mini-heldout"))
+    assert not {m.key for m in without} & keys
+    assert {m.psnr_target for m in without} == {None}
+    assert [m.target for m in without] == [m.target for m in measure(true_results)]
 
 
 def test_what_was_measured_is_not_measured_again(task: Task, captions: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,23 +118,3 @@ def test_the_papers_rows_stay_first() -> None:
     longer = [row.label for row in rows if row.method.num_inversion_steps != 4]
     assert longer == ["sampler reversing, twice the inversion steps"]
     assert len({row.label for row in rows}) == len(rows)
-
-
-@pytest.mark.parametrize("name", presets)
-def test_the_rows_that_edit_for_every_preset(name: str) -> None:
-    preset = presets[name]
-    rows = runs._editing(preset)
-    assert [row.label for row in rows] == [
-        "sampler reversing",
-        "ReNoise (this model's preset)",
-        "ReNoise without edit losses",
-        "edit-friendly DDPM inversion",
-        "negative-prompt inversion",
-        "null-prompt inversion",
-    ]
-    few = preset.num_steps == 4
-    assert [row.guidance for row in rows] == [1.0 if few or preset.walking.direct else 1.5] * 4 + [None] * 2
-    assert {row.method.num_denoising_steps for row in rows} == {preset.num_steps}
-    own = [row.method.settings()["guidance_scale"] for row in rows[4:]]
-    assert own == [1.5 if few else 7.5] * 2
-    assert [row.prompt for row in rows] == [None] * 6

@@ -38,6 +38,7 @@ def evaluate(
     sampler: o.Sampler = None,
     spacing: o.Spacing = None,
     seeds: e.Seeds = None,
+    skip: e.Skip = 0,
     *,
     model: ModelChoice,
     reporting: Reporting,
@@ -54,15 +55,16 @@ def evaluate(
     edits = _draws_edits(run)
     folder = Path("evaluation") / f"{run}-{slug(model.name or DEFAULT_MODEL)}" if out is None else out
     # Read before the model is, so that a wrong name costs no loading.
-    examples = data_sets.load(data, limit=limit)
-    skipped = len(examples) - len(data_sets.editable(examples, data)) if edits else 0
+    examples = data_sets.load(data, limit=None if limit is None else skip + limit)
+    measured = data_sets.without_first(examples, skip, data)
+    skipped = len(measured) - len(data_sets.editable(measured, data)) if edits else 0
     with _usable(folder):
         judges = _judges(clip, dino, model, reporting)
         with working(model, reporting, sampler, spacing) as work:
             from renoise.evaluation import outputs, runner
 
             task = runner.Task(run, work.editor, data, folder, limit, every_seed, batch)
-            task = task if judges is None else replace(task, judges=judges)
+            task = replace(task, skip=skip) if judges is None else replace(task, skip=skip, judges=judges)
             with work.stage("measuring") as stage:
                 measurements = runner.measure(
                     task, lambda p: stage.tell(p.done, p.total, f"{p.label} ({p.done}/{p.total})"), examples

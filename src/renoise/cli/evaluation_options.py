@@ -35,13 +35,18 @@ Data = Annotated[
     _option(
         "--data",
         metavar="NAME",
-        help="mini-heldout (bundled images that mini never saw), a folder with captions, COCO captions, PIE-Bench, "
+        help="mini-heldout (bundled images that mini never saw), mini-edits (the same with the true results of their "
+        "edits), a folder with captions, COCO captions, PIE-Bench, "
         "or the name of a Hugging Face data set that is on this machine.",
     ),
 ]
 Limit = Annotated[
     int | None,
     _option("--limit", "-n", metavar="N", **values.whole(1, _MOST), help="How many images; by default all."),
+]
+Skip = Annotated[
+    int,
+    _option("--skip", metavar="N", **values.whole(0, _MOST), help="How many images to leave out before the first."),
 ]
 ResultFolder = Annotated[
     Path | None,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from renoise import Editor, RenoiseError, images
-from renoise.evaluation import data
+from renoise.evaluation import data, true_results
+from renoise.evaluation.data.truths import Truth
 from renoise.evaluation.edit_metrics import fit_mask
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement
+from renoise.evaluation.true_results import Aim
 
 # What is asked of one image: a measurement without numbers for each target, or one for its reconstruction.
 Asked = tuple[Measurement, ...]
@@ -27,12 +29,14 @@ class Fitted:
     image: Image.Image
     # Where an edit may change it, boolean (H, W); None if the data does not say so, or nothing is edited.
     mask: Tensor | None
-    # Hash of the pixels of the image and of the mask.
+    # Hash of the pixels of the image, of the mask and of the true results.
     digest: str
+    # What is known of its edits, by their prompts.
+    truths: Mapping[str, Truth] = field(default_factory=dict)
 
     @classmethod
     def of(cls, editor: Editor, example: data.Example, *, masked: bool) -> Fitted:
-        """Fit an example to a model, with its mask or without it.
+        """Fit an example to a model, with its mask and the truth about its edits or without them.
 
         Raises:
             ImageError: if the image cannot be read.
@@ -47,7 +51,10 @@ class Fitted:
         digest.update(np.asarray(image.convert("RGB")).tobytes())
         if mask is not None:
             digest.update(mask.numpy().tobytes())
-        return cls(image, mask, digest.hexdigest())
+        truths = example.truths if masked else {}
+        if truths:
+            digest.update(true_results.digest(truths))
+        return cls(image, mask, digest.hexdigest(), truths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +62,7 @@ class Encoded:
     """An image that is encoded and waits to be drawn as what is asked of it."""
 
     asked: Asked
+    # Where every edit may change it, boolean (H, W); an edit whose true result is known has its own mask.
     mask: Tensor | None
     # The fitted image, (1, 3, H, W) in [0, 1]; encoded, (1, C, h, w); and decoded again, which bounds a reconstruction.
     truth: Tensor
@@ -62,6 +70,8 @@ class Encoded:
     round_trip: Tensor
     # Its self-similarity (1, T, T); None without the judge that needs it.
     structure: Tensor | None
+    # The truth about its edits, by their prompts.
+    aims: Mapping[str, Aim] = field(default_factory=dict)
 
 
 # Images that are worked on at a time, of each of which equally much is asked.
@@ -94,7 +104,8 @@ def encode(editor: Editor, fitted: Sequence[Fitted], judges: Judges) -> list[Enc
         # Slices keep the strides, by which some of torch's kernels round differently.
         own = slice(i, i + 1)
         similarity = None if structure is None else structure[own]
-        found.append(Encoded((), f.mask, truth[own], z_0[own], round_trip[own], similarity))
+        aims = true_results.aims(editor, f.truths, truth[own])
+        found.append(Encoded((), f.mask, truth[own], z_0[own], round_trip[own], similarity, aims))
     return found
 
 

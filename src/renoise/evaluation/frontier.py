@@ -15,11 +15,16 @@ OF_OTHERS = ("paper", "released", "reverse")
 ITERATIONS = (1, 2, 4, 9)
 
 
+def own_presets(presets: Presets) -> Presets:
+    """Return the presets of this project, by their variants."""
+    return {variant: preset for variant, preset in presets.items() if variant not in OF_OTHERS}
+
+
 def frontier_rows(presets: Presets) -> tuple[Row, ...]:
     """Return the rows for a model: this project's presets, reversing, the paper's iteration, and others' methods."""
     paper, plain = presets["paper"], presets["paper"].reversing()
     iterating = f"the paper's iteration, K = {', '.join(map(str, ITERATIONS))}"
-    own = {variant: preset for variant, preset in presets.items() if variant not in OF_OTHERS}
+    own = own_presets(presets)
     ours = f"this project's presets: {', '.join(own)}"
     return (
         *(Row(f"preset {variant}", ReNoise(preset), series=ours) for variant, preset in own.items()),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,9 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.plot_style import BOUND, STYLES, Plot, say
-from renoise.evaluation.summary import by_method, drawn, mean, percentile
-from renoise.evaluation.texts import in_plot
+from renoise.evaluation.plot_style import BOUND, Plot, Series, handles_of, say, series_of, style_of
+from renoise.evaluation.summary import drawn, mean, percentile
 
 _MOST_TICKS = 5
 # A number of one row, of its measurements.
@@ -54,23 +52,13 @@ _DEVIATION = Panel("deviation of z_T", _mean_of("noise_deviation"), right=1.0)
 _WHITENESS = Panel("whiteness of z_T", _mean_of("noise_whiteness"), right=1.0)
 _KL = Panel("KL of z_T to N(0, 1)", _mean_of("noise_kl"), log=True)
 _AXIS = "network passes of the inversion of one image"
+_WHITE = Line2D([], [], label="white noise", **BOUND)
 
 
 def frontier_plots(measurements: Sequence[Measurement]) -> dict[str, Plot]:
     """Draw the plots of at least one measurement, by the names of their files."""
-    series = _series(measurements)
+    series = series_of(measurements)
     return {"frontier": _frontier(series), "noise": _noise(series)}
-
-
-# The rows of each line, each with its measurements.
-Series = dict[str, list[list[Measurement]]]
-
-
-def _series(measurements: Sequence[Measurement]) -> Series:
-    series: Series = {}
-    for label, own in by_method(measurements).items():
-        series.setdefault(own[0].series or label, []).append(own)
-    return series
 
 
 def _frontier(series: Series) -> Plot:
@@ -81,7 +69,7 @@ def _frontier(series: Series) -> Plot:
         _draw(axes, panel, series)
         axes.set_ylabel(panel.title)
     panels[-1].set_xlabel(_AXIS)
-    figure.legend(handles=_handles(series), loc="outside lower center", ncols=2, handlelength=3.5)
+    figure.legend(handles=[*handles_of(series), _WHITE], loc="outside lower center", ncols=2, handlelength=3.5)
     return Plot(
         figure,
         "PSNR against the autoencoder's round trip, the mean over the images with a band or a line down to the 5th "
@@ -98,7 +86,7 @@ def _noise(series: Series) -> Plot:
         _draw(axes, panel, series)
         axes.set_title(panel.title)
     figure.supxlabel(_AXIS, fontsize=10)
-    figure.legend(handles=_handles(series), loc="outside upper center", ncols=2, handlelength=3.5)
+    figure.legend(handles=[*handles_of(series), _WHITE], loc="outside upper center", ncols=2, handlelength=3.5)
     return Plot(
         figure,
         "What noise the inversions end in, the means over the images: mean and standard deviation of z_T; its "
@@ -118,7 +106,7 @@ def _draw(axes: Axes, panel: Panel, series: Series) -> None:
             continue
         shown += len(points)
         xs, ys, _ = zip(*points, strict=True)
-        look = _style(place)
+        look = style_of(place)
         axes.plot(xs, ys, **look, zorder=3)
         _band(axes, [(x, y, low) for x, y, low in points if low is not None], look["color"])
     if not shown:
@@ -144,19 +132,3 @@ def _band(axes: Axes, points: Sequence[tuple[float, float, float]], color: str) 
     elif points:
         xs, ys, lows = zip(*points, strict=True)
         axes.fill_between(xs, lows, ys, color=color, alpha=0.13, linewidth=0, zorder=1)
-
-
-def _style(place: int) -> dict[str, Any]:
-    return STYLES[place % len(STYLES)]
-
-
-def _handles(series: Series) -> list[Line2D]:
-    """Return the entries of the legend; a series of one row is a point without a line."""
-    handles = [
-        Line2D([], [], label=in_plot(name, lines=1), **{**_style(place), **({} if len(rows) > 1 else _POINT)})
-        for place, (name, rows) in enumerate(series.items())
-    ]
-    return [*handles, Line2D([], [], label="white noise", **BOUND)]
-
-
-_POINT: dict[str, Any] = {"linestyle": ""}

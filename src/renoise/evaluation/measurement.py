@@ -46,17 +46,23 @@ class Measurement:
             `l2` to `lpips` tell how much it changed at all.
         edit_type: what sort of edit it is, such as "add object", where the data says it; "kind" in the file.
         guidance: the edit's guidance scale; None is the method's own.
-        background: the share of the image outside the mask, which the edit should keep; None without a mask.
+        background: the share of the image outside the mask, which the edit should keep; None without a mask. Where
+            the true result is known, the mask is where that differs from the image.
         mse_background, psnr_background, ssim_background, lpips_background: how near the edit is to the image there;
             None also where the mask leaves no background.
         structure_distance: how far the edit's structure is from the image's (`judges.Dino`).
         clip_whole, clip_edited: how well the edit, and what the mask shows of it, fit its prompt (`judges.Clip`).
+        changed: 1 if the edit shows what was asked for, else 0; None where the true result is not known
+            (`true_results`). So it is with the three that follow.
+        kept: 1 if the border has kept its colour, else 0; None also for an edit of that colour.
+        psnr_target: PSNR against the true result, in dB.
+        psnr_target_unedited: PSNR of the unedited image against the true result, in dB.
         index: the image's place in its data set; None in lines that are older than this field.
         model_hash: hash of the model's fingerprint.
         scheduler: the model's own sampler (`schedulers.describe`), even if the method exchanges it.
         series: the name of the line to which the row belongs in plots against network passes; None is the row's own.
-        image_hash: hash of the fitted image's pixels, and of its mask if it is edited; empty for an image that could
-            not be read; "picture_hash" in the file.
+        image_hash: hash of the fitted image's pixels, and of its mask and its true results if it is edited; empty for
+            an image that could not be read; "picture_hash" in the file.
     """
 
     key: str
@@ -110,6 +116,10 @@ class Measurement:
     noise_deviation: float | None = None
     noise_whiteness: float | None = None
     noise_kl: float | None = None
+    changed: float | None = None
+    kept: float | None = None
+    psnr_target: float | None = None
+    psnr_target_unedited: float | None = None
 
     def as_line(self) -> str:
         """Return the measurement as one line of JSON."""

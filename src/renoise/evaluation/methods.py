@@ -1,7 +1,7 @@
 """Ways to invert, behind one interface, so that they can be compared.
 
-A method turns encoded images into noise and draws from that noise again. It may use nothing but what it draws from:
-a reconstruction measured from a stored trajectory would be exact and prove nothing.
+A method turns encoded images into noise and draws from that noise again. A reconstruction is drawn from (z_T, noises)
+alone: measured from what an inversion keeps beside them for edits, it would be exact and prove nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from renoise import Editor, Inversion, InversionConfig
+from renoise.edit_rules import Changes
+from renoise.evaluation.rule_records import changes_from, changes_record
 from renoise.steps import Step
+
+# Edits as they suit the inversion.
+SUITING = Changes()
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ class ReNoise(ByEditor):
         scheduler: the sampler's class in diffusers; None is the model's own.
         changes: the sampler's settings that differ from the model's own, as pairs.
         keep_residuals: whether to keep the residual of every pass.
+        edit: what edits change and keep, as `Editor.edit` takes it; by default what suits the inversion.
     """
 
     kind: ClassVar[str] = "renoise"
@@ -145,6 +151,7 @@ class ReNoise(ByEditor):
     scheduler: str | None = None
     changes: tuple[tuple[str, Any], ...] = ()
     keep_residuals: bool = False
+    edit: Changes = SUITING
 
     @property
     def num_denoising_steps(self) -> int:
@@ -153,12 +160,16 @@ class ReNoise(ByEditor):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides the results; see `Method`."""
-        return super().settings() | {"changes": dict(self.changes)}
+        settings = super().settings() | {"changes": dict(self.changes)}
+        # Records that are older than the field have none, and those without it keep their keys.
+        del settings["edit"]
+        return settings if self.edit == SUITING else settings | {"edit": changes_record(self.edit)}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Return the method that `settings` recorded; see `Method`."""
-        return super().from_settings({**settings, "changes": tuple(settings["changes"].items())})
+        edit = changes_from(settings["edit"]) if "edit" in settings else SUITING
+        return super().from_settings({**settings, "changes": tuple(settings["changes"].items()), "edit": edit})
 
     def invert(self, editor: Editor, z_0: Tensor, prompts: Sequence[str]) -> Noised:
         """Turn images into noise; see `Method`."""
@@ -166,7 +177,7 @@ class ReNoise(ByEditor):
             editor = editor.with_scheduler(self.scheduler, **dict(self.changes))
         source, scale, keep = list(prompts), self.config.guidance_scale, self.keep_residuals
         inversion = editor.invert(latents=z_0, prompt=source, config=self.config, keep_residual_history=keep)
-        draw = drawing(editor, inversion, source, scale, scale, num_steps=self.num_steps)
+        draw = drawing(editor, inversion, source, scale, scale, edit=self.edit, num_steps=self.num_steps)
         timesteps = editor.timesteps(self.config) if keep else ()
         return noised(editor, inversion, draw, residuals=inversion.residual_history, timesteps=timesteps)
 
@@ -201,27 +212,33 @@ def drawing(
     edit_guidance_scale: float,
     *,
     negative_prompt: list[str] | None = None,
+    edit: Changes = SUITING,
     **options: Any,
 ) -> Draw:
     """Return what draws with `Editor.edit` and counts the network passes.
 
-    A reconstruction has the source prompts, one for each image, and a guidance scale that may differ from an edit's.
+    A reconstruction has the source prompts, one for each image, and a guidance scale that may differ from an edit's. It
+    is drawn from the noise alone, without what the inversion keeps for edits. `edit` says what edits change and keep.
     The negative prompts count where there is guidance; `options` are further arguments of `Editor.edit`.
     """
+    alone = inversion.alone()
+    knobs = {"strength": edit.strength, "keep": edit.keep, "rule": edit.own}
 
     def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:
         own = guidance_scale if targets is None else edit_guidance_scale
         own = own if scale is None else scale
         passes: list[int] = []
         pixels: Tensor = editor.edit(
-            inversion,
+            alone if targets is None else inversion,
             list(source if targets is None else targets),
             guidance_scale=own,
             negative_prompt=negative_prompt if own > 1.0 else None,
             output_type="pt",
             progress=lambda advance: passes.append(advance.done),
+            **({} if targets is None else knobs),
             **options,
         )
-        return Drawn(pixels.cpu(), max(passes))
+        # An edit of strength 0 is the source, and takes no pass.
+        return Drawn(pixels.cpu(), max(passes, default=0))
 
     return draw

@@ -16,7 +16,8 @@ from renoise.files import write_atomically
 def write(folder: str | Path, name: str, measurements: Sequence[Measurement], run: runs.Run | None = None) -> Summary:
     """Write a run's tables, plots and report beside its `results.jsonl`.
 
-    These are `summary.csv`, `summary.md`, `report.html`, and for reconstructions `plots/` with PNG and SVG files.
+    These are `summary.csv`, `summary.md`, `report.html`, and `plots/` with PNG and SVG files; of edits there are plots
+    where their true results are known.
 
     Args:
         folder: the run's folder.
@@ -33,7 +34,7 @@ def write(folder: str | Path, name: str, measurements: Sequence[Measurement], ru
     # The tables come first: they are there even if drawing is cut short.
     _write(folder / "summary.csv", as_csv(summary).encode())
     _write(folder / "summary.md", as_markdown(summary).encode())
-    drawn = {} if summary.edits else plots.draw(run.plots, measurements)
+    drawn = plots.draw(run.plots, measurements)
     for plot_name, plot in drawn.items():
         _write(folder / "plots" / f"{plot_name}.png", plot.render("png"))
         _write(folder / "plots" / f"{plot_name}.svg", plot.render("svg"))

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from renoise.evaluation.measurement import Measurement
-from renoise.evaluation.summary import Score
+from renoise.evaluation.summary import Score, by_method
+from renoise.evaluation.texts import in_plot
 
 INK, PALE, BLUE, VERMILION = "#222222", "#D9D9D9", "#0072B2", "#D55E00"
 STYLES: tuple[dict[str, Any], ...] = (
@@ -35,8 +36,12 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": VERMILION, "marker": "<", "linestyle": (0, (4, 1, 1, 1))},
 )
 BOUND: dict[str, Any] = {"color": INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.5}
+_POINT: dict[str, Any] = {"linestyle": ""}
 # With the user's settings of matplotlib the plots would look, and fail, differently on every machine.
 STYLE_SHEETS: list[Any] = ["default", Path(__file__).with_name("plots.mplstyle")]
+
+# The rows of each line, each with its measurements.
+Series = dict[str, list[list[Measurement]]]
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,24 @@ def draw_bound(
 def say(axes: Axes, text: str) -> None:
     """Write a text in the middle of an empty panel."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
+
+
+def series_of(measurements: Sequence[Measurement]) -> Series:
+    """Return the rows of each line, in the order of the run's rows; a row without a series is one by itself."""
+    series: Series = {}
+    for label, own in by_method(measurements).items():
+        series.setdefault(own[0].series or label, []).append(own)
+    return series
+
+
+def style_of(place: int) -> dict[str, Any]:
+    """Return how the line at a place among all looks."""
+    return STYLES[place % len(STYLES)]
+
+
+def handles_of(series: Series) -> list[Line2D]:
+    """Return the entries of the legend; a series of one row is a point without a line."""
+    return [
+        Line2D([], [], label=in_plot(name, lines=1), **{**style_of(place), **({} if len(rows) > 1 else _POINT)})
+        for place, (name, rows) in enumerate(series.items())
+    ]

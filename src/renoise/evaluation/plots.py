@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from renoise.evaluation.edit_plots import edit_plots
 from renoise.evaluation.frontier_plots import frontier_plots
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.plot_style import BLUE, INK, PALE, STYLE_SHEETS, STYLES, VERMILION, Plot, draw_bound, say
@@ -40,8 +41,13 @@ class Curve(NamedTuple):
 
 
 def draw(chosen: Plots, measurements: Sequence[Measurement]) -> dict[str, Plot]:
-    """Draw the plots of a run from at least one measurement, by the names of their files."""
+    """Draw the plots of a run from at least one measurement, by the names of their files.
+
+    `chosen` is for reconstructions; of edits there are plots where their true results are known.
+    """
     with matplotlib.style.context(STYLE_SHEETS):
+        if any(m.target is not None for m in measurements):
+            return edit_plots(measurements)
         if chosen is Plots.residuals:
             return {"residuals": _residuals(measurements)}
         if chosen is Plots.frontier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,11 +30,13 @@ _MOST_OPEN = 20
 _SIDE = 192
 _ARROWS = {"higher": " \N{UPWARDS ARROW}", "lower": " \N{DOWNWARDS ARROW}", None: ""}
 # What is told under an edit, where it is available.
-_TOLD = {
-    "structure_distance": "structure {:.4f}",
-    "psnr_background": "background {:.2f} dB",
-    "clip_whole": "CLIP {:.2f}",
-    "psnr": "image {:.2f} dB",
+_TOLD: Mapping[str, Callable[[float], str]] = {
+    "changed": lambda changed: "changed as asked" if changed else "not changed as asked",
+    "psnr_target": "true result {:.2f} dB".format,
+    "structure_distance": "structure {:.4f}".format,
+    "psnr_background": "background {:.2f} dB".format,
+    "clip_whole": "CLIP {:.2f}".format,
+    "psnr": "image {:.2f} dB".format,
 }
 
 
@@ -111,7 +113,7 @@ def _facts(measurements: Sequence[Measurement], summary: Summary) -> dict[str, s
 def _told(m: Measurement) -> list[str]:
     """Return the numbers that stand under an edit."""
     values = ((text, getattr(m, name)) for name, text in _TOLD.items())
-    return [text.format(value) for text, value in values if value is not None]
+    return [text(value) for text, value in values if value is not None]
 
 
 def _columns(rows: Mapping[str, Sequence[Measurement]]) -> list[str]:

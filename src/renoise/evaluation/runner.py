@@ -197,9 +197,12 @@ def _measure_row(task: Task, row: Row, batch: Batch, *, keep: bool = True) -> li
                 begun = time.perf_counter()
                 drawn = noised.draw([m.target for m in asked if m.target is not None] or None, row.guidance)
                 seconds = (inverting + time.perf_counter() - begun) / len(prompts)
+                latents = task.editor.encode(drawn.pixels) if any(one.aims for one in batch) else None
                 for i, (one, m) in enumerate(zip(batch, asked, strict=True)):
                     made.append((one, m, drawn.pixels[i : i + 1]))
                     numbers = _numbers(one, m, i, noised, drawn, task.judges)
+                    if latents is not None and m.target in one.aims:
+                        numbers |= one.aims[m.target].numbers(drawn.pixels[i : i + 1], latents[i])
                     found.append(replace(m, seconds=seconds, **numbers))
     except RenoiseError as error:
         if len(batch) > 1 or len(batch[0].asked) > 1:
@@ -227,7 +230,9 @@ def _numbers(one: Encoded, asked: Measurement, i: int, noised: Noised, drawn: Dr
     }
     if asked.target is None:
         return numbers
-    return numbers | edit_numbers(again, one.truth, asked.target, mask=one.mask, structure=one.structure, judges=judges)
+    aim = one.aims.get(asked.target)
+    mask = one.mask if aim is None else aim.mask
+    return numbers | edit_numbers(again, one.truth, asked.target, mask=mask, structure=one.structure, judges=judges)
 
 
 def _keep_images(folder: Path, one: Encoded, asked: Measurement, drawn: Tensor) -> None:

@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from renoise import ConfigError, EditLosses, InversionConfig, NoiseCorrection, Renoising
-from renoise.defaults import EDIT_GUIDANCE, edit_guidance
+from renoise.evaluation.editing import editing_rows
 from renoise.evaluation.frontier import frontier_rows
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import DDIMInverse, EditFriendly, NegativePrompt, NullPrompt
@@ -115,25 +115,6 @@ def _empty_prompt(preset: InversionConfig) -> tuple[Row, ...]:
     )
 
 
-def _editing(preset: InversionConfig) -> tuple[Row, ...]:
-    """Return rows that edit with the guidance that suits the model, or, for methods about guidance, with their own."""
-    guidance = edit_guidance(preset)
-    ours = (
-        ("sampler reversing", preset.reversing()),
-        ("ReNoise (this model's preset)", preset),
-        ("ReNoise without edit losses", replace(preset, edit_losses=None)),
-    )
-    # Their default is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
-    own = EDIT_GUIDANCE if preset.few_steps else 7.5
-    friendly = EditFriendly(preset.num_steps, scheduler=None, seed=preset.seed)
-    return (
-        *(Row(label, ReNoise(config), guidance=guidance) for label, config in ours),
-        Row("edit-friendly DDPM inversion", friendly, guidance=guidance),
-        Row("negative-prompt inversion", NegativePrompt(preset.reversing(), own)),
-        Row("null-prompt inversion", NullPrompt(preset.reversing(), own)),
-    )
-
-
 def _figure8(preset: InversionConfig) -> tuple[Row, ...]:
     """Return rows of four denoising steps with every sampler, whose inversions spend passes on steps or iterations."""
     return tuple(
@@ -198,7 +179,7 @@ RUNS: Mapping[str, Run] = MappingProxyType(
         ),
         "empty-prompt": Run("reconstruction with the captions and with an empty prompt", _of_paper(_empty_prompt)),
         "editing": Run(
-            "what edits keep of an image, and how well they fit their prompts", _of_paper(_editing), edits=True
+            "what edits change and keep of an image, and how well they fit their prompts", editing_rows, edits=True
         ),
     }
 )

@@ -25,7 +25,7 @@ FAILURE_MARGIN = 6.0
 _LONGEST_CELL = 120
 
 # Where alone some metrics are told.
-Only = Literal["details", "seeds"]
+Only = Literal["details", "seeds", "truths"]
 # One method's numbers by the names of `METRICS`; None is "not available".
 Line = Mapping[str, Any]
 
@@ -59,8 +59,8 @@ class Metric:
         better: whether more or less of it is better; None for what is no quality.
         place: where the report shows it: what tells most comes first.
         edits: whether it is measured of edits alone (True) or of reconstructions alone (False); None is both.
-        only: where alone it is told: in runs that go into details (`runs.Run.details`), or with several seeds; None is
-            everywhere.
+        only: where alone it is told: in runs that go into details (`runs.Run.details`), with several seeds, of edits
+            whose true results are known, or where several of these hold; empty is everywhere.
         score: how plots show it; None if they do not.
     """
 
@@ -72,7 +72,7 @@ class Metric:
     place: int = 0
     edits: bool | None = None
     score: Score | None = None
-    only: Only | None = None
+    only: tuple[Only, ...] = ()
 
     def taken(self, own: Sequence[Measurement]) -> Any:
         """Return the number of one method."""
@@ -159,6 +159,10 @@ _STRUCTURE = ("structure distance,", "spread over seeds")
 _BACKGROUND = ("background PSNR,", "spread over seeds (dB)")
 _CLIP = ("CLIP similarity,", "spread over seeds")
 _COSTLIEST = ("passes of inversion,", "the costliest image")
+_TRUE = ("PSNR against the", "true result (dB)")
+_UNEDITED = ("the unedited image", "against it (dB)")
+_CHANGED = ("changed as asked,", "spread over seeds")
+_NEAR = ("PSNR against the true", "result, spread over seeds (dB)")
 _APART = ("PSNR against the round", "trip, spread over seeds (dB)")
 _AGAINST_IMAGE = Score("psnr", "psnr", "the image", "psnr_bound")
 _AGAINST_ROUND_TRIP = Score("psnr-roundtrip", "psnr_roundtrip", "the autoencoder's round trip")
@@ -177,10 +181,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr_median", percentile(50), ".2f", ("PSNR,", "median (dB)"), "higher", 0, False),
     Metric("psnr_p5", percentile(5), ".2f", ("PSNR,", "P5 (dB)"), "higher", 0, False),
     Metric("psnr_roundtrip_mean", "psnr_roundtrip", ".2f", _ROUND_TRIP, "higher", 0, False, _AGAINST_ROUND_TRIP),
-    Metric("psnr_roundtrip_p5", percentile(5, "psnr_roundtrip"), ".2f", _TAIL, "higher", 0, False, only="details"),
-    Metric("psnr_spread", _spread("psnr"), ".2f", ("PSNR, spread", "over seeds (dB)"), None, 0, False, only="seeds"),
-    Metric("psnr_roundtrip_spread", _spread("psnr_roundtrip"), ".2f", _APART, None, 0, False, only="seeds"),
+    Metric("psnr_roundtrip_p5", percentile(5, "psnr_roundtrip"), ".2f", _TAIL, "higher", 0, False, only=("details",)),
+    Metric("psnr_spread", _spread("psnr"), ".2f", ("PSNR, spread", "over seeds (dB)"), None, 0, False, only=("seeds",)),
+    Metric("psnr_roundtrip_spread", _spread("psnr_roundtrip"), ".2f", _APART, None, 0, False, only=("seeds",)),
     Metric("ssim_mean", "ssim", ".4f", ("SSIM,", "mean"), "higher", 2, False),
+    # Of edits whose true results are known: whether they changed as asked, and how near they are to those.
+    Metric("changed", "changed", ".1%", ("changed", "as asked"), "higher", 0, True, only=("truths",)),
+    Metric("kept", "kept", ".1%", ("border", "kept"), "higher", 0, True, only=("truths",)),
+    Metric("psnr_target_mean", "psnr_target", ".2f", _TRUE, "higher", 0, True, only=("truths",)),
+    Metric("psnr_target_unedited_mean", "psnr_target_unedited", ".2f", _UNEDITED, None, 0, True, only=("truths",)),
+    Metric("changed_spread", _spread("changed"), ".1%", _CHANGED, None, 0, True, only=("truths", "seeds")),
+    Metric("psnr_target_spread", _spread("psnr_target"), ".2f", _NEAR, None, 0, True, only=("truths", "seeds")),
     # Of edits: how many there are, what they keep, how well they fit their prompts, and how much they change at all.
     Metric("pictures", _images, edits=True),
     Metric("edits", len, edits=True),
@@ -192,22 +203,24 @@ METRICS: tuple[Metric, ...] = (
     Metric("no_background", _without_background, "d", ("edits without", "background"), None, 0, True),
     Metric("clip_whole_mean", "clip_whole", ".2f", ("CLIP similarity,", "whole"), "higher", 0, True),
     Metric("clip_edited_mean", "clip_edited", ".2f", ("CLIP similarity,", "edited part"), "higher", 0, True),
-    Metric("structure_distance_spread", _spread("structure_distance"), ".5f", _STRUCTURE, None, 0, True, only="seeds"),
-    Metric("psnr_background_spread", _spread("psnr_background"), ".2f", _BACKGROUND, None, 0, True, only="seeds"),
-    Metric("clip_whole_spread", _spread("clip_whole"), ".2f", _CLIP, None, 0, True, only="seeds"),
+    Metric(
+        "structure_distance_spread", _spread("structure_distance"), ".5f", _STRUCTURE, None, 0, True, only=("seeds",)
+    ),
+    Metric("psnr_background_spread", _spread("psnr_background"), ".2f", _BACKGROUND, None, 0, True, only=("seeds",)),
+    Metric("clip_whole_spread", _spread("clip_whole"), ".2f", _CLIP, None, 0, True, only=("seeds",)),
     Metric("l2_to_source_mean", "l2", edits=True),
     Metric("psnr_to_source_mean", "psnr", ".2f", ("PSNR against", "the image (dB)"), None, 0, True),
     Metric("ssim_to_source_mean", "ssim", ".4f", ("SSIM against", "the image"), None, 0, True),
     Metric("passes_inversion", "passes_inversion", ".4g", ("passes of", "inversion"), "lower", 4),
-    Metric("passes_inversion_most", _most("passes_inversion"), "d", _COSTLIEST, "lower", 4, only="details"),
+    Metric("passes_inversion_most", _most("passes_inversion"), "d", _COSTLIEST, "lower", 4, only=("details",)),
     Metric("passes_denoising", "passes_denoising", ".4g", ("passes of", "denoising"), "lower", 4),
     Metric("seconds", "seconds", ".2f", ("seconds", "an image"), "lower", 4),
     Metric("failures", lambda own: len(failed(own)) / len(own), ".1%", ("failed",), "lower", 1, False),
     Metric("failures", lambda own: (len(own) - len(drawn(own))) / len(own), ".1%", ("failed",), "lower", 1, True),
-    Metric("noise_mean", "noise_mean", ".3f", ("mean", "of z_T"), None, 1, only="details"),
-    Metric("noise_deviation", "noise_deviation", ".3f", ("deviation", "of z_T"), None, 1, only="details"),
-    Metric("noise_whiteness", "noise_whiteness", ".2f", ("whiteness", "of z_T"), None, 1, only="details"),
-    Metric("noise_kl", "noise_kl", ".4f", ("KL of z_T", "to N(0, 1)"), "lower", 1, only="details"),
+    Metric("noise_mean", "noise_mean", ".3f", ("mean", "of z_T"), None, 1, only=("details",)),
+    Metric("noise_deviation", "noise_deviation", ".3f", ("deviation", "of z_T"), None, 1, only=("details",)),
+    Metric("noise_whiteness", "noise_whiteness", ".2f", ("whiteness", "of z_T"), None, 1, only=("details",)),
+    Metric("noise_kl", "noise_kl", ".4f", ("KL of z_T", "to N(0, 1)"), "lower", 1, only=("details",)),
     Metric("ms_ssim_mean", "ms_ssim", ".4f", ("MS-SSIM,", "mean"), "higher", 2, False),
     Metric("lpips_mean", "lpips", ".4f", ("LPIPS,", "mean"), "lower", 2, False),
     Metric("psnr_bound_mean", lambda own: mean(m.psnr_bound for m in own), edits=False),
@@ -230,6 +243,7 @@ class Summary:
         edit_types: the lines over the edits of each type, where the data tells types.
         seeds: the seeds, over all of which the numbers are.
         details: whether the lines go into details.
+        truths: whether true results of edits are known.
     """
 
     edits: bool
@@ -240,16 +254,17 @@ class Summary:
     edit_types: Mapping[str, tuple[Line, ...]]
     seeds: tuple[int, ...] = ()
     details: bool = False
+    truths: bool = False
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of such a run, in the order of the files."""
-        told: tuple[Only | None, ...] = (
-            None,
-            *(("details",) if self.details else ()),
-            *(("seeds",) if len(self.seeds) > 1 else ()),
+        holds: dict[Only, bool] = {"details": self.details, "seeds": len(self.seeds) > 1, "truths": self.truths}
+        return tuple(
+            metric
+            for metric in METRICS
+            if metric.edits in (None, self.edits) and all(holds[condition] for condition in metric.only)
         )
-        return tuple(metric for metric in METRICS if metric.edits in (None, self.edits) and metric.only in told)
 
 
 def by_method(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
@@ -266,7 +281,8 @@ def summarise(measurements: Iterable[Measurement], *, details: bool = False) -> 
     A line is over all images and all seeds. With `details` it also tells of the noise that the inversions end in.
     """
     measured = list(measurements)
-    empty = Summary(any(m.target is not None for m in measured), (), 0, 0, None, {}, seeds_of(measured), details)
+    edits, truths = (any(getattr(m, name) is not None for m in measured) for name in ("target", "psnr_target"))
+    empty = Summary(edits, (), 0, 0, None, {}, seeds_of(measured), details, truths)
     # The bound is the image's, and counts also for a method that failed on it.
     bounds = {m.image: m.psnr_bound for m in measured if m.psnr_bound is not None}
     measured = [replace(m, psnr_bound=bounds.get(m.image)) for m in measured]

@@ -40,6 +40,7 @@ class Task:
         source: the data set (`data.load`).
         folder: where results go; it is made if it does not exist.
         limit: how many images are measured; None is all.
+        skip: how many images of the data set come before the first that is measured.
         seed: the seed of the sampler's noises in the rows of a named run, from 0 to 2^63 - 1, or a sequence of several
             seeds, with each of which every row measures every image.
         batch: how many images are worked on at a time.
@@ -70,12 +71,14 @@ class Task:
     judges: Judges = field(default_factory=Judges)
     rows: Sequence[Row] | None = None
     edits: bool | None = None
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.run, str) or not self.run:
             raise ConfigError(f"a run must have a name, not {self.run!r}", argument="run")
         if self.batch < 1:
             raise ConfigError(f"batch must be at least 1, not {self.batch}", argument="batch")
+        object.__setattr__(self, "skip", whole(self.skip, "skip", 0))
         object.__setattr__(self, "source", os.fspath(self.source))
         object.__setattr__(self, "folder", Path(self.folder))
         edits = runs.named(self.run).edits if self.rows is None else bool(self.edits)
@@ -145,9 +148,14 @@ def presets_of(editor: Editor, seed: int) -> Presets:
 
 
 def numbered_examples(task: Task, examples: Sequence[data.Example] | None) -> list[Numbered]:
-    """Return the examples with their places in the data set; for a run that edits, only those that have targets."""
+    """Return the examples with their places in the data set; for a run that edits, only those that have targets.
+
+    Given examples are the data set from its beginning.
+    """
     source = str(task.source)
-    numbered = list(enumerate(data.load(source, limit=task.limit) if examples is None else examples[: task.limit]))
+    end = None if task.limit is None else task.skip + task.limit
+    loaded = data.load(source, limit=end) if examples is None else examples[:end]
+    numbered = list(enumerate(data.without_first(loaded, task.skip, source), start=task.skip))
     if not task.edits:
         return numbered
     data.editable([example for _, example in numbered], source)
@@ -193,20 +201,22 @@ def ask(task: Task, model: Mapping[str, Any], planned: Planned, numbered: Number
         iterations=method.iterations,
         seed=_seed(settings, planned.seed),
         versions={**versions(), **task.judges.identities},
-        edit_type=example.edit_type if task.edits else None,
         guidance=row.guidance if task.edits else None,
         index=index,
         image_hash=digest,
         series=row.series,
         **model,
     )
-    return tuple(keyed(replace(asked, target=target)) for target in targets_of(task, example))
+    return tuple(
+        keyed(replace(asked, target=target, edit_type=None if target is None else example.edit_type_of(target)))
+        for target in targets_of(task, example)
+    )
 
 
 def _named(source: str) -> str:
     """Return a data set's name for records; a path is made absolute, so that it is found from anywhere."""
     path = os.path.expanduser(source)
-    return encodable(str(Path(path).absolute()) if source != data.HELDOUT and os.path.exists(path) else source)
+    return encodable(str(Path(path).absolute()) if source not in data.BUNDLED and os.path.exists(path) else source)
 
 
 def _seed(settings: Mapping[str, Any], otherwise: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from data_sets import refusal
+from renoise import ConfigError
 from renoise.evaluation import data
 
 
@@ -31,6 +32,14 @@ def test_bundled_images_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) 
     assert "pip install 'renoise[mini]'" in refusal("mini-heldout")
 
 
+def test_the_first_images_are_left_out() -> None:
+    examples = data.load("mini-heldout", limit=3)
+    assert data.without_first(examples, 0, "mini-heldout") == examples
+    assert data.without_first(examples, 2, "mini-heldout") == examples[2:]
+    with pytest.raises(ConfigError, match="none is left of the first 3 images of mini-heldout without 3 of them"):
+        data.without_first(examples, 3, "mini-heldout")
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "3"])
 def test_limits_that_are_none_are_refused(tmp_path: Path, limit: Any) -> None:
     assert "at least 1" in refusal(tmp_path, limit=limit)
@@ -49,9 +58,9 @@ def test_sources_that_are_nowhere_are_refused(source: Any, tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (None, "must be 'mini-heldout', a folder"),
-        (7, "must be 'mini-heldout', a folder"),
-        ("", "must be 'mini-heldout', a folder"),
+        (None, "must be 'mini-heldout', 'mini-edits', a folder"),
+        (7, "must be 'mini-heldout', 'mini-edits', a folder"),
+        ("", "must be 'mini-heldout', 'mini-edits', a folder"),
         ("x" * 5000, "no usable path"),
         ("x\0y", "no"),
     ],

@@ -10,7 +10,7 @@ from renoise.errors import ConfigError, reason
 from renoise.evaluation.data import captions, coco, hugging_face, mini_edits, pie_bench
 from renoise.evaluation.data.reading import Example, is_file
 
-__all__ = ["BUNDLED", "HELDOUT", "MINI_EDITS", "Example", "editable", "load"]
+__all__ = ["BUNDLED", "HELDOUT", "MINI_EDITS", "Example", "editable", "load", "without_first"]
 
 # The names of the data sets of the package renoise-mini.
 BUNDLED = HELDOUT, MINI_EDITS = ("mini-heldout", "mini-edits")
@@ -66,6 +66,21 @@ def load(source: str | os.PathLike[str], *, limit: int | None = None) -> list[Ex
     return captions.load(path, limit)
 
 
+def without_first(examples: Sequence[Example], skip: int, source: str | os.PathLike[str]) -> list[Example]:
+    """Return the examples after the first `skip`; `source` is what they were loaded from.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    if skip >= len(examples):
+        raise ConfigError(
+            f"none is left of the first {len(examples)} images of {source} without {skip} of them",
+            argument="skip",
+            remedy="skip fewer of them",
+        )
+    return list(examples[skip:])
+
+
 def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> list[Example]:
     """Return the examples that have prompts to edit them with; `source` is what they were loaded from.
 
@@ -82,7 +97,7 @@ def editable(examples: Sequence[Example], source: str | os.PathLike[str]) -> lis
     return found
 
 
-_NAMES = " or ".join(map(repr, BUNDLED))
+_NAMES = ", ".join(map(repr, BUNDLED))
 
 
 def _bundled(name: str, limit: int | None) -> list[Example]:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,7 +51,11 @@ class Example:
     # Examples are compared without their masks, because an array has no single truth value.
     mask: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
     edit_type: str | None = None
-    truths: Mapping[str, Truth] = field(default=MappingProxyType({}), compare=False, repr=False)
+    truths: Mapping[str, Truth] = field(default_factory=dict, compare=False, repr=False)
+
+    def edit_type_of(self, target: str) -> str | None:
+        """Return what sort of edit a target is, where the data says it."""
+        return self.truths[target].kind if target in self.truths else self.edit_type
 
     def load(self) -> Image.Image:
         """Return the image in mode RGB.

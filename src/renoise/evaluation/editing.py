@@ -1,0 +1,65 @@
+"""The rows of the run `editing`: what edits change and keep, by every way to invert and every rule that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from renoise import EditLosses, InversionConfig
+from renoise.defaults import EDIT_GUIDANCE, edit_guidance
+from renoise.edit_rules import DEFAULT_STRENGTH, Changes, PlainSampling
+from renoise.evaluation.frontier import own_presets
+from renoise.evaluation.methods import ReNoise
+from renoise.evaluation.outside import EditFriendly, NegativePrompt, NullPrompt
+from renoise.evaluation.rows import Presets, Row
+
+# The strengths of edits; the default is measured beside them.
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# What the paper's edit losses are multiplied by.
+FACTORS = (2.0, 4.0)
+
+
+def editing_rows(presets: Presets) -> tuple[Row, ...]:
+    """Return the rows for a model, each with the guidance that suits it or, for methods about guidance, their own."""
+    paper, plain = presets["paper"], presets["paper"].reversing()
+    guidance = edit_guidance(paper)
+    # Their default is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
+    own = EDIT_GUIDANCE if paper.few_steps else 7.5
+    friendly = EditFriendly(paper.num_steps, scheduler=None, seed=paper.seed)
+    return (
+        Row("sampler reversing", ReNoise(plain), guidance=guidance),
+        *_of_paper(paper, guidance),
+        *(row for variant, preset in own_presets(presets).items() for row in _of_preset(variant, preset)),
+        Row("edit-friendly DDPM inversion", friendly, guidance=guidance),
+        Row("negative-prompt inversion", NegativePrompt(plain, own)),
+        Row("null-prompt inversion", NullPrompt(plain, own)),
+    )
+
+
+def _of_paper(paper: InversionConfig, guidance: float) -> Iterator[Row]:
+    """Yield the paper's preset with its edit losses at several weights, which are its knob of an edit."""
+    series, losses = (
+        f"the paper's preset, edit losses x 0, 1, {', '.join(f'{f:g}' for f in FACTORS)}",
+        paper.edit_losses,
+    )
+    labelled = {"ReNoise without edit losses": None, "ReNoise (the paper's preset)": losses}
+    for factor in FACTORS if losses is not None else ():
+        assert isinstance(losses, EditLosses)
+        labelled[f"ReNoise, edit losses x {factor:g}"] = replace(
+            losses, pair=factor * losses.pair, patch_kl=factor * losses.patch_kl
+        )
+    for label, chosen in labelled.items():
+        yield Row(label, ReNoise(replace(paper, edit_losses=chosen)), guidance=guidance, series=series)
+
+
+def _of_preset(variant: str, preset: InversionConfig) -> Iterator[Row]:
+    """Yield a preset of this project; one that keeps what edits need is measured at every strength."""
+    guidance, name = edit_guidance(preset), f"preset {variant}"
+    if not preset.walking.direct:
+        yield Row(name, ReNoise(preset), guidance=guidance)
+        return
+    for strength in sorted({*STRENGTHS, DEFAULT_STRENGTH}):
+        label = f"{name}, strength {strength:g}{', the default' if strength == DEFAULT_STRENGTH else ''}"
+        method = ReNoise(preset, edit=Changes(strength=strength))
+        yield Row(label, method, guidance=guidance, series=f"{name}, strengths 0 to 1")
+    yield Row(f"{name}, plain sampling", ReNoise(preset, edit=Changes(PlainSampling())), guidance=guidance)

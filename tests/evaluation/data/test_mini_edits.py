@@ -1,0 +1,130 @@
+"""The bundled data set `mini-edits`: it is whole, and damage to it is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_sets import refusal
+from renoise import ConfigError, ImageError
+from renoise.evaluation import data
+from renoise.evaluation.data.mini_edits import Drawings, load
+
+renoise_mini = pytest.importorskip("renoise_mini")
+HELD_OUT, EDITS = renoise_mini.path("heldout"), renoise_mini.path("edits")
+LINES = [json.loads(line) for line in (EDITS / "edits.jsonl").read_text().splitlines()]
+KINDS = ("concept", "background", "style")
+
+
+@pytest.fixture(scope="module")
+def drawings() -> Drawings:
+    return Drawings(EDITS)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The files that tell of the edits, without the sheets."""
+    shutil.copytree(EDITS, tmp_path / "edits", ignore=shutil.ignore_patterns("*.webp"))
+    return tmp_path / "edits"
+
+
+def test_every_edit_of_every_image_has_its_true_result() -> None:
+    examples = data.load("mini-edits")
+    assert examples == data.load("mini-heldout")
+    assert len(examples) == 96
+    for example in examples:
+        assert tuple(example.truths) == example.targets
+        assert tuple(example.edit_type_of(target) for target in example.targets) == KINDS
+        assert [len(truth.others) for truth in example.truths.values()] == [19, 0, 3]
+        for truth in example.truths.values():
+            assert (len(truth.borders), len(set(truth.borders))) == (6, 6)
+    assert data.load("mini-edits", limit=5) == examples[:5]
+
+
+def test_the_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in EDITS.rglob("*") if path.is_file()) < 5 * 10**6
+
+
+def test_the_source_is_the_held_out_image(drawings: Drawings) -> None:
+    for line in LINES[::3]:
+        with Image.open(HELD_OUT / line["file"]) as image:
+            assert np.array_equal(np.asarray(image), np.asarray(drawings.picture(line["source"]))), line["file"]
+
+
+def test_every_picture_is_there_and_another_than_the_others(drawings: Drawings) -> None:
+    alike = []
+    for line in LINES:
+        names = list(dict.fromkeys([line["result"], line["source"], *line["others"]]))
+        pictures = [drawings.picture(name) for name in names]
+        assert {(picture.size, picture.mode) for picture in pictures} == {((128, 128), "RGB")}
+        assert len({picture.tobytes() for picture in pictures[:2]} - {p.tobytes() for p in pictures[2:]}) == 2
+        if len({picture.tobytes() for picture in pictures}) < len(names):
+            alike.append(line["file"])
+        # A drawing that is nearly blank could not be told from its background.
+        assert all(max(high - low for low, high in picture.getextrema()) > 30 for picture in pictures), names
+    # The cat's face and the grinning cat are one drawing in the style fluent flat, and both were drawn by chance.
+    assert alike == ["23-lemon.png"]
+
+
+def test_an_edit_changes_what_its_kind_says() -> None:
+    for number, line in enumerate(LINES):
+        source, result = line["source"].split("/"), line["result"].split("/")
+        differ = [name for name, a, b in zip(("concept", "style", "background"), source, result, strict=True) if a != b]
+        assert differ == [line["kind"]] == [KINDS[number % 3]]
+        assert (line["source"] in line["others"]) == (line["kind"] != "background")
+        assert line["result"] not in line["others"]
+        assert f"on a {result[2]} background" in line["prompt"]
+        assert f", {result[1]} style, " in line["prompt"]
+
+
+def test_the_borders_begin_with_that_of_the_result(drawings: Drawings) -> None:
+    example = data.load("mini-edits", limit=1)[0]
+    assert {truth.borders[0] for truth in example.truths.values()} == {(28, 28, 32), (150, 200, 240)}
+    assert drawings.picture("lemon/noto/pink").getpixel((0, 0)) == drawings.borders("lemon/noto/pink")[0]
+
+
+@pytest.mark.parametrize("name", ["lemon/noto", "lemon/noto/red", "lemon/drawn/pink", "no/noto/pink", "a/b/c/d", ""])
+def test_pictures_that_are_not_there(drawings: Drawings, name: str) -> None:
+    with pytest.raises(ConfigError, match="has no picture"):
+        drawings.picture(name)
+
+
+def test_sheets_that_are_missing_or_too_small(copy: Path) -> None:
+    with pytest.raises(ImageError, match=r"noto\.webp"):
+        Drawings(copy).picture("lemon/noto/pink")
+    Image.new("RGBA", (112, 112)).save(copy / "drawings" / "noto.webp")
+    with pytest.raises(ConfigError, match="has no drawing of lemon"):
+        Drawings(copy).picture("lemon/noto/pink")
+
+
+def test_damaged_files(copy: Path) -> None:
+    edits = (copy / "edits.jsonl").read_text()
+    (copy / "edits.jsonl").write_text("\n".join(edits.splitlines()[1:]))
+    with pytest.raises(ConfigError, match=r"has no true result of the edit 'a green circle, .* of 00-red-question"):
+        load(HELD_OUT, copy)
+    (copy / "edits.jsonl").write_text(edits.replace('"kind"', '"sort"', 1))
+    with pytest.raises(ConfigError, match=r"edits\.jsonl, line 1: .*`kind`"):
+        load(HELD_OUT, copy)
+    (copy / "drawings.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"drawings\.json: .*`side`"):
+        load(HELD_OUT, copy)
+
+
+def test_a_package_without_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def path(name: str) -> Path:
+        if name == "edits":
+            raise ValueError("No bundled resource is called 'edits'")
+        return HELD_OUT
+
+    old = types.ModuleType("renoise_mini")
+    monkeypatch.setattr(old, "path", path, raising=False)
+    monkeypatch.setitem(sys.modules, "renoise_mini", old)
+    assert "pip install -U renoise-mini" in refusal("mini-edits")
+    assert len(data.load("mini-heldout", limit=2)) == 2
