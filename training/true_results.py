@@ -19,7 +19,7 @@ import argparse
 import io
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,20 @@ def shown_by(caption: str, concepts: dict[str, str]) -> Shown:
     return Shown(concepts[phrase], style.removesuffix(" style"), colour)
 
 
-def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> list[dict[str, object]]:
-    """The three edits of a held-out image as lines of `edits.jsonl`."""
+@dataclass(frozen=True)
+class Edit:
+    """A line of `edits.jsonl`, with the names of its pictures."""
+
+    file: str
+    kind: str
+    prompt: str
+    source: str
+    result: str
+    others: tuple[str, ...]
+
+
+def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> list[Edit]:
+    """The three edits of a held-out image."""
     source = Shown(row["concept"], row["style"], row["background"])
     by_phrase = {words.phrase(c): c for c in concepts}
     concept, background, style = (shown_by(caption, by_phrase) for caption in row["edits"])
@@ -75,14 +87,7 @@ def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> li
         "style": (style, [Shown(source.concept, s, source.background) for s in PACKAGES if s != style.style]),
     }
     return [
-        {
-            "file": row["file"],
-            "kind": kind,
-            "prompt": prompt,
-            "source": source.name,
-            "result": result.name,
-            "others": [other.name for other in found],
-        }
+        Edit(row["file"], kind, prompt, source.name, result.name, tuple(other.name for other in found))
         for prompt, (kind, (result, found)) in zip(row["edits"], candidates.items(), strict=True)
     ]
 
@@ -103,7 +108,7 @@ def write_true_results(work: Path, target: Path) -> None:
     captions = (target.with_name("heldout") / "captions.jsonl").read_text().splitlines()
     concepts, words = load_splits(work).concepts, Words()
     lines = [line for row in captions for line in edits_of(json.loads(row), concepts, words)]
-    pictures = {str(name) for line in lines for name in (line["source"], line["result"], *line["others"])}
+    pictures = {name for line in lines for name in (line.source, line.result, *line.others)}
     drawings, rows = load_drawings(work)
     fresh = beside(target)
     (fresh / "drawings").mkdir()
@@ -114,7 +119,7 @@ def write_true_results(work: Path, target: Path) -> None:
         (fresh / "drawings" / f"{style.replace(' ', '-')}.webp").write_bytes(page)
     layout = {"side": ART, "margin": MARGIN, "columns": COLUMNS, "backgrounds": BACKGROUNDS, "sheets": sheets}
     (fresh / "drawings.json").write_text(json.dumps(layout, indent=1) + "\n")
-    (fresh / "edits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (fresh / "edits.jsonl").write_text("".join(json.dumps(asdict(line)) + "\n" for line in lines))
     size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
     exchange(fresh, target)
     print(f"{target}: {len(lines)} edits, {sum(map(len, sheets.values()))} drawings, {size:,} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from renoise import Editor, ImageError
 from renoise.evaluation.batches import Encoded, Fitted, batches, divided, encode
 from renoise.evaluation.data import Example
+from renoise.evaluation.data.truths import Painter, Truth
 from renoise.evaluation.judges import Judges
 from renoise.evaluation.measurement import Measurement
 
@@ -62,6 +64,21 @@ def test_the_digest_is_that_of_the_pixels_and_the_mask(editor: Editor) -> None:
 
     assert digest("red", mask=False) == digest("red", mask=True, masked=False)
     assert len({digest("red", mask=False), digest("red", mask=True), digest("blue", mask=False)}) == 3
+
+
+def test_the_truth_about_edits_goes_with_the_image(editor: Editor) -> None:
+    def picture(colour: str) -> Painter:
+        return lambda: Image.new("RGB", (64, 64), colour)
+
+    truth = Truth("colour", picture("blue"), (picture("red"),), ((0, 0, 255), (255, 0, 0)))
+    example = Example("a", Image.new("RGB", (64, 64), "red"), "a", ("b",), truths={"b": truth})
+    fitted = Fitted.of(editor, example, masked=True)
+    without = Fitted.of(editor, example, masked=False)
+    other = replace(example, truths={"b": replace(truth, result=picture("green"))})
+    assert len({fitted.digest, without.digest, Fitted.of(editor, other, masked=True).digest}) == 3
+    one, two = encode(editor, [fitted, without], Judges())
+    assert {target: aim.unedited for target, aim in one.aims.items()} == {"b": pytest.approx(1.76, abs=0.01)}
+    assert two.aims == {}
 
 
 def test_an_image_that_cannot_be_read_is_refused(editor: Editor, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_edits_are_drawn_as_the_row_says(editor: Editor, z_0: Tensor) -> None:
     targets = ["a lion", "a fish"]
     for changes in (Changes(), Changes(strength=0.25), Changes(PlainSampling())):
         drawn = ReNoise(DIRECT, edit=changes).invert(editor, z_0, PROMPTS).draw(targets, 1.0)
-        options = {"strength": changes.strength, "keep": changes.keep, "rule": changes.own}
+        options: dict[str, Any] = {"strength": changes.strength, "keep": changes.keep, "rule": changes.own}
         assert torch.equal(
             drawn.pixels, editor.edit(inversion, targets, guidance_scale=1.0, output_type="pt", **options)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -368,3 +369,34 @@ def test_the_spread_of_edits(make_measurement: Make) -> None:
     assert (line["psnr_background_spread"], line["clip_whole_spread"]) == (pytest.approx(1.0), pytest.approx(1.0))
     assert line["structure_distance_spread"] is None
     assert (line["pictures"], line["edits"]) == (1, 2)
+
+
+def true_result(make: Make, kind: str, changed: float, seed: int = 0) -> Measurement:
+    """A measurement of an edit whose true result is known."""
+    kept = None if kind == "background" else 1.0
+    near: dict[str, Any] = {"psnr_target": 20.0 + changed + seed, "psnr_target_unedited": 12.0}
+    return make(target=f"another {kind}", edit_type=kind, changed=changed, kept=kept, seed=seed, **near)
+
+
+def test_edits_with_their_true_results(make_measurement: Make) -> None:
+    kinds = {"concept": 1.0, "background": 1.0, "style": 0.0}
+    summary = summarise([true_result(make_measurement, kind, changed) for kind, changed in kinds.items()])
+    line = only(summary)
+    assert (line["changed"], line["kept"]) == (pytest.approx(2 / 3), 1.0)
+    assert (line["psnr_target_mean"], line["psnr_target_unedited_mean"]) == (pytest.approx(20 + 2 / 3), 12.0)
+    assert {name: lines[0]["changed"] for name, lines in summary.edit_types.items()} == kinds
+    assert summary.edit_types["background"][0]["kept"] is None
+    assert "| 66.7% | 100.0% | 20.67 " in " ".join(as_markdown(summary).split())
+    assert "changed_spread" not in line
+
+
+def test_true_results_over_seeds(make_measurement: Make) -> None:
+    measured = [true_result(make_measurement, "style", changed, seed) for seed, changed in enumerate((0.0, 1.0))]
+    line = only(summarise(measured))
+    assert (line["changed"], line["changed_spread"]) == (0.5, 1.0)
+    assert (line["psnr_target_mean"], line["psnr_target_spread"]) == (21.0, 2.0)
+
+
+def test_edits_without_true_results_do_not_speak_of_them(make_measurement: Make) -> None:
+    line = only(summarise([make_measurement(target="a dog")]))
+    assert not {"changed", "kept", "psnr_target_mean"} & set(line)

@@ -13,6 +13,7 @@ from renoise.config import VARIANTS
 from renoise.evaluation import runs
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.runner import Task
+from renoise.evaluation.task import numbered_examples
 
 SHORT = (
     runs.Row("reversing", ReNoise(InversionConfig(num_steps=2, renoising=Renoising(0)))),
@@ -95,3 +96,18 @@ def test_rows_of_ones_own_have_their_own_seeds(task: Task) -> None:
     assert replace(task, seed=3, rows=SHORT).seeds == (3,)
     with pytest.raises(ConfigError, match="2 seeds are given for rows whose methods have their own seeds; give one"):
         replace(task, seed=(0, 1), rows=SHORT)
+
+
+def test_the_first_images_are_left_out(task: Task) -> None:
+    pytest.importorskip("renoise_mini")
+    whole = numbered_examples(replace(task, limit=4), None)
+    assert [index for index, _ in whole] == [0, 1, 2, 3]
+    rest = replace(task, skip=3, limit=1)
+    assert numbered_examples(rest, None) == whole[3:]
+    assert numbered_examples(rest, [example for _, example in whole]) == whole[3:]
+    with pytest.raises(ConfigError, match="none is left of the first 96 images of mini-heldout without 96"):
+        numbered_examples(replace(task, skip=96), None)
+    wrong: tuple[Any, ...] = (-1, 1.5, True)
+    for skip in wrong:
+        with pytest.raises(ConfigError, match="skip must be a whole number of at least 0"):
+            replace(task, skip=skip)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from renoise import Editor, images
-from renoise.evaluation.data.truths import Colour, Picture, Truth
+from renoise.evaluation.data.truths import Colour, Painter, Truth
 from renoise.evaluation.metrics import HIGHEST_PSNR, decibels
 from renoise.evaluation.true_results import Aim, aims, digest
 
@@ -19,7 +19,7 @@ WHITE, BLUE, PINK = (255, 255, 255), (150, 200, 240), (245, 180, 200)
 BORDERS: tuple[Colour, ...] = (WHITE, BLUE, PINK)
 
 
-def square(colour: str, background: Colour = WHITE, side: int = 128) -> Picture:
+def square(colour: str, background: Colour = WHITE, side: int = 128) -> Painter:
     """A square in the middle of a plain background."""
 
     def picture() -> Image.Image:
@@ -30,7 +30,7 @@ def square(colour: str, background: Colour = WHITE, side: int = 128) -> Picture:
     return picture
 
 
-def pixels(picture: Picture) -> Tensor:
+def pixels(picture: Painter) -> Tensor:
     return images.to_tensor([picture()])
 
 
@@ -50,15 +50,15 @@ def background(editor: Editor) -> Aim:
 
 
 @pytest.fixture
-def numbers(editor: Editor) -> Callable[[Aim, Picture], dict[str, float | None]]:
-    def of(aim: Aim, edit: Picture) -> dict[str, float | None]:
+def numbers(editor: Editor) -> Callable[[Aim, Painter], dict[str, float | None]]:
+    def of(aim: Aim, edit: Painter) -> dict[str, float | None]:
         drawn = pixels(edit)
         return aim.numbers(drawn, editor.encode(drawn)[0])
 
     return of
 
 
-Numbers = Callable[[Aim, Picture], dict[str, float | None]]
+Numbers = Callable[[Aim, Painter], dict[str, float | None]]
 
 
 def test_the_true_result_itself(concept: Aim, background: Aim, numbers: Numbers) -> None:
@@ -94,7 +94,7 @@ def test_something_else(concept: Aim, background: Aim, numbers: Numbers) -> None
 
 
 def test_the_border_is_the_highest_and_the_lowest_rows(concept: Aim, numbers: Numbers) -> None:
-    def banded(rows: int) -> Picture:
+    def banded(rows: int) -> Painter:
         def picture() -> Image.Image:
             values = np.array(RESULT())
             values[:rows] = values[-rows:] = PINK

@@ -5,7 +5,7 @@ Rows of one series, such as one rule at several strengths, are the points of one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def edit_plots(measurements: Sequence[Measurement]) -> dict[str, Plot]:
     return plots
 
 
-def _plot(rows: dict[str, Sequence[Measurement]], everything: Sequence[Measurement]) -> Plot:
+def _plot(rows: Mapping[str, Sequence[Measurement]], everything: Sequence[Measurement]) -> Plot:
     """Return a figure with a row of panels for each group of edits."""
     series = series_of(everything)
     figure = Figure(figsize=(8.0, 3.2 * len(rows) + 0.6 + 0.2 * (len(series) // 2)), layout="constrained")

@@ -222,7 +222,7 @@ def drawing(
     The negative prompts count where there is guidance; `options` are further arguments of `Editor.edit`.
     """
     alone = inversion.alone()
-    knobs = {"strength": edit.strength, "keep": edit.keep, "rule": edit.own}
+    knobs: dict[str, Any] = {"strength": edit.strength, "keep": edit.keep, "rule": edit.own}
 
     def draw(targets: Sequence[str] | None, scale: float | None) -> Drawn:
         own = guidance_scale if targets is None else edit_guidance_scale

@@ -18,7 +18,7 @@ from renoise.evaluation import data
 from renoise.evaluation.data.mini_edits import Drawings, load
 
 renoise_mini = pytest.importorskip("renoise_mini")
-HELD_OUT, EDITS = renoise_mini.path("heldout"), renoise_mini.path("edits")
+HELD_OUT, EDITS = Path(renoise_mini.path("heldout")), Path(renoise_mini.path("edits"))
 LINES = [json.loads(line) for line in (EDITS / "edits.jsonl").read_text().splitlines()]
 KINDS = ("concept", "background", "style")
 
@@ -55,20 +55,20 @@ def test_the_files_are_small() -> None:
 def test_the_source_is_the_held_out_image(drawings: Drawings) -> None:
     for line in LINES[::3]:
         with Image.open(HELD_OUT / line["file"]) as image:
-            assert np.array_equal(np.asarray(image), np.asarray(drawings.picture(line["source"]))), line["file"]
+            assert np.array_equal(np.asarray(image), np.asarray(drawings.image(line["source"]))), line["file"]
 
 
 def test_every_picture_is_there_and_another_than_the_others(drawings: Drawings) -> None:
     alike = []
     for line in LINES:
         names = list(dict.fromkeys([line["result"], line["source"], *line["others"]]))
-        pictures = [drawings.picture(name) for name in names]
+        pictures = [drawings.image(name) for name in names]
         assert {(picture.size, picture.mode) for picture in pictures} == {((128, 128), "RGB")}
         assert len({picture.tobytes() for picture in pictures[:2]} - {p.tobytes() for p in pictures[2:]}) == 2
         if len({picture.tobytes() for picture in pictures}) < len(names):
             alike.append(line["file"])
         # A drawing that is nearly blank could not be told from its background.
-        assert all(max(high - low for low, high in picture.getextrema()) > 30 for picture in pictures), names
+        assert all(np.ptp(picture, axis=(0, 1)).max() > 10 for picture in pictures), names
     # The cat's face and the grinning cat are one drawing in the style fluent flat, and both were drawn by chance.
     assert alike == ["23-lemon.png"]
 
@@ -87,21 +87,21 @@ def test_an_edit_changes_what_its_kind_says() -> None:
 def test_the_borders_begin_with_that_of_the_result(drawings: Drawings) -> None:
     example = data.load("mini-edits", limit=1)[0]
     assert {truth.borders[0] for truth in example.truths.values()} == {(28, 28, 32), (150, 200, 240)}
-    assert drawings.picture("lemon/noto/pink").getpixel((0, 0)) == drawings.borders("lemon/noto/pink")[0]
+    assert drawings.image("lemon/noto/pink").getpixel((0, 0)) == drawings.borders("lemon/noto/pink")[0]
 
 
 @pytest.mark.parametrize("name", ["lemon/noto", "lemon/noto/red", "lemon/drawn/pink", "no/noto/pink", "a/b/c/d", ""])
 def test_pictures_that_are_not_there(drawings: Drawings, name: str) -> None:
-    with pytest.raises(ConfigError, match="has no picture"):
-        drawings.picture(name)
+    with pytest.raises(ConfigError, match="has no image"):
+        drawings.image(name)
 
 
 def test_sheets_that_are_missing_or_too_small(copy: Path) -> None:
     with pytest.raises(ImageError, match=r"noto\.webp"):
-        Drawings(copy).picture("lemon/noto/pink")
+        Drawings(copy).image("lemon/noto/pink")
     Image.new("RGBA", (112, 112)).save(copy / "drawings" / "noto.webp")
     with pytest.raises(ConfigError, match="has no drawing of lemon"):
-        Drawings(copy).picture("lemon/noto/pink")
+        Drawings(copy).image("lemon/noto/pink")
 
 
 def test_damaged_files(copy: Path) -> None:

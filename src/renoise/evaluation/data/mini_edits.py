@@ -5,7 +5,7 @@ edit asks for exists as a drawing too, and no bundled model was trained on the s
 
 - `drawings/STYLE.webp`: the drawings of a style, with transparency, in rows on one sheet;
 - `drawings.json`: which concept lies where on which sheet, and the colours of the backgrounds;
-- `edits.jsonl`: one edit a line, whose pictures are named `concept/style/background`.
+- `edits.jsonl`: one edit a line, whose images are named `concept/style/background`.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Drawings:
         }
         self._sheet = cache(self._read_sheet)
 
-    def picture(self, name: str) -> Image.Image:
-        """Return the picture `concept/style/background`, in mode RGB.
+    def image(self, name: str) -> Image.Image:
+        """Return the image `concept/style/background`, in mode RGB.
 
         Raises:
             ConfigError: if there is no such drawing or background, or the sheet lacks it.
@@ -80,14 +80,14 @@ class Drawings:
         if drawing.shape != (layout.side, layout.side, 4):
             raise ConfigError(f"the sheet of {style} in {self._folder} has no drawing of {concept}", remedy=_REMEDY)
         side = layout.side + 2 * layout.margin
-        picture = np.full((side, side, 3), layout.backgrounds[background], np.float32)
+        image = np.full((side, side, 3), layout.backgrounds[background], np.float32)
         inside = slice(layout.margin, layout.margin + layout.side)
         alpha = drawing[..., 3:].astype(np.float32) / 255
-        picture[inside, inside] = alpha * drawing[..., :3] + (1 - alpha) * picture[inside, inside]
-        return Image.fromarray(np.rint(picture).astype(np.uint8))
+        image[inside, inside] = alpha * drawing[..., :3] + (1 - alpha) * image[inside, inside]
+        return Image.fromarray(np.rint(image).astype(np.uint8))
 
     def borders(self, name: str) -> tuple[Colour, ...]:
-        """Return the colours of all backgrounds, that of the picture first."""
+        """Return the colours of all backgrounds, that of the image first."""
         *_, background = self._parts(name)
         colours = self._layout.backgrounds
         return (colours[background], *(colour for other, colour in colours.items() if other != background))
@@ -95,7 +95,7 @@ class Drawings:
     def _parts(self, name: str) -> tuple[str, str, str]:
         parts = name.split("/")
         if len(parts) != 3 or tuple(parts[:2]) not in self._places or parts[2] not in self._layout.backgrounds:
-            raise ConfigError(f"{self._folder} has no picture {name!r}", remedy=_REMEDY)
+            raise ConfigError(f"{self._folder} has no image {name!r}", remedy=_REMEDY)
         return parts[0], parts[1], parts[2]
 
     def _read_sheet(self, style: str) -> npt.NDArray[np.uint8]:
@@ -127,6 +127,6 @@ def _truths(folder: Path) -> dict[str, Mapping[str, Truth]]:
         where = f"{path}, line {number}"
         edit = shaped(parse_json(line, where), _Edit, where, _REMEDY)
         borders = drawings.borders(edit.result)
-        result, *others = (partial(drawings.picture, name) for name in (edit.result, *edit.others))
+        result, *others = (partial(drawings.image, name) for name in (edit.result, *edit.others))
         found.setdefault(edit.file, {})[edit.prompt] = Truth(edit.kind, result, tuple(others), borders)
     return dict(found)

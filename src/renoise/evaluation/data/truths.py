@@ -1,4 +1,4 @@
-"""What an edit should have become, where a picture of that exists."""
+"""What an edit should have become, where an image of that exists."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from PIL import Image
 
 # A colour as the levels of red, green and blue, 0 to 255.
 Colour = tuple[int, int, int]
-# Makes a picture when it is needed: a data set may have thousands of them.
-Picture = Callable[[], Image.Image]
+# Makes an image when it is needed: a data set may have thousands of them.
+Painter = Callable[[], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Truth:
 
     Attributes:
         kind: what the edit changes, such as "concept".
-        result: the picture that the edit should have become.
-        others: pictures that an edit could have stayed or become instead. It has changed as asked if the true result is
+        result: the image that the edit should have become.
+        others: images that an edit could have stayed or become instead. It has changed as asked if the true result is
             nearer to it than each of them. There are none for an edit of the border's colour.
-        borders: the colours that the border of a picture may have; the first is that of the true result.
+        borders: the colours that the border of an image may have; the first is that of the true result.
     """
 
     kind: str
-    result: Picture
-    others: tuple[Picture, ...]
+    result: Painter
+    others: tuple[Painter, ...]
     borders: tuple[Colour, ...]
