@@ -55,3 +55,9 @@ def test_rules_of_others_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rules_that_are_none(rule: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         changes_from({"strength": None, "keep": None, "rule": rule})
+
+
+@pytest.mark.parametrize("knobs", [{"strength": 2.0}, {"strength": "much"}, {"keep": "everything"}])
+def test_knobs_out_of_their_range(knobs: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        changes_from({"strength": None, "keep": None, "rule": None, **knobs})

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from renoise import EditLosses, InversionConfig
 from renoise.defaults import EDIT_GUIDANCE, edit_guidance
-from renoise.edit_rules import DEFAULT_STRENGTH, Changes, PlainSampling
+from renoise.edit_rules import DEFAULT_STRENGTH, KEEP, Changes, PlainSampling
 from renoise.evaluation.frontier import own_presets
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.outside import EditFriendly, NegativePrompt, NullPrompt
@@ -58,8 +58,9 @@ def _of_preset(variant: str, preset: InversionConfig) -> Iterator[Row]:
     if not preset.walking.direct:
         yield Row(name, ReNoise(preset), guidance=guidance)
         return
-    for strength in sorted({*STRENGTHS, DEFAULT_STRENGTH}):
-        label = f"{name}, strength {strength:g}{', the default' if strength == DEFAULT_STRENGTH else ''}"
-        method = ReNoise(preset, edit=Changes(strength=strength))
-        yield Row(label, method, guidance=guidance, series=f"{name}, strengths 0 to 1")
+    for keep in KEEP:
+        series = f"{name}, keep {keep}"
+        for strength in sorted({*STRENGTHS, DEFAULT_STRENGTH}):
+            method = ReNoise(preset, edit=Changes(strength=strength, keep=keep))
+            yield Row(f"{series}, strength {strength:g}", method, guidance=guidance, series=series)
     yield Row(f"{name}, plain sampling", ReNoise(preset, edit=Changes(PlainSampling())), guidance=guidance)

@@ -7,10 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from renoise import ConfigError
-from renoise.edit_rules import Changes, EditRule, KeepStructure, PlainSampling
+from renoise.edit_rules import Changes, EditRule, KeepNothing, KeepStructure, PlainSampling, require_changes
 
 # Rules that a row can edit by, each a dataclass whose fields are JSON-able. Others may add to it.
-RULES: dict[str, type[Any]] = {"plain": PlainSampling, "keep-structure": KeepStructure}
+RULES: dict[str, type[Any]] = {
+    "plain": PlainSampling,
+    "keep-structure": KeepStructure,
+    "keep-nothing": KeepNothing,
+}
 
 
 def changes_record(changes: Changes) -> dict[str, Any]:
@@ -30,10 +34,10 @@ def changes_from(record: Mapping[str, Any]) -> Changes:
     """Return what `changes_record` recorded.
 
     Raises:
-        ConfigError: if it names no rule that is known.
+        ConfigError: if it names no rule that is known, or a setting is out of its range.
         LookupError: if something is missing.
     """
-    return Changes(_rule_from(record["rule"]), record["strength"], record["keep"])
+    return require_changes(_rule_from(record["rule"]), record["strength"], record["keep"])
 
 
 def _record_of(rule: EditRule | None) -> dict[str, Any] | None:
