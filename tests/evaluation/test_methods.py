@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,10 @@ def test_edits_are_drawn_as_the_row_says(editor: Editor, z_0: Tensor) -> None:
             drawn.pixels, editor.edit(inversion, targets, guidance_scale=1.0, output_type="pt", **options)
         )
         assert drawn.passes == 3
+
+
+def test_a_direct_walk_does_not_iterate() -> None:
+    assert (ReNoise(DIRECT).iterations, ReNoise(replace(DIRECT, walk=None)).iterations) == (0, 9)
 
 
 def test_an_edit_of_strength_0_takes_no_pass(editor: Editor, z_0: Tensor) -> None:

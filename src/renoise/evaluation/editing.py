@@ -22,14 +22,24 @@ FACTORS = (2.0, 4.0)
 def editing_rows(presets: Presets) -> tuple[Row, ...]:
     """Return the rows for a model, each with the guidance that suits it or, for methods about guidance, their own."""
     paper, plain = presets["paper"], presets["paper"].reversing()
-    guidance = edit_guidance(paper)
+    guidance, ours = edit_guidance(paper), own_presets(presets)
+    noise = {variant: preset for variant, preset in ours.items() if not preset.walking.direct}
     # Their default is 7.5, which burns the edits of a distilled model, whose guidance is built in (seen on mini-turbo).
     own = EDIT_GUIDANCE if paper.few_steps else 7.5
     friendly = EditFriendly(paper.num_steps, scheduler=None, seed=paper.seed)
     return (
         Row("sampler reversing", ReNoise(plain), guidance=guidance),
         *_of_paper(paper, guidance),
-        *(row for variant, preset in own_presets(presets).items() for row in _of_preset(variant, preset)),
+        *(row for variant, preset in ours.items() if preset.walking.direct for row in _at_strengths(variant, preset)),
+        *(
+            Row(
+                f"preset {variant}",
+                ReNoise(preset),
+                guidance=edit_guidance(preset),
+                series=f"presets {', '.join(noise)}",
+            )
+            for variant, preset in noise.items()
+        ),
         Row("edit-friendly DDPM inversion", friendly, guidance=guidance),
         Row("negative-prompt inversion", NegativePrompt(plain, own)),
         Row("null-prompt inversion", NullPrompt(plain, own)),
@@ -52,12 +62,9 @@ def _of_paper(paper: InversionConfig, guidance: float) -> Iterator[Row]:
         yield Row(label, ReNoise(replace(paper, edit_losses=chosen)), guidance=guidance, series=series)
 
 
-def _of_preset(variant: str, preset: InversionConfig) -> Iterator[Row]:
-    """Yield a preset of this project; one that keeps what edits need is measured at every strength."""
+def _at_strengths(variant: str, preset: InversionConfig) -> Iterator[Row]:
+    """Yield a preset that keeps what edits need, at every strength and by plain sampling."""
     guidance, name = edit_guidance(preset), f"preset {variant}"
-    if not preset.walking.direct:
-        yield Row(name, ReNoise(preset), guidance=guidance)
-        return
     for keep in KEEP:
         series = f"{name}, keep {keep}"
         for strength in sorted({*STRENGTHS, DEFAULT_STRENGTH}):

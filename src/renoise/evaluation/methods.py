@@ -128,8 +128,9 @@ class ByEditor(Method):
 
     @property
     def iterations(self) -> int:
-        """Renoising iterations of each step; 0 where another solver takes their place."""
-        return self.config.renoising.iterations if self.config.solver is None else 0
+        """Renoising iterations of each step; 0 where another solver or a direct walk takes their place."""
+        config = self.config
+        return config.renoising.iterations if config.solver is None and not config.walking.direct else 0
 
 
 @dataclass(frozen=True)
