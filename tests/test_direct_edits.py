@@ -84,7 +84,11 @@ def test_a_share_of_the_schedule_and_the_seed_count(editor: Editor, picture: Ima
 
 def test_the_default_settings_are_the_models(editor: Editor, picture: Image.Image) -> None:
     ours = editor.edit_directly(picture, "a lion", "a cat", output_type="latent")
-    told = {"config": editor.config(), "guidance_scale": editor.edit_guidance(editor.config()), "rule": FlowEdit()}
+    told: dict[str, Any] = {
+        "config": editor.config(),
+        "guidance_scale": editor.edit_guidance(editor.config()),
+        "rule": FlowEdit(),
+    }
     assert torch.equal(ours, editor.edit_directly(picture, "a lion", "a cat", output_type="latent", **told))
 
 

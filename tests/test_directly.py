@@ -67,7 +67,7 @@ def test_flow_edit_takes_the_deterministic_step_of_a_stochastic_sampler() -> Non
 @pytest.mark.parametrize("rule", [FlowEdit(draws=2), DDCM(draws=2)], ids=repr)
 def test_draws_are_averaged(rule: DirectRule) -> None:
     noise = torch.stack([NOISE[:, 0], 3.0 * NOISE[:, 0]], dim=1)
-    alone = walked(type(rule)(), noise=2.0 * NOISE)  # type: ignore[call-arg] # both have draws of their own
+    alone = walked(type(rule)(), noise=2.0 * NOISE)
     assert walked(rule, noise=noise) == pytest.approx(alone)  # the networks are linear
 
 

@@ -14,7 +14,7 @@ from renoise.edit_rules import KeepStructure, PlainSampling
 from renoise.evaluation.outside.edit_rules import Anchoring, AutomaticMask, Disagreement, Fusion, Gain, ReleasedNoises
 from renoise.evaluation.rule_records import EDIT_RULES, rule_from, rule_record
 
-RULES = [
+RULES: list[Any] = [
     PlainSampling(),
     KeepStructure(0.25),
     AutomaticMask(Gain(KeepStructure(), at_edit=True), Disagreement("quantile", softness=1.0)),

@@ -73,7 +73,8 @@ class Case:
         object.__setattr__(self, "both", self.editor.invert(latents=z, prompt=PROMPTS, **found))
         alone = [self.editor.invert(latents=z[i : i + 1], prompt=PROMPTS[i], **found) for i in range(2)]
         object.__setattr__(self, "each", alone)
-        object.__setattr__(self, "embedded", self.editor.invert(latents=z[:1], **self.embeds, **found))
+        given: dict[str, Any] = {**self.embeds, **found}
+        object.__setattr__(self, "embedded", self.editor.invert(latents=z[:1], **given))
 
 
 QUICK = ("euler ancestral", "euler")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ STEPS = (
     Step(phi=1.0, psi=-0.5, rho=0.0, timestep=250.0, sigma=0.5, x0_m=-0.5),
 )
 # Two places: the source at z_2 = (4, 4), z_1 = (2, 3) and z_0 = (1, 1), with predictions 2 and the target's 2 + gap.
-PATH = [[[4.0, 4.0], [2.0, 3.0], [1.0, 1.0]], [2.0, 2.0]]
+PATH = ([4.0, 4.0], [2.0, 3.0], [1.0, 1.0])
 GAP = [0.0, 1.0]
 
 
@@ -37,12 +37,13 @@ def latent(values: Sequence[float]) -> Tensor:
 
 def walk(rule: EditRule, gap: Sequence[float] = GAP) -> list[list[float]]:
     """Take both steps, the first with the noise that makes the source's exact and the second with its offset."""
-    z_2, z_1, z_0 = map(latent, PATH[0])  # type: ignore[arg-type] # lists of numbers
+    z_2, z_1, z_0 = map(latent, PATH)
     own = latent([2.0, 2.0])
     noise = STEPS[0].noise_for(z_1, z_2, own)  # (-2, 0)
     offset = STEPS[1].needed(z_0, z_1) - own  # (0, 2)
     sources = (SourceStep(z_2, z_1, z_0, own), SourceStep(z_1, z_0, z_0, own, offset))
-    z, memory = z_2, {}  # type: ignore[var-annotated]
+    z = z_2
+    memory: dict[Hashable, Tensor] = {}
     found = []
     for index, (step, source) in enumerate(zip(STEPS, sources, strict=True)):
 
@@ -113,7 +114,8 @@ def test_anchoring_by_hand() -> None:
 
 
 def test_a_mask_averages_over_the_steps() -> None:
-    own, memory = torch.zeros(1, 1, 1, 1), {}  # type: ignore[var-annotated]
+    own = torch.zeros(1, 1, 1, 1)
+    memory: dict[Hashable, Tensor] = {}
     source = SourceStep(own, own, own, own)
     where = Disagreement(floor=0.5, softness=1.0)
     found = []
@@ -148,6 +150,6 @@ def test_rules_that_steer_leave_the_step_to_another_rule() -> None:
         (lambda: ReleasedNoises(where="otsu"), "where must be a Disagreement"),  # type: ignore[arg-type]
     ],
 )
-def test_settings_out_of_their_range(make: object, message: str) -> None:
+def test_settings_out_of_their_range(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make()  # type: ignore[operator]
+        make()
