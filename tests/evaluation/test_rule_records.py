@@ -10,13 +10,14 @@ import pytest
 
 from renoise import ConfigError
 from renoise.directly import DDCM, FlowEdit
-from renoise.edit_rules import KeepStructure, PlainSampling
+from renoise.edit_rules import Changes, KeepNothing, KeepStructure, PlainSampling
 from renoise.evaluation.outside.edit_rules import Anchoring, AutomaticMask, Disagreement, Fusion, Gain, ReleasedNoises
-from renoise.evaluation.rule_records import EDIT_RULES, rule_from, rule_record
+from renoise.evaluation.rule_records import RULES, changes_from, changes_record, rule_from, rule_record
 
-RULES: list[Any] = [
+EVERY: list[Any] = [
     PlainSampling(),
     KeepStructure(0.25),
+    KeepNothing(0.5),
     AutomaticMask(Gain(KeepStructure(), at_edit=True), Disagreement("quantile", softness=1.0)),
     ReleasedNoises(0.5),
     ReleasedNoises(0.5, None),
@@ -27,14 +28,14 @@ RULES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("rule", EVERY, ids=repr)
 def test_a_rule_comes_back_equal(rule: Any) -> None:
     assert rule_from(json.loads(json.dumps(rule_record(rule)))) == rule
 
 
 def test_every_named_class_is_tried_here() -> None:
-    tried = {record["name"] for rule in RULES for record in _records(rule_record(rule))}
-    assert tried == set(EDIT_RULES)
+    tried = {record["name"] for rule in EVERY for record in _records(rule_record(rule))}
+    assert tried == set(RULES)
 
 
 def _records(record: Any) -> list[dict[str, Any]]:
@@ -67,7 +68,39 @@ def test_a_rule_without_a_name_says_how_to_name_it(monkeypatch: pytest.MonkeyPat
         def advance(self, at: Any) -> Any:
             raise NotImplementedError
 
-    with pytest.raises(ConfigError, match=r'name it: renoise\.evaluation\.rule_records\.EDIT_RULES\["Own"\] = Own'):
+    with pytest.raises(ConfigError, match=r'name it: renoise\.evaluation\.rule_records\.RULES\["Own"\] = Own'):
         rule_record(Gain(Own()))
-    monkeypatch.setitem(EDIT_RULES, "own", Own)
+    monkeypatch.setitem(RULES, "own", Own)
     assert rule_from(rule_record(Gain(Own()))) == Gain(Own())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(),
+        Changes(strength=0.25),
+        Changes(keep="nothing"),
+        Changes(strength=1.0, keep="auto"),
+        Changes(PlainSampling()),
+        Changes(Gain(KeepStructure(0.75))),
+    ],
+    ids=str,
+)
+def test_how_a_row_edits_comes_back_equal(changes: Changes) -> None:
+    assert changes_from(json.loads(json.dumps(changes_record(changes)))) == changes
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"strength": 2.0},
+        {"strength": "much"},
+        {"keep": "everything"},
+        {"rule": {"name": 3}},
+        {"rule": {"name": "keep-structure", "strength": 7.0}},
+        {"rule": {"name": "flow-edit"}},  # it edits without an inversion
+    ],
+)
+def test_damaged_rows(record: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        changes_from({"strength": None, "keep": None, "rule": None, **record})

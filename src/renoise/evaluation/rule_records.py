@@ -1,34 +1,44 @@
-"""Edit rules as JSON-able data, by the names that records of measurements give them and their parts."""
+"""How an edit changes an image as JSON-able data: rules by the names that records of measurements give them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from renoise.directly import DDCM, DirectRule, FlowEdit
-from renoise.edit_rules import EditRule, KeepStructure, PlainSampling
+from renoise.edit_rules import (
+    Changes,
+    EditRule,
+    KeepNothing,
+    KeepStructure,
+    PlainSampling,
+    require_changes,
+    require_rule,
+)
 from renoise.evaluation.outside.edit_rules import Anchoring, AutomaticMask, Disagreement, Fusion, Gain, ReleasedNoises
 from renoise.named_parts import NamedParts
 
-# The rules of edits with an inversion and without one, and the parts that they are put together from. Others may add to
-# it.
-EDIT_RULES: dict[str, type[Any]] = {
+# The rules of edits with an inversion and without one, and the parts that they are put together from: dataclasses whose
+# fields are JSON-able or such parts. Others may add to it.
+RULES: dict[str, type[Any]] = {
     "plain": PlainSampling,
-    "structure": KeepStructure,
-    "automatic_mask": AutomaticMask,
+    "keep-structure": KeepStructure,
+    "keep-nothing": KeepNothing,
+    "automatic-mask": AutomaticMask,
     "disagreement": Disagreement,
-    "released_noises": ReleasedNoises,
+    "released-noises": ReleasedNoises,
     "gain": Gain,
     "fusion": Fusion,
     "anchoring": Anchoring,
-    "flow_edit": FlowEdit,
+    "flow-edit": FlowEdit,
     "ddcm": DDCM,
 }
 _PARTS = NamedParts(
     "edit rule",
     "rule",
-    EDIT_RULES,
+    RULES,
     (EditRule, DirectRule),
-    "renoise.evaluation.rule_records.EDIT_RULES",
+    "renoise.evaluation.rule_records.RULES",
     "measure the edits again",
 )
 
@@ -37,12 +47,11 @@ def rule_record(rule: EditRule | DirectRule) -> dict[str, Any]:
     """Return an edit rule as JSON-able data, from which `rule_from` makes an equal one.
 
     Raises:
-        ConfigError: if its class or that of one of its parts is not in `EDIT_RULES`, so that nobody could read the
-            record.
+        ConfigError: if its class or that of one of its parts is not in `RULES`, so that nobody could read the record.
 
     Examples:
         >>> rule_record(KeepStructure(0.5))
-        {'name': 'structure', 'strength': 0.5}
+        {'name': 'keep-structure', 'strength': 0.5}
     """
     return _PARTS.record(rule)
 
@@ -59,3 +68,31 @@ def rule_from(record: Any) -> EditRule | DirectRule:
     """
     rule: EditRule | DirectRule = _PARTS.made(record)
     return rule
+
+
+def changes_record(changes: Changes) -> dict[str, Any]:
+    """Return how a row edits as JSON-able data, from which `changes_from` makes an equal value.
+
+    Raises:
+        ConfigError: if it has a rule whose class is not in `RULES`, so that nobody could read the record.
+
+    Examples:
+        >>> changes_record(Changes(strength=0.7))
+        {'strength': 0.7, 'keep': None, 'rule': None}
+    """
+    rule = None if changes.own is None else rule_record(changes.own)
+    return {"strength": changes.strength, "keep": changes.keep, "rule": rule}
+
+
+def changes_from(record: Mapping[str, Any]) -> Changes:
+    """Return what `changes_record` recorded.
+
+    Raises:
+        ConfigError: if it names no rule that is known, or a setting is out of its range.
+        LookupError: if something is missing.
+    """
+    rule: Any = None
+    if record["rule"] is not None:
+        rule = rule_from(record["rule"])
+        require_rule(rule)
+    return require_changes(rule, record["strength"], record["keep"])
