@@ -449,35 +449,14 @@ class Editor(Autoencoding):
             >>> editor.edit_directly("cat.png", "a cat", "a dog", guidance_scale=5.5)  # doctest: +SKIP
         """
         edit_settings.require_output_type(output_type)
-        direct_edits.require_direct_rule(rule)
-        config = config_for(self.pipe, config)
-        prepared = self.model.prepare(image, latents, fit)
-        count = len(prepared.latents)
-        targets, shape = arrange_targets(wording(target, {}), count, prepared.batched)
-        owners = [i for i, own in enumerate(targets) for _ in own]
-        prompts, sources = [p for own in targets for p in own], one_each(prompt, count, "prompt")
-        negatives = None if negative_prompt is None else one_each(negative_prompt, count, "negative_prompt")
-        scale = self.edit_guidance(config) if guidance_scale is None else guidance_scale
-        edit = edit_config(config, None, {"guidance_scale": scale})
+        asked = direct_edits.ask(
+            self.model, image, prompt, target, rule, config, latents, guidance_scale, negative_prompt, fit
+        )
         remarks.on_training(self.pipe)
-        remarks.on_prompts([*sources, *prompts, *(negatives or ())])
-        fitted = latents is not None or isinstance(image, Prepared)
-        given = remarks.Given(negative=negatives is not None, fit=fit, fitted=fitted)
-        remarks.on_editing_directly(self.model.backbone, config, edit, given)
-        asked = direct_edits.Asked(
-            owners,
-            [sources[i] for i in owners],
-            prompts,
-            None if negatives is None else [negatives[i] for i in owners],
-            edit.guidance_scale,
-        )
-        drawn = self.decode(
-            direct_edits.edit_directly(self.model, prepared.latents, asked, rule, config, generator, progress),
-            output_type,
-        )
-        if output_type != "pil":
-            return drawn
-        return shape([images.unfit(one, prepared.fits[i]) for one, i in zip(drawn, owners, strict=True)])
+        remarks.on_prompts(asked.prompts)
+        remarks.on_editing_directly(self.model.backbone, asked.source_config, asked.target_config, asked.given)
+        drawn = self.decode(direct_edits.edit_directly(self.model, asked, generator, progress), output_type)
+        return asked.shaped(drawn) if output_type == "pil" else drawn
 
     def edit_guidance(self, config: InversionConfig | None = None) -> float:
         """Return the guidance scale that an edit gets without being told one.

@@ -77,7 +77,7 @@ class Case:
         object.__setattr__(self, "embedded", self.editor.invert(latents=z[:1], **given))
 
 
-QUICK = ("euler ancestral", "euler")
+QUICK = ("euler ancestral",)
 
 
 @pytest.fixture(
