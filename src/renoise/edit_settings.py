@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from renoise import edit_rules
 from renoise.config import InversionConfig
-from renoise.edit_rules import EditRule
 from renoise.errors import Argument, ConfigError, ModelError
 from renoise.escaping import seen
 from renoise.fingerprint import fingerprint, same_model
@@ -85,14 +85,8 @@ def require_rule(rule: Any) -> None:
     Raises:
         ConfigError: if it is none.
     """
-    if rule is not None and (isinstance(rule, type) or not isinstance(rule, EditRule)):
-        raise ConfigError(
-            Argument("rule"),
-            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
-            remedy="see renoise.edit_rules.EditRule",
-        )
     if rule is not None:
-        whole(rule.max_passes, "max_passes", 1)
+        edit_rules.require_rule(rule)
 
 
 def require_inversion(inversion: Any) -> None:

@@ -10,11 +10,12 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from renoise import edit_settings, images, remarks
+from renoise import direct_edits, edit_settings, images, remarks
 from renoise.autoencoding import Autoencoding
 from renoise.backbones import Request
 from renoise.config import SOLVED_VARIANT, InversionConfig
 from renoise.defaults import edit_guidance_for
+from renoise.directly import DirectRule, FlowEdit
 from renoise.drawing import Drawing
 from renoise.edit_rules import EditRule, require_changes
 from renoise.edit_settings import config_for, edit_config
@@ -30,6 +31,8 @@ from renoise.prompts import Prompt, arrange_targets, one_each
 from renoise.ranges import truth
 from renoise.schedulers import describe, exchanged
 from renoise.torch_defaults import inference, standard
+
+FLOW_EDIT = FlowEdit()
 
 
 class Editor(Autoencoding):
@@ -390,6 +393,70 @@ class Editor(Autoencoding):
         if output_type != "pil":
             return drawn
         return shape([images.unfit(one, inversion.fits[i]) for one, i in zip(drawn, owners, strict=True)])
+
+    @inference
+    def edit_directly(
+        self,
+        image: Any = None,
+        prompt: Prompt = "",
+        target: str | Sequence[Any] | None = None,
+        *,
+        rule: DirectRule = FLOW_EDIT,
+        config: InversionConfig | None = None,
+        latents: Tensor | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Prompt | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        fit: str = "crop",
+        output_type: str = "pil",
+        progress: Callback | None = None,
+    ) -> Any:
+        """Edit one image or many without an inversion, by a published rule (see `renoise.directly`).
+
+        It is here to compare with: edits of an inversion keep more and cost fewer network passes (docs/editing.md has
+        the numbers). At each step the rule takes a prediction for the source and one for the target.
+
+        Args:
+            image: as for `invert`.
+            prompt: what the image shows, as for `invert`. These rules need it more than an inversion does.
+            target: what it shall show, as `prompt` for `edit`.
+            rule: `FlowEdit()` or `DDCM()` of `renoise.directly`, or another one.
+            config: the schedule (`num_steps`, `strength`, `timesteps`, `sigmas`, `eta`), the seed, and the guidance of
+                the source: `guidance_scale`, `true_cfg_scale`, `clip_skip` and `guidance_rescale`. What says how steps
+                are inverted has no meaning here. None takes the default preset for the pipeline.
+            latents: clean latents z_0, as for `invert`; give either these or an image.
+            guidance_scale: the guidance scale of the target; None takes `edit_guidance`.
+            negative_prompt: one for all or one for each image; None is the pipeline's default.
+            generator: draws the noises, as for `invert`.
+            fit: how images are fitted, as for `invert`.
+            output_type: as for `edit`.
+            progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
+
+        Returns:
+            As `edit` does: for "pil" one image, or lists shaped as the targets are.
+
+        Raises:
+            ConfigError: for arguments that do not fit each other.
+            ImageError: if an image cannot be read.
+            SchedulerError: if the pipeline's sampler is unknown.
+            NumericalError: if an edit ends in NaN or infinity.
+
+        Warns:
+            IgnoredSettingWarning: for what was given and has no effect.
+            RenoiseWarning: for prompts in the language of other programs, and for networks in training mode.
+
+        Examples:
+            >>> editor.edit_directly("cat.png", "a cat", "a dog", guidance_scale=5.5)  # doctest: +SKIP
+        """
+        edit_settings.require_output_type(output_type)
+        asked = direct_edits.ask(
+            self.model, image, prompt, target, rule, config, latents, guidance_scale, negative_prompt, fit
+        )
+        remarks.on_training(self.pipe)
+        remarks.on_prompts(asked.prompts)
+        remarks.on_editing_directly(self.model.backbone, asked.source_config, asked.target_config, asked.given)
+        drawn = self.decode(direct_edits.edit_directly(self.model, asked, generator, progress), output_type)
+        return asked.shaped(drawn) if output_type == "pil" else drawn
 
     def edit_guidance(self, config: InversionConfig | None = None) -> float:
         """Return the guidance scale that an edit gets without being told one.

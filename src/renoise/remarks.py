@@ -98,8 +98,7 @@ def on_inverting(pipe: Any, backbone: Backbone, config: InversionConfig, steps: 
         ignored += _of_config(pipe, config, steps, presets)
         ignored += _of_walk(config, steps, presets, guided=guided)
     ignored += _of_random_numbers(config, steps, given, losses=_losses(backbone, config))
-    if given.fitted and given.fit != "crop":
-        ignored.append(((Argument("fit", given.fit), " has no effect on what is encoded already"), ()))
+    ignored += _of_fit(given)
     _say(ignored)
     if config.timesteps is not None and is_flow(pipe.scheduler) and any(_is_apart(step) for step in steps):
         problem = "the sampler shifts its noise levels away from the given timesteps"
@@ -146,6 +145,23 @@ def on_editing(backbone: Backbone, config: InversionConfig, asked: InversionConf
     if given.negative and not guides:
         mixed.append(((Argument("negative_prompt"), " has no effect without guidance"), _guidance(backbone, config)))
     _say(mixed)
+
+
+def on_editing_directly(backbone: Backbone, source: InversionConfig, target: InversionConfig, given: Given) -> None:
+    """Warn of what has no effect on an edit without an inversion.
+
+    Args:
+        backbone: of the pipeline's family.
+        source: the settings of the source.
+        target: the settings of the target.
+        given: what came beside them.
+    """
+    guides = any(backbone.guides(each.guidance_scale, each.true_cfg_scale) for each in (source, target))
+    ignored = [*_of_guidance(backbone, target, given, guides=guides)]
+    if given.negative and not guides:
+        ignored.append(((Argument("negative_prompt"), " has no effect without guidance"), _guidance(backbone, target)))
+    ignored += _of_fit(given)
+    _say(ignored)
 
 
 def on_prompts(prompts: Iterable[str]) -> None:
@@ -255,6 +271,11 @@ def _of_random_numbers(config: InversionConfig, steps: Sequence[Step], given: Gi
     if seeded and (given.generator or not draws):
         why = "generators came beside it" if given.generator else "these settings draw no random numbers"
         yield (Argument("seed", config.seed), f" has no effect: {why}"), ()
+
+
+def _of_fit(given: Given) -> Ignored:
+    if given.fitted and given.fit != "crop":
+        yield (Argument("fit", given.fit), " has no effect on what is encoded already"), ()
 
 
 def _guidance(backbone: Backbone, config: InversionConfig) -> Part | tuple[Part, ...]:

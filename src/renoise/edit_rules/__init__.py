@@ -4,7 +4,7 @@ At every sampler step the walk hands an edit rule what it needs and takes the ne
 dataclass with a method `advance`; `renoise.Editor.edit` takes one as `rule`. docs/extending.md adds another one.
 """
 
-from renoise.edit_rules.base import EditRule, EditStep, PlainSampling, SourceStep
+from renoise.edit_rules.base import EditRule, EditStep, PlainSampling, SourceStep, require_rule
 from renoise.edit_rules.changes import KEEP, Changes, require_changes
 from renoise.edit_rules.structure import DEFAULT_STRENGTH, KeepNothing, KeepStructure
 
@@ -19,4 +19,5 @@ __all__ = [
     "PlainSampling",
     "SourceStep",
     "require_changes",
+    "require_rule",
 ]

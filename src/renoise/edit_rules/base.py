@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from renoise.errors import Argument, ConfigError
+from renoise.escaping import seen
+from renoise.ranges import whole
 from renoise.steps import Step
 
 
@@ -91,6 +93,21 @@ class EditRule(Protocol):
 
     def advance(self, at: EditStep) -> Tensor:
         """Return the next latent z_{t-1}, float32 (B, C, h, w)."""
+
+
+def require_rule(rule: Any) -> None:
+    """Check that a value is an edit rule.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if isinstance(rule, type) or not isinstance(rule, EditRule):
+        raise ConfigError(
+            Argument("rule"),
+            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
+            remedy="see renoise.edit_rules.EditRule",
+        )
+    whole(rule.max_passes, "max_passes", 1)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,73 @@
-"""Edit rules as JSON-able data, by the names that records of measurements give them."""
+"""How an edit changes an image as JSON-able data: rules by the names that records of measurements give them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from renoise import ConfigError
-from renoise.edit_rules import Changes, EditRule, KeepNothing, KeepStructure, PlainSampling, require_changes
+from renoise.directly import DDCM, DirectRule, FlowEdit
+from renoise.edit_rules import (
+    Changes,
+    EditRule,
+    KeepNothing,
+    KeepStructure,
+    PlainSampling,
+    require_changes,
+    require_rule,
+)
+from renoise.evaluation.outside.edit_rules import Anchoring, AutomaticMask, Disagreement, Fusion, Gain, ReleasedNoises
+from renoise.named_parts import NamedParts
 
-# Rules that a row can edit by, each a dataclass whose fields are JSON-able. Others may add to it.
+# The rules of edits with an inversion and without one, and the parts that they are put together from: dataclasses whose
+# fields are JSON-able or such parts. Others may add to it.
 RULES: dict[str, type[Any]] = {
     "plain": PlainSampling,
     "keep-structure": KeepStructure,
     "keep-nothing": KeepNothing,
+    "automatic-mask": AutomaticMask,
+    "disagreement": Disagreement,
+    "released-noises": ReleasedNoises,
+    "gain": Gain,
+    "fusion": Fusion,
+    "anchoring": Anchoring,
+    "flow-edit": FlowEdit,
+    "ddcm": DDCM,
 }
+_PARTS = NamedParts(
+    "edit rule",
+    "rule",
+    RULES,
+    (EditRule, DirectRule),
+    "renoise.evaluation.rule_records.RULES",
+    "measure the edits again",
+)
+
+
+def rule_record(rule: EditRule | DirectRule) -> dict[str, Any]:
+    """Return an edit rule as JSON-able data, from which `rule_from` makes an equal one.
+
+    Raises:
+        ConfigError: if its class or that of one of its parts is not in `RULES`, so that nobody could read the record.
+
+    Examples:
+        >>> rule_record(KeepStructure(0.5))
+        {'name': 'keep-structure', 'strength': 0.5}
+    """
+    return _PARTS.record(rule)
+
+
+def rule_from(record: Any) -> EditRule | DirectRule:
+    """Return the edit rule that `rule_record` recorded.
+
+    Raises:
+        ConfigError: if the record names none that is known, or its settings do not fit it.
+
+    Examples:
+        >>> rule_from({"name": "gain", "weight": 1.5, "rule": {"name": "plain"}})
+        Gain(rule=PlainSampling(), at_edit=False, weight=1.5)
+    """
+    rule: EditRule | DirectRule = _PARTS.made(record)
+    return rule
 
 
 def changes_record(changes: Changes) -> dict[str, Any]:
@@ -27,7 +80,8 @@ def changes_record(changes: Changes) -> dict[str, Any]:
         >>> changes_record(Changes(strength=0.7))
         {'strength': 0.7, 'keep': None, 'rule': None}
     """
-    return {"strength": changes.strength, "keep": changes.keep, "rule": _record_of(changes.own)}
+    rule = None if changes.own is None else rule_record(changes.own)
+    return {"strength": changes.strength, "keep": changes.keep, "rule": rule}
 
 
 def changes_from(record: Mapping[str, Any]) -> Changes:
@@ -37,30 +91,8 @@ def changes_from(record: Mapping[str, Any]) -> Changes:
         ConfigError: if it names no rule that is known, or a setting is out of its range.
         LookupError: if something is missing.
     """
-    return require_changes(_rule_from(record["rule"]), record["strength"], record["keep"])
-
-
-def _record_of(rule: EditRule | None) -> dict[str, Any] | None:
-    if rule is None:
-        return None
-    name = next((name for name, known in RULES.items() if type(rule) is known), None)
-    if name is None:
-        kind = type(rule).__name__
-        raise ConfigError(
-            f"the edit rule {kind} has no name in records",
-            argument="rule",
-            remedy=f'name it: renoise.evaluation.rule_records.RULES["{kind}"] = {kind}',
-        )
-    settings: Any = rule
-    return {"name": name, **asdict(settings)}
-
-
-def _rule_from(record: Mapping[str, Any] | None) -> EditRule | None:
-    if record is None:
-        return None
-    settings = dict(record)
-    name = settings.pop("name")
-    if not isinstance(name, str) or name not in RULES:
-        raise ConfigError(f"the edit rule {name!r} is unknown", argument="rule", remedy=f"known are {', '.join(RULES)}")
-    rule: EditRule = RULES[name](**settings)
-    return rule
+    rule: Any = None
+    if record["rule"] is not None:
+        rule = rule_from(record["rule"])
+        require_rule(rule)
+    return require_changes(rule, record["strength"], record["keep"])
