@@ -21,21 +21,22 @@ from renoise.ranges import number, store
 from renoise.steps import Step
 
 # How much an edit changes unless it is told (docs/editing.md has the measurements).
-DEFAULT_STRENGTH = 0.75
+DEFAULT_STRENGTH = 0.7
 # The side of the latents for which the rule was chosen. Larger ones are looked at in as many blocks.
 SIDE = 16
 # What keeps flat parts from deciding, for each channel: they have the same structure.
 _FLAT = 0.005
 # From this structure on, all is kept: so predictions that are equal but for rounding keep everything.
 _WHOLE = 0.98
+# The quantile of the differences by which an image measures them, and the least that it is taken for.
+_MOST, _LEAST = 0.9, 0.1
 
 
 def structure(a: Tensor, b: Tensor) -> Tensor:
     """Return how far two latents have the same structure at each place.
 
     It is the product of the contrast and the structure term of SSIM (Wang et al., 2004), with the moments of all
-    channels added up, in windows of 3 x 3 blocks. A block is one latent of 16 x 16, and as much of the image in larger
-    latents, so that a window shows the same part of the image at every size.
+    channels added up, in windows of 3 x 3 blocks (see `windowed`).
 
     Args:
         a: latents (B, C, h, w).
@@ -49,19 +50,54 @@ def structure(a: Tensor, b: Tensor) -> Tensor:
         >>> structure(ramp, ramp).min().item(), structure(ramp, -ramp).max().item()
         (1.0, 0.0)
     """
-    size = a.shape[-2:]
-    block = max(1, round(min(size) / SIDE))
-
-    def mean(values: Tensor) -> Tensor:
-        pooled = avg_pool2d(values, block, ceil_mode=True, count_include_pad=False)
-        return avg_pool2d(pooled, 3, stride=1, padding=1, count_include_pad=False)
-
-    mean_a, mean_b = mean(a), mean(b)
-    spread = (mean(a * a) - mean_a**2 + mean(b * b) - mean_b**2).sum(1, keepdim=True)
-    shared = (mean(a * b) - mean_a * mean_b).sum(1, keepdim=True)
+    mean_a, mean_b = windowed(a), windowed(b)
+    spread = (windowed(a * a) - mean_a**2 + windowed(b * b) - mean_b**2).sum(1, keepdim=True)
+    shared = (windowed(a * b) - mean_a * mean_b).sum(1, keepdim=True)
     flat = _FLAT * a.shape[1]
-    alike = ((2.0 * shared + flat) / (spread + flat)).clamp(0.0, 1.0)
-    return alike if block == 1 else interpolate(alike, size, mode="bilinear", align_corners=False)
+    return enlarged(((2.0 * shared + flat) / (spread + flat)).clamp(0.0, 1.0), a)
+
+
+def disagreement(a: Tensor, b: Tensor) -> Tensor:
+    """Return where two latents disagree, by the image's own measure.
+
+    The root mean square of their difference over the channels, in the same windows as for `structure`, is 0 up to a
+    quarter of its 90 % quantile over the image, and 1 from three quarters of it on. The quantile is at least 0.1, so
+    that equal latents disagree nowhere.
+
+    Args:
+        a: latents (B, C, h, w).
+        b: latents of the same shape.
+
+    Returns:
+        (B, 1, h, w) in [0, 1].
+
+    Examples:
+        >>> a, b = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
+        >>> b[..., :8] = 1.0
+        >>> where = disagreement(a, b)
+        >>> where[0, 0, 0, 0].item(), where[0, 0, 0, 15].item(), disagreement(a, a).max().item()
+        (1.0, 0.0, 0.0)
+    """
+    apart = windowed((a - b).square().mean(1, keepdim=True).sqrt())
+    most = apart.flatten(1).quantile(_MOST, dim=1).clamp_min(_LEAST)[:, None, None, None]
+    return enlarged((2.0 * apart / most - 0.5).clamp(0.0, 1.0), a)
+
+
+def windowed(values: Tensor) -> Tensor:
+    """Return the means of values (B, C, h, w) in windows of 3 x 3 blocks, a value for each block.
+
+    A block is one latent of 16 x 16, and as much of the image in larger latents, so that a window shows the same part
+    of the image at every size.
+    """
+    block = max(1, round(min(values.shape[-2:]) / SIDE))
+    pooled = avg_pool2d(values, block, ceil_mode=True, count_include_pad=False)
+    return avg_pool2d(pooled, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def enlarged(blocks: Tensor, latents: Tensor) -> Tensor:
+    """Return a map with a value for each block in the size of the latents (B, C, h, w), interpolated between them."""
+    size = latents.shape[-2:]
+    return blocks if blocks.shape[-2:] == size else interpolate(blocks, size, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +154,14 @@ def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor,
 class KeepStructure:
     """Keep the source's own where its structure survives, and release it elsewhere.
 
-    The structure c of the clean latents that the two predictions imply (see `structure`) is averaged over the steps so
-    far. What the model did not predict is kept to the share c^p, and the target's share in the prediction is w:
+    The clean latents that the two predictions imply have the structure c in common (see `structure`), averaged over
+    the steps so far, and disagree where M says (see `disagreement`). What the model did not predict is kept to the
+    share c^p (1 - M / 2), and the target's share in the prediction is w:
 
-        w = s,      p = s / (2 (1 - s))
+        w = s,      p = s / (3 (1 - s))
 
-    for the strength s. So p grows from 0, which keeps all, to infinity, which keeps only what is wholly the same.
+    for the strength s. So p grows from 0, which asks for no structure, to infinity, which keeps only what has wholly
+    the same.
 
     Attributes:
         strength: how much changes, in [0, 1]: 0 is the source itself, and 1 what the target prompt would have.
@@ -133,7 +171,7 @@ class KeepStructure:
 
     Examples:
         >>> KeepStructure(0.75).power
-        1.5
+        1.0
     """
 
     strength: float = DEFAULT_STRENGTH
@@ -149,7 +187,7 @@ class KeepStructure:
     @property
     def power(self) -> float:
         """The power p of the structure."""
-        return self.strength / (2.0 * (1.0 - self.strength)) if self.strength < 1.0 else math.inf
+        return self.strength / (3.0 * (1.0 - self.strength)) if self.strength < 1.0 else math.inf
 
     def advance(self, at: EditStep) -> Tensor:
         """Return the next latent z_{t-1}.
@@ -159,12 +197,12 @@ class KeepStructure:
         """
         source, step = at.required_source(), at.step
         prediction = at.predict(at.z)
-        alike = structure(
-            step.x0_z * at.z + step.x0_m * prediction, step.x0_z * source.start + step.x0_m * source.prediction
-        )
-        before = at.memory.get(self)
+        clean = step.x0_z * at.z + step.x0_m * prediction
+        own = step.x0_z * source.start + step.x0_m * source.prediction
+        alike, before = structure(clean, own), at.memory.get(self)
         alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
-        return released(at, source, prediction, (alike / _WHOLE).clamp(max=1.0) ** self.power, self.strength)
+        keep = (alike / _WHOLE).clamp(max=1.0) ** self.power
+        return released(at, source, prediction, keep * (1.0 - 0.5 * disagreement(clean, own)), self.strength)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from renoise.edit_rules import EditStep
-from renoise.edit_rules.structure import SIDE
+from renoise.edit_rules.structure import enlarged, windowed
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.ranges import number, store, truth
@@ -88,7 +87,7 @@ class Disagreement:
         source, step = at.required_source(), at.step
         apart = step.x0_z * (at.z - source.start) + step.x0_m * (prediction - source.prediction)
         over = apart.square().mean(1, keepdim=True).sqrt() if self.squared else apart.abs().mean(1, keepdim=True)
-        found = smoothed(over)
+        found = enlarged(windowed(over), over)
         if self.mean:
             before = at.memory.get((owner, self))
             found = at.memory[owner, self] = found if before is None else before + (found - before) / (at.index + 1)
@@ -113,12 +112,6 @@ def require_disagreement(where: Any) -> None:
     """Raise a `ConfigError` for what is no `Disagreement`."""
     if not isinstance(where, Disagreement):
         raise ConfigError(Argument("where"), f" must be a Disagreement, not {seen(where)}")
-
-
-def smoothed(values: Tensor) -> Tensor:
-    """Return a map (B, 1, h, w), averaged over the same part of the image at every size of the latents."""
-    window = 3 * max(1, round(min(values.shape[-2:]) / SIDE)) | 1
-    return avg_pool2d(values, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
 def otsu(values: Tensor) -> Tensor:
