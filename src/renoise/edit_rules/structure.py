@@ -10,6 +10,7 @@ elsewhere it is released.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -164,7 +165,14 @@ class KeepStructure:
         )
         before = at.memory.get(self)
         alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
-        return released(at, source, prediction, (alike / _WHOLE).clamp(max=1.0) ** self.power, self.strength)
+        return released(at, source, prediction, self._kept(alike), self.strength)
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return how far each place could change, (B, 1, h, w)."""
+        return 1.0 - self._kept(memory[self])
+
+    def _kept(self, alike: Tensor) -> Tensor:
+        return (alike / _WHOLE).clamp(max=1.0) ** self.power
 
 
 @dataclass(frozen=True)
@@ -195,3 +203,7 @@ class KeepNothing:
             ConfigError: if the source's walk is not known.
         """
         return released(at, at.required_source(), at.predict(at.z), torch.zeros(()), self.strength)
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return 1, or 0 for the strength 0: every place could change, (1, 1, 1, 1)."""
+        return torch.full((1, 1, 1, 1), float(self.strength > 0.0))
