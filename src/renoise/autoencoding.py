@@ -127,10 +127,7 @@ class Autoencoding:
         if output_type == "latent":
             self.model.require_latents(latents)
             return latents
-        pixels = self.model.decode(latents)
-        if output_type == "pt":
-            return pixels
-        return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else images.to_pictures(pixels)
+        return images.given_out(self.model.decode(latents), output_type)
 
     @inference
     def quality(self, prepared: Prepared, reconstruction: Tensor) -> tuple[Quality, ...]:

@@ -18,16 +18,17 @@ _SAME_COLOUR = 2
 _SAME_GAMMA = 0.05
 
 
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
+def to_rgb(image: Image.Image, name: str, backdrop: str = "white") -> Image.Image:
     """Convert an image to mode RGB as it is meant to be seen.
 
     EXIF orientation is applied, grey of more than 8 bits is scaled down, colours are converted from the embedded
-    profile, or from the gamma that a PNG states, to sRGB, and transparency is laid over white. EXIF data and profiles
-    that cannot be used are ignored.
+    profile, or from the gamma that a PNG states, to sRGB, and transparency is laid over a backdrop. EXIF data and
+    profiles that cannot be used are ignored.
 
     Args:
         image: of any mode.
         name: what errors call it.
+        backdrop: the colour that is seen through transparent parts.
 
     Raises:
         ImageError: for grey values beyond every known scale. Decoders raise other errors.
@@ -39,7 +40,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         opaque = opaque.point(_lookup(gamma) * 3)
     if alpha is None:
         return opaque
-    return Image.composite(opaque, Image.new("RGB", opaque.size, "white"), alpha)
+    return Image.composite(opaque, Image.new("RGB", opaque.size, backdrop), alpha)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -100,7 +100,7 @@ class InversionConfig:
             sigmas=sigmas,
             clip_skip=None if self.clip_skip is None else whole(self.clip_skip, "clip_skip", 0),
             guidance_rescale=number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0),
-            strength=number(self.strength, "strength", 0.0, 1.0),
+            strength=number(self.strength, Argument("strength", of="schedule"), 0.0, 1.0),
             guidance_scale=number(self.guidance_scale, "guidance_scale", 0.0),
             seed=whole(self.seed, "seed", 0, LARGEST_SEED),
             eta=None if self.eta is None else number(self.eta, "eta", 0.0, 1.0),
@@ -108,7 +108,7 @@ class InversionConfig:
             true_cfg_scale=number(self.true_cfg_scale, "true_cfg_scale", 0.0),
         )
         if self.strength == 0.0:
-            raise ConfigError(Argument("strength"), " must be above 0 and at most 1, not 0")
+            raise ConfigError(Argument("strength", of="schedule"), " must be above 0 and at most 1, not 0")
         if self.renoising is None:
             raise ConfigError(Argument("renoising"), " must be a Renoising, not None")
         for name, part in _PARTS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
@@ -95,7 +95,12 @@ class Drawing:
         return asked_alike(request, source, guided=guided)
 
     def run(
-        self, request: Request, rule: EditRule, progress: Callback | None, unchanged: Tensor | None = None
+        self,
+        request: Request,
+        rule: EditRule,
+        progress: Callback | None,
+        unchanged: Tensor | None = None,
+        memory: dict[Hashable, Tensor] | None = None,
     ) -> Tensor:
         """Walk from the noise to the clean latents z_0, float32 (targets, C, h, w).
 
@@ -105,6 +110,7 @@ class Drawing:
             progress: called after each network pass.
             unchanged: which targets are to be the source itself, where it is known; None is those of which `unchanged`
                 tells.
+            memory: where the rule remembers things from step to step.
 
         Raises:
             NumericalError: if sampling ends in NaN or infinity.
@@ -126,7 +132,9 @@ class Drawing:
             def source_network() -> Network:
                 return model.network(model.condition(self._source_request()), steps).beside(network)
 
-            for walked in denoise_steps(steps, network, latents, noise, rule, source_network, source, unchanged):
+            for walked in denoise_steps(
+                steps, network, latents, noise, rule, source_network, source, unchanged, memory
+            ):
                 latents = walked.latents
                 model.require_finite(latents, f"the latent edited {place(walked.step, steps)}")
         return latents

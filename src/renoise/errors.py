@@ -22,6 +22,7 @@ class Argument:
     Attributes:
         name: the argument's name, such as "num_steps".
         value: the value to give for it; None names the argument alone.
+        of: whose argument it is, where others have one of the same name; empty where there is one alone.
 
     Examples:
         >>> str(Argument("num_steps", 50)), str(Argument("fit", "crop")), str(Argument("force"))
@@ -30,6 +31,7 @@ class Argument:
 
     name: str
     value: Any = None
+    of: str = ""
 
     def __str__(self) -> str:
         if self.value is None:

@@ -51,6 +51,10 @@ _PLAIN = {
     "meta": "load its values first",
 }
 
+# Pixels are resampled so unless another way is asked for.
+LANCZOS = Image.Resampling.LANCZOS
+# What transparent images can be laid over.
+BACKDROPS = ("white", "black")
 # How an image of any size can be brought to a model: see `fit_to`.
 FITS = ("crop", "pad", "stretch", "keep")
 
@@ -71,33 +75,39 @@ class Fit:
     box: tuple[int, int, int, int] | None = None
 
 
-def load(image: Any) -> Image.Image:
+def load(image: Any, backdrop: str = "white") -> Image.Image:
     """Read one image of any kind as a PIL image in mode RGB.
 
     Args:
         image: a path; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or
             (1, H, W). uint8 in [0, 255] or floating point in [0, 1]. EXIF orientation is applied, colours are converted
-            from an embedded profile to sRGB, transparency is laid over white. Of a file with several frames the first
-            is taken, and a warning says so.
+            from an embedded profile to sRGB, transparency is laid over the backdrop. Of a file with several frames the
+            first is taken, and a warning says so.
+        backdrop: one of `BACKDROPS`, the colour that is seen through transparent parts.
 
     Raises:
         ImageError: if it cannot be read or understood.
+        ConfigError: if the backdrop is unknown.
     """
+    if not isinstance(backdrop, str) or backdrop not in BACKDROPS:
+        raise ConfigError(
+            f"the backdrop {seen(backdrop)} is unknown", argument="backdrop", remedy=f"use {' or '.join(BACKDROPS)}"
+        )
     if isinstance(image, (str, os.PathLike)):
         path = as_path(image, ImageError)
-        return _in_rgb(open_image(path), str(path))
+        return _in_rgb(open_image(path), str(path), backdrop)
     if isinstance(image, Image.Image):
         with decoding("the image"):
             opened = decoded(image, "the image")
-        return _in_rgb(opened, "the image")
+        return _in_rgb(opened, "the image", backdrop)
     if isinstance(image, Tensor):
-        return _from_array(_channels_last(image))
+        return _from_array(_channels_last(image), backdrop)
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        return _from_array(image, backdrop)
     raise ImageError(f"an image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}")
 
 
-def load_all(images: Any) -> tuple[list[Image.Image], bool]:
+def load_all(images: Any, backdrop: str = "white") -> tuple[list[Image.Image], bool]:
     """Read one image or many, and tell whether they were many.
 
     Many are a list, or an array or tensor with a leading batch dimension; each is taken as `load` takes it.
@@ -108,23 +118,23 @@ def load_all(images: Any) -> tuple[list[Image.Image], bool]:
     if isinstance(images, (list, tuple)):
         if not images:
             raise ImageError("the list of images is empty", remedy="give at least one")
-        return [load(p) for p in images], True
+        return [load(p, backdrop) for p in images], True
     if isinstance(images, Tensor):
         _require_plain(images)
     if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
         if len(images) == 0:
             raise ImageError("the batch of images is empty", remedy="give at least one")
         _require_small(tuple(images.shape), _MAX_BATCH_PIXELS)
-        return [load(p) for p in images], True
-    return [load(images)], False
+        return [load(p, backdrop) for p in images], True
+    return [load(images, backdrop)], False
 
 
-def crop_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def crop_to(image: Image.Image, size: tuple[int, int], method: Image.Resampling = LANCZOS) -> Image.Image:
     """Cut out the largest centred part with the aspect ratio of `size` (height, width), resampled to that size."""
     height, width = size
     if image.size == (width, height):
         return image
-    return ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, (width, height), method=method)
 
 
 def require_fit(mode: str) -> None:
@@ -172,25 +182,31 @@ def fit_to(image: Image.Image, size: tuple[int, int], mode: str = "crop", multip
     return refit(image, fit, size), fit
 
 
-def refit(image: Image.Image, fit: Fit, size: tuple[int, int]) -> Image.Image:
+def refit(image: Image.Image, fit: Fit, size: tuple[int, int], method: Image.Resampling = LANCZOS) -> Image.Image:
     """Bring an image to a model's size (height, width) in the way in which another version of it was brought there.
+
+    Args:
+        image: in mode RGB or L.
+        fit: how that version was fitted.
+        size: the model's.
+        method: how pixels are resampled.
 
     Raises:
         ConfigError: if the mode of `fit` is unknown.
     """
     height, width = size
     if fit.mode in ("crop", "latents"):
-        return crop_to(image, size)
+        return crop_to(image, size, method)
     if fit.mode == "stretch":
-        return _resampled(image, size)
+        return resampled(image, size, method)
     require_fit(fit.mode)
     top, left, inner_height, inner_width = fit.box or (0, 0, height, width)
-    inner = np.asarray(_resampled(image, (inner_height, inner_width)))
+    inner = np.asarray(resampled(image, (inner_height, inner_width), method))
     around = ((top, height - top - inner_height), (left, width - left - inner_width), (0, 0))
-    return Image.fromarray(np.pad(inner, around, mode="edge"))
+    return Image.fromarray(np.pad(inner, around[: inner.ndim], mode="edge"))
 
 
-def unfit(image: Image.Image, fit: Fit) -> Image.Image:
+def unfit(image: Image.Image, fit: Fit, method: Image.Resampling = LANCZOS) -> Image.Image:
     """Undo `fit`: bring what a model drew to the shape in which a user wants it back.
 
     For "pad" and "keep" the filling is cut off, and the rest gets the original's size, resampled if need be. The other
@@ -199,7 +215,13 @@ def unfit(image: Image.Image, fit: Fit) -> Image.Image:
     if fit.mode not in ("pad", "keep"):
         return image
     top, left, height, width = fit.box or (0, 0, image.height, image.width)
-    return _resampled(image.crop((left, top, left + width, top + height)), fit.original_size)
+    return resampled(image.crop((left, top, left + width, top + height)), fit.original_size, method)
+
+
+def resampled(image: Image.Image, size: tuple[int, int], method: Image.Resampling = LANCZOS) -> Image.Image:
+    """Bring an image to a size (height, width), whatever becomes of its shape."""
+    height, width = size
+    return image if image.size == (width, height) else image.resize((width, height), method)
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -217,6 +239,13 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """Return a tensor (B, 3, H, W) in [0, 1] as PIL images, rounded to 8 bits."""
     array = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
     return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def given_out(pixels: Tensor, output_type: str) -> Any:
+    """Return a tensor (B, C, H, W) in [0, 1] as "pil", "np" (B, H, W, C) or "pt", the tensor itself."""
+    if output_type == "pt":
+        return pixels
+    return pixels.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else to_pictures(pixels)
 
 
 def check_writable(path: Path, *, suffixes: Sequence[str] = tuple(FORMATS)) -> None:
@@ -280,15 +309,10 @@ def _rounded_up(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
-def _resampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _in_rgb(image: Image.Image, name: str) -> Image.Image:
+def _in_rgb(image: Image.Image, name: str, backdrop: str) -> Image.Image:
     with decoding(name):
         require_area(image, name)
-        return to_rgb(image, name)
+        return to_rgb(image, name, backdrop)
 
 
 def _require_small(shape: tuple[int, ...], most: int) -> None:
@@ -339,7 +363,7 @@ def _require_area(height: int, width: int) -> None:
         )
 
 
-def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], backdrop: str) -> Image.Image:
     if isinstance(array, np.ma.MaskedArray):
         if np.ma.is_masked(array):
             raise ImageError("the image array has masked values", remedy="fill them first, for example array.filled(0)")
@@ -365,4 +389,4 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         raise ImageError(f"an image must be uint8 in [0, 255] or floating point in [0, 1], not {array.dtype}")
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    return _in_rgb(Image.fromarray(pixels), "the image")
+    return _in_rgb(Image.fromarray(pixels), "the image", backdrop)

@@ -139,6 +139,23 @@ class Inversion:
         return replace(self, for_edits=False, trajectory=None, offsets=None, images=None)
 
     @property
+    def edit_data(self) -> str:
+        """What was kept for edits, as `Editor.invert` takes it: "float32", "float16" or "none"."""
+        if not self.for_edits or self.trajectory is None:
+            return "none"
+        return str(self.trajectory.dtype).removeprefix("torch.")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each part in bytes, by its attribute; the parts that there are."""
+        parts = {name: tensor.nbytes for name, tensor in self._tensors.items() if name in TENSORS}
+        for name in ("image_embeds", "images"):
+            held = getattr(self, name)
+            if held is not None:
+                parts[name] = sum(tensor.nbytes for tensor in held)
+        return parts
+
+    @property
     def nbytes(self) -> int:
         """The size of all tensors, in bytes, which is about that of its file."""
         return sum(tensor.nbytes for tensor in self._tensors.values())

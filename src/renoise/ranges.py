@@ -30,21 +30,22 @@ def whole(value: Any, name: str, least: int, most: int = MOST) -> int:
     return int(value)
 
 
-def number(value: Any, name: str, least: float, most: float = LARGEST) -> float:
+def number(value: Any, name: str | Argument, least: float, most: float = LARGEST) -> float:
     """Return a finite number, of Python's or numpy's, in [least, most].
 
     Raises:
         ConfigError: if the value is none; `name` is the argument that the error is about.
     """
+    argument = Argument(name) if isinstance(name, str) else name
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ConfigError(Argument(name), f" must be a number, not {seen(value)}")
+        raise ConfigError(argument, f" must be a number, not {seen(value)}")
     try:
         found = float(value)
     except OverflowError:
         found = math.inf
     if not least <= found <= most:
         bounds = f"in [{least:g}, {most:g}]" if most < LARGEST else f"a finite number of at least {least:g}"
-        raise ConfigError(Argument(name), f" must be {bounds}, not {seen(value)}")
+        raise ConfigError(argument, f" must be {bounds}, not {seen(value)}")
     return found
 
 

@@ -43,6 +43,7 @@ def denoise_steps(
     source_network: Callable[[], Network] | None = None,
     source: SourceWalk | None = None,
     unchanged: Tensor | None = None,
+    memory: dict[Hashable, Tensor] | None = None,
 ) -> Iterator[DenoisedStep]:
     """Walk the sampler from z_T to z_0 by an edit rule.
 
@@ -56,12 +57,13 @@ def denoise_steps(
         source: the source's own walk through these steps; None if it was not kept.
         unchanged: which images are to be the source itself, boolean (B,), for a source that is known; None is none of
             them. If all are, the walk takes no network pass.
+        memory: where rules remember things from step to step; None is an empty one of the walk's own.
 
     Raises:
         ConfigError: if the rule returns no latents.
     """
     z = latents
-    memory: dict[Hashable, Tensor] = {}
+    memory = {} if memory is None else memory
     unchanged = torch.zeros(len(z), dtype=torch.bool) if source is None or unchanged is None else unchanged
     kept = unchanged.to(z.device)[:, None, None, None]
     for index, step in enumerate(steps):

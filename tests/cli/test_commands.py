@@ -54,8 +54,8 @@ def test_several_edits_go_to_a_folder(on_tiny: Renoise, files: Files) -> None:
     assert done.code == 0
     names = ["out/01-a-dog.png", "out/02-a-dog.png", "out/03-empty.png", "out/04-ein-hündchen.png"]
     assert files() == {"cat.png", "out", *names}
-    size = [128, 128]
-    expected = [{"path": name, "prompt": to, "size": size} for name, to in zip(names, targets, strict=True)]
+    same = {"size": [128, 128], "strength": None, "mask": None}
+    expected = [{"path": name, "prompt": to, **same} for name, to in zip(names, targets, strict=True)]
     assert done.json["outputs"] == expected
     assert done.json["network_passes"] == {"inversion": 6, "reconstruction": 2, "editing": 16}
 
@@ -92,7 +92,7 @@ def test_same_seed_same_bytes(on_tiny: Renoise) -> None:
 
 
 def test_settings_reach_the_inversion(on_tiny: Renoise) -> None:
-    options = ["--steps", "5", "--renoise", "2", "--strength", "0.6", "--inversion-guidance", "1.5", "--seed", "3"]
+    options = ["--steps", "5", "--renoise", "2", "--depth", "0.6", "--inversion-guidance", "1.5", "--seed", "3"]
     done = on_tiny("invert", "cat.png", "-p", "a cat", "--negative-prompt", "blur", *options, "--json")
     assert done.json["network_passes"]["inversion"] == 3 * 3 * 2
     assert "edit losses are left out" in done.err

@@ -197,10 +197,10 @@ def test_wrong_usage(
         "--steps many",
         "--renoise -1",
         "--renoise 1000000000",
-        "--strength 0",
-        "--strength 1.1",
-        "--strength nan",
-        "--strength -inf",
+        "--depth 0",
+        "--depth 1.1",
+        "--depth nan",
+        "--depth -inf",
         "--guidance nan",
         "--guidance inf",
         "--guidance -1",
@@ -233,7 +233,7 @@ def test_settings_out_of_range(renoise: Renoise, files: Files, option: str) -> N
         (["--model", "cat.png"], "not a .safetensors checkpoint"),
         (["--model", str(TINY), "--device", "abacus"], "use cpu, cuda or mps"),
         (["--model", str(TINY), "--device", "cpu", "--steps", "1001"], "--steps 1001 is more than the 1000"),
-        (["--model", str(TINY), "--device", "cpu", "--steps", "2", "--strength", "0.1"], "leaves no step"),
+        (["--model", str(TINY), "--device", "cpu", "--steps", "2", "--depth", "0.1"], "use at least --depth 0.5"),
     ],
 )
 def test_what_only_the_model_can_refuse(renoise: Renoise, files: Files, options: list[str], words: str) -> None:
@@ -254,6 +254,9 @@ def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Edito
 def test_arguments_are_told_as_options_of_an_edit() -> None:
     edit: Any = get_command(app)
     known = {option for parameter in edit.commands["edit"].params for option in parameter.opts}
+    known |= {
+        option for parameter in edit.commands["invert"].params for option in parameter.opts if option == "--edit-data"
+    }
     assert {option for options in _OPTIONS.values() for option in options} <= known
 
 

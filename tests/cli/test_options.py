@@ -11,8 +11,11 @@ from typing import Any, get_args
 import pytest
 
 from renoise import images
-from renoise.cli.options import FitMode, Precision, Preset, Settings
+from renoise.cli.edit_options import KeepName
+from renoise.cli.options import EditDataName, FitMode, Precision, Preset, Settings
 from renoise.config import VARIANTS
+from renoise.edit_rules import KEEP
+from renoise.edit_settings import EDIT_DATA
 from renoise.loading.pipelines import DTYPES
 
 Renoise = Callable[..., Any]
@@ -21,6 +24,8 @@ COMMANDS = ("edit", "invert", "reconstruct", "info", "evaluate", "models")
 
 def test_values_are_the_librarys() -> None:
     assert get_args(FitMode) == images.FITS
+    assert get_args(KeepName) == KEEP
+    assert get_args(EditDataName) == tuple(EDIT_DATA)
     assert get_args(Preset) == VARIANTS
     assert set(get_args(Precision)) <= set(DTYPES)
 
@@ -55,7 +60,8 @@ def test_help_groups_the_options_of_an_edit(renoise: Renoise) -> None:
     panels = ["What to change", "How to invert", "Parts of the method", "Model", "Output"]
     places = [shown.index(f" {panel} ") for panel in panels]
     assert places == sorted(places)
-    assert places[0] < shown.index("| --to ") < places[1] < shown.index("| --strength ") < places[2]
+    assert places[0] < shown.index("| --to ") < places[1] < shown.index("| --depth ") < places[2]
+    assert places[0] < shown.index("| --strength ") < places[1]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_whole_number_is_digits(renoise: Renoise, files: Files, arguments: tup
     "value", ["nan", "inf", "-inf", "1e400", "1e13", "-1", "", "1,5", "0x1", "1_0", " 1", "\uff11", "a\0"]
 )
 @pytest.mark.parametrize(
-    "option", ["--guidance", "-g", "--true-cfg", "--inversion-guidance", "--strength", "--noise-correction"]
+    "option", ["--guidance", "-g", "--true-cfg", "--inversion-guidance", "--strength", "--depth", "--noise-correction"]
 )
 def test_a_number_is_finite(renoise: Renoise, files: Files, option: str, value: str) -> None:
     done = renoise(*EDIT, option, value)

@@ -186,12 +186,29 @@ EDITS: list[tuple[str, Options, Options, str]] = [
     ("true_cfg_scale", {}, {"true_cfg_scale": 3.0}, "rr r r r ee"),
     ("true_cfg_scale below 1", {}, {"true_cfg_scale": 0.5}, "rr r r r ww"),
     ("rule", {}, {"rule": Halves()}, "ee e e e ee"),
+    ("strength", {}, {"strength": 0.7}, "rr r r r rr"),
+    ("keep", {}, {"keep": "auto"}, "rr r r r rr"),
+    ("mask", {}, {"mask": torch.eye(16)}, "rr r r r rr"),
+    ("mask beside a rule", {"rule": Halves()}, {"mask": torch.eye(16)}, "rr r r r rr"),
     ("prompt_embeds", {}, lambda e: {"prompt": None, **embeds(e)}, "ee e e e ee"),
     ("clip_skip", {}, {"clip_skip": 1}, "ee e e e rr"),
     ("clip_skip beside embeddings", lambda e: {"prompt": None, **embeds(e)}, {"clip_skip": 1}, "ww w w w rr"),
     ("guidance_rescale", {}, {"guidance_rescale": 0.7}, "ww w w r rr"),
     ("guidance_rescale with guidance", guided, {"guidance_rescale": 0.7}, "ee e w r rr"),
     ("ip_adapter_image_embeds", {}, {"ip_adapter_image_embeds": [torch.zeros(2, 1, 8)]}, "rr r r r rr"),
+]
+
+
+# The same of an inversion that was kept for edits.
+KEPT_EDITS: list[tuple[str, Options, Options, str]] = [
+    ("strength", {}, {"strength": 0.7}, "ee e e e ee"),
+    ("strength beside a rule", {"rule": Halves()}, {"strength": 0.7}, "rr r r r rr"),
+    ("keep", {}, {"keep": "nothing"}, "ee e e e ee"),
+    ("keep beside a rule", {"rule": Halves()}, {"keep": "auto"}, "rr r r r rr"),
+    ("mask", {}, {"mask": torch.eye(16)}, "ee e e e ee"),
+    ("mask as keep", {}, {"keep": torch.eye(16)}, "ee e e e ee"),
+    ("mask beside a rule", {"rule": Halves()}, {"mask": torch.eye(16)}, "ee e e e ee"),
+    ("num_steps beside a mask", {"mask": torch.eye(16)}, {"num_steps": 3}, "rr r r r rr"),
 ]
 
 
@@ -276,9 +293,11 @@ def test_an_argument_of_an_inversion(column: str, beside: Options, option: Optio
 
 
 @cache
-def inversion_of(column: str) -> Inversion:
+def inversion_of(column: str, edit_data: str = "none") -> Inversion:
     editor = editor_of(column)
-    return editor.invert(latents=0.3 * start(editor, 1, SIZE), prompt="a", config=of(editor))
+    z_0, direct = 0.3 * start(editor, 1, SIZE), {"walk": Walk(direct=True)}
+    config = of(editor, {} if edit_data == "none" else direct)
+    return editor.invert(latents=z_0, prompt="a", config=config, edit_data=edit_data)
 
 
 @pytest.mark.parametrize(("column", "beside", "option", "does"), table(EDITS))
@@ -291,6 +310,26 @@ def test_an_argument_of_an_edit(column: str, beside: Options, option: Options, d
         return drawn
 
     assert outcome(column, run, beside, option) == does
+
+
+@pytest.mark.parametrize(("column", "beside", "option", "does"), table(KEPT_EDITS))
+def test_an_argument_of_an_edit_that_knows_its_source(column: str, beside: Options, option: Options, does: str) -> None:
+    editor = editor_of(column)
+
+    def run(*options: Options) -> Tensor:
+        asked = {"prompt": "b", "guidance_scale": 1.0, **values(editor, *options)}
+        drawn: Tensor = editor.edit(inversion_of(column, "float32"), **asked, output_type="latent")
+        return drawn
+
+    assert outcome(column, run, beside, option) == does
+
+
+@pytest.mark.parametrize("edit_data", ["float32", "float16"])
+def test_edit_data_is_what_an_inversion_keeps(edit_data: str) -> None:
+    kept = inversion_of("ddim", edit_data)
+    alone = kept.alone()
+    assert (kept.edit_data, alone.edit_data) == (edit_data, "none")
+    assert kept.nbytes > alone.nbytes
 
 
 def test_a_window_of_averages_outside_of_the_iterations_is_refused() -> None:

@@ -135,8 +135,8 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
         "NoiseCorrection": (NoiseCorrection, {}),
         "Inversion.load": (Inversion.load, {}),
         "Inversion.save": (inversion.save, {}),
-        "images.load": (images.load, {}),
-        "images.load_all": (images.load_all, {}),
+        "images.load": (images.load, {"image": image}),
+        "images.load_all": (images.load_all, {"images": image}),
         "images.save": (images.save, {"image": image, "path": path}),
     }
 

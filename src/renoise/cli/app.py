@@ -58,7 +58,7 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command.parse_args`."""
-        offer(name for parameter in self.params for name in parameter.opts)
+        offer(name for parameter in self.params if not getattr(parameter, "hidden", False) for name in parameter.opts)
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for option, times in Counter(given).items():
             if times > 1 and not option.multiple and not option.is_eager:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from renoise.cli import destinations, report
 from renoise.cli import options as o
+from renoise.cli.edit_options import Change
 from renoise.cli.failures import UsageError
-from renoise.cli.options import Change, Files, ModelChoice, Reporting, Settings
+from renoise.cli.options import Files, ModelChoice, Reporting, Settings
 from renoise.cli.silence import remarks
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import Work, load_single_inversion, working
@@ -42,6 +43,7 @@ def edit(
     files: Files,
     original: o.Original = None,
     force: o.Force = False,
+    save_mask: o.SaveMask = None,
     *,
     reporting: Reporting,
 ) -> str:
@@ -58,12 +60,22 @@ def edit(
         raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
     if change.guidance is not None:
         _require_guided(change, change.guidance, None if inverted else settings.inversion_guidance)
-    goal = destinations.for_edits(files.output, source, targets)
-    _check_files(goal.files, [source, *_some(original)], files.compare)
+    if change.strength is not None and change.strengths is not None:
+        raise UsageError("--strength and --strengths are given; give one of them")
+    edits = [(target, strength) for target in targets for strength in change.shares]
+    goal = destinations.for_edits(files.output, source, targets, change.shares)
+    mask_files = destinations.for_masks(save_mask, len(edits))
+    _check_files([*goal.files, *mask_files], [source, *_some(original), *_some(change.mask)], files.compare)
+    mask = None if change.mask is None else _read_mask(change.mask, reporting)
     seen = None if original is None else _read_image(original, reporting)
     taken = load_single_inversion(source) if inverted else _read_image(source, reporting)
+    from renoise.edit_rules import require_changes
     from renoise.inversion import Inversion
 
+    told = save_mask is not None
+    changes = require_changes(None, change.shares[0], change.keep, mask, told)
+    if isinstance(taken, Inversion):
+        changes.require_known(known=taken.for_edits)
     if isinstance(taken, Inversion) and change.negative_source and taken.prompt_embeds is not None:
         raise UsageError(
             f"{source} was inverted with embeddings in place of a prompt, so that --negative-source has no prompt to "
@@ -81,14 +93,18 @@ def edit(
         else:
             # Without guidance the inversion has no use for it, and the edit is told below.
             counts = change.negative_prompt if config.guidance_scale > 1.0 else None
-            prepared, inversion = _invert(work, taken, config, settings, counts)
+            data = "float32" if change.wants_source or told else None
+            prepared, inversion = _invert(work, taken, config, settings, counts, data, mask)
         again, quality = None, None
         if not (prepared is None and seen is None and files.compare is None):
             again, prepared, quality = _draw_again(work, inversion, prepared, seen, force=force)
         negative = _only(inversion.prompt) if change.negative_source else change.negative_prompt
         edited = work.edit(
             inversion,
-            targets,
+            edits,
+            keep=change.keep,
+            mask=mask,
+            return_masks=told,
             guidance_scale=guidance,
             true_cfg_scale=change.true_cfg,
             negative_prompt=negative,
@@ -96,21 +112,31 @@ def edit(
             force=force,
         )
         panels = _panels(inversion, prepared, again)
-        panels += [("edit", target, image) for target, image in zip(targets, edited, strict=True)]
+        panels += [_edit_panel(*edit, image) for edit, (image, _) in zip(edits, edited, strict=True)]
         seconds = work.seconds
 
     goal.prepare()
-    _save_images(zip(goal.files, edited, strict=True))
+    drawn = [image for image, _ in edited]
+    _save_images(zip(goal.files, drawn, strict=True))
+    _save_images((path, white) for path, (_, white) in zip(mask_files, edited, strict=False) if white is not None)
     _save_comparison(files.compare, panels)
-    outputs = [report.output(*written) for written in zip(goal.files, targets, edited, strict=True)]
+    known = inversion.for_edits
+    settled = [changes.settled(known=known, strength=strength) for _, strength in edits]
+    outputs = [
+        {**report.output(path, target, image), "strength": strength, "mask": _named(mask_files, i)}
+        for i, (path, (target, _), image, (strength, _)) in enumerate(
+            zip(goal.files, edits, drawn, settled, strict=True)
+        )
+    ]
     decided = {
+        "keep": settled[0][1],
+        "mask": None if change.mask is None else str(change.mask),
         "guidance": guidance,
         "true_cfg": inversion.config.true_cfg_scale if change.true_cfg is None else change.true_cfg,
         "negative_prompt": inversion.negative_prompt if negative is None else negative,
     }
-    return report.Run("edit", source, inversion, work, outputs, files.compare, quality, seconds, decided).told(
-        reporting
-    )
+    run = report.Run("edit", source, inversion, work, outputs, files.compare, quality, seconds, decided)
+    return run.told(reporting)
 
 
 def invert(
@@ -121,6 +147,8 @@ def invert(
     reporting: Reporting,
     negative_prompt: o.NegativePrompt = None,
     guidance_rescale: o.GuidanceRescale = None,
+    edit_data: o.EditData = None,
+    moved: o.MovedStrength = None,
 ) -> str:
     """Invert an image, write the inversion, and return what it took: `renoise invert`."""
     _require_prompt(settings.prompt)
@@ -133,14 +161,14 @@ def invert(
 
     with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = settings.config(work.editor).overridden(guidance_rescale=guidance_rescale)
-        encoded, inversion = _invert(work, image, config, settings, negative_prompt)
+        encoded, inversion = _invert(work, image, config, settings, negative_prompt, edit_data)
         again, prepared, quality = _draw_again(work, inversion, encoded)
         panels = _panels(inversion, prepared, again)
         seconds = work.seconds
 
     inversion.save(path)
     _save_comparison(files.compare, panels)
-    outputs = [{"path": str(path)}]
+    outputs = [{"path": str(path), "file_size": path.stat().st_size}]
     return report.Run("invert", source, inversion, work, outputs, files.compare, quality, seconds).told(reporting)
 
 
@@ -219,8 +247,22 @@ def _read_image(path: Path, reporting: Reporting) -> Image.Image:
         return images.load(path)
 
 
+def _read_mask(path: Path, reporting: Reporting) -> Image.Image:
+    from renoise import masks
+
+    with remarks(Terminal(reporting.quiet).note, debug=reporting.debug):
+        (mask,) = masks.load(path)
+    return mask
+
+
 def _invert(
-    work: Work, image: Image.Image, config: InversionConfig, settings: Settings, negative_prompt: str | None
+    work: Work,
+    image: Image.Image,
+    config: InversionConfig,
+    settings: Settings,
+    negative_prompt: str | None,
+    edit_data: str | None = None,
+    mask: Image.Image | None = None,
 ) -> tuple[Prepared, Inversion]:
     """Invert an image, and say what the user may not expect of it."""
     height, width = work.editor.size
@@ -229,7 +271,8 @@ def _invert(
             f"--fit keep: the model is made for {width} x {height}; at {image.width} x {image.height} it is slow, "
             "takes much memory, and may draw things twice"
         )
-    prepared, inversion = work.invert(image, settings.prompt or "", negative_prompt, config, settings.fit or "crop")
+    fit = settings.fit or "crop"
+    prepared, inversion = work.invert(image, settings.prompt or "", negative_prompt, config, fit, edit_data, mask)
     if settings.noise_correction and inversion.noise is None:
         from renoise.remarks import on_noise_correction
 
@@ -272,6 +315,14 @@ def _panels(inversion: Inversion, prepared: Prepared | None, again: Tensor | Non
     shown |= {} if again is None else {"reconstruction": images.to_pictures(again)[0]}
     prompt, fit = _only(inversion.prompt), inversion.fits[0]
     return [(title, prompt, images.unfit(image, fit)) for title, image in shown.items()]
+
+
+def _edit_panel(target: str, strength: float | None, image: Image.Image) -> Panel:
+    return "edit" if strength is None else f"edit, strength {strength:g}", target, image
+
+
+def _named(files: Sequence[Path], index: int) -> str | None:
+    return str(files[index]) if files else None
 
 
 def _only(prompt: str | Sequence[str]) -> str:

@@ -39,38 +39,65 @@ class Destinations:
             raise ImageError(f"cannot make the folder {self.new_folder}: {error.strerror}") from error
 
 
-def for_edits(output: str | None, source: Path, targets: Sequence[str]) -> Destinations:
-    """Choose one file for each target prompt.
+def for_edits(
+    output: str | None, source: Path, targets: Sequence[str], strengths: Sequence[float | None] = (None,)
+) -> Destinations:
+    """Choose one file for each edit: each target prompt at each strength.
 
     Args:
-        output: what `-o` says: a file for one target, or a folder, which exists, ends in a slash, or takes several
-            targets. None is a name made from the source's, in the current folder.
+        output: what `-o` says: a file for one edit, or a folder, which exists, ends in a slash, or takes several
+            edits. None is a name made from the source's, in the current folder.
         source: the image or inversion that is edited.
         targets: the prompts.
+        strengths: how much each changes; several stand in the names, and None does not.
 
     Raises:
-        UsageError: if several targets shall go to one file, or no file is named.
+        UsageError: if several edits shall go to one file, or no file is named.
         ImageError: if something there cannot be written.
     """
+    single = len(targets) * len(strengths) == 1
     if output is None:
-        output = f"{source.stem}.edited.png" if len(targets) == 1 else f"{source.stem}.edited{os.sep}"
+        output = f"{source.stem}.edited.png" if single else f"{source.stem}.edited{os.sep}"
     if not output.strip():
         raise UsageError("-o is empty; name a file, or a folder with a slash at its end")
     path = Path(output)
     separators = tuple(filter(None, (os.sep, os.altsep)))
-    if len(targets) == 1 and not path.is_dir() and not output.endswith(separators):
+    if single and not path.is_dir() and not output.endswith(separators):
         require_image_path(path)
         return Destinations((path,))
     if path.suffix and not path.is_dir() and not output.endswith(separators):
         raise UsageError(
-            f"several --to do not fit into one file, {path}; name a folder: -o {shlex.quote(path.stem + os.sep)}"
+            f"several edits do not fit into one file, {path}; name a folder: -o {shlex.quote(path.stem + os.sep)}"
         )
     folder_exists = _require_folder(path)
-    files = tuple(path / f"{number:02d}-{slug(target)}.png" for number, target in enumerate(targets, start=1))
+    names = [
+        slug(target) if len(strengths) == 1 else f"{slug(target)}-{strength:g}"
+        for target in targets
+        for strength in strengths
+    ]
+    files = tuple(path / f"{number:02d}-{name}.png" for number, name in enumerate(names, start=1))
     if folder_exists:
         for file in files:
             require_image_path(file)
     return Destinations(files, None if folder_exists else path)
+
+
+def for_masks(path: Path | None, count: int) -> tuple[Path, ...]:
+    """Choose one file for each of so many masks: the path itself for one, and numbered ones beside it for several.
+
+    Raises:
+        ImageError: if one of them cannot be written.
+
+    Examples:
+        >>> [one.name for one in for_masks(Path("mask.png"), 2)]
+        ['mask-01.png', 'mask-02.png']
+    """
+    if path is None:
+        return ()
+    files = (path,) if count == 1 else tuple(path.with_stem(f"{path.stem}-{i + 1:02d}") for i in range(count))
+    for file in files:
+        require_image_path(file)
+    return files
 
 
 def slug(prompt: str) -> str:

@@ -15,13 +15,19 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-# What the library's arguments are called here, by the first of their options that the command has.
+# What the library's arguments are called here, by the first of their options that the command has. An argument that is
+# one of several of its name begins with whose it is.
 _OPTIONS = {
     "prompt": ("--prompt",),
     "negative_prompt": ("--negative-prompt",),
     "num_steps": ("--steps",),
     "iterations": ("--renoise",),
+    "schedule.strength": ("--depth",),
     "strength": ("--strength",),
+    "keep": ("--keep",),
+    "mask": ("--mask",),
+    "return_masks": ("--save-mask",),
+    "edit_data": ("--edit-data",),
     "timesteps": ("--timesteps",),
     "sigmas": ("--sigmas",),
     "clip_skip": ("--clip-skip",),
@@ -42,6 +48,8 @@ _OPTIONS = {
     "dtype": ("--dtype",),
     "force": ("--force",),
 }
+# Options that one command has and others advise.
+_ELSEWHERE = {"edit_data": "renoise invert --edit-data"}
 # The options of the command that runs; None before there is one.
 _OFFERED: ContextVar[frozenset[str] | None] = ContextVar("_OFFERED", default=None)
 
@@ -82,7 +90,8 @@ def as_option(argument: Argument) -> str:
         ('--steps 50', '--force', 'eta=0.5')
     """
     offered = _OFFERED.get()
-    option = next((o for o in _OPTIONS.get(argument.name, ()) if offered is None or o in offered), None)
+    known = _OPTIONS.get(f"{argument.of}.{argument.name}" if argument.of else argument.name, ())
+    option = next((o for o in known if offered is None or o in offered), None) or _ELSEWHERE.get(argument.name)
     if option is None:
         return str(argument)
     if argument.value is None or argument.value is True:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What stands where embeddings were inverted with, of which nobody can tell the words.
 _IN_PLACE = "none: embeddings came in its place"
+# The parts of an inversion that are there for edits.
+_EDIT_DATA = ("trajectory", "offsets", "images")
 # Settings that are told where they were given.
 _SELDOM = ("clip_skip", "guidance_rescale", "timesteps", "sigmas")
 
@@ -52,6 +54,7 @@ def _facts(path: Path, inversion: Inversion) -> dict[str, Any]:
         "residuals": inversion.residuals.tolist(),
         "passes": inversion.passes.tolist(),
         "converged": inversion.converged.tolist(),
+        "sizes": inversion.sizes,
     }
 
 
@@ -69,7 +72,7 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         "model": f"{shown(facts['model'] or 'unnamed')}, {shown(facts['prediction'])} prediction "
         f"(fingerprint {shown(facts['model_fingerprint'])})",
         "sampler": f"{shown(facts['scheduler'])}, {'with' if facts['stochastic'] else 'without'} noise",
-        "steps": f"{facts['inverted_steps']} of {facts['steps']} (strength {facts['strength']:g})",
+        "steps": f"{facts['inverted_steps']} of {facts['steps']} (depth {facts['depth']:g})",
         **_solving(facts),
         "edit losses": _losses(facts["edit_losses"]),
         "noise correction": _correction(facts["noise_correction"]),
@@ -79,7 +82,16 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         "network passes": _passes(facts["passes"]),
         "residual": f"largest {residual['max']:.2g}, mean {residual['mean']:.2g}" + _hint(facts, residual["max"]),
         "deviation of z_T": f"{facts['latent_deviation']:.3f}",
+        "kept for edits": _kept(facts["edit_data"], facts["sizes"]),
     }
+
+
+def _kept(edit_data: str, sizes: dict[str, int]) -> str:
+    """Return what was kept for edits, and how large its parts are, in words."""
+    if edit_data == "none":
+        return "nothing: the noise alone"
+    parts = ", ".join(f"{name} {sizes[name]:,} bytes" for name in _EDIT_DATA if name in sizes)
+    return f"{parts} (latents in {edit_data})"
 
 
 def _negative(facts: dict[str, Any]) -> str:
@@ -127,7 +139,8 @@ def _passes(passes: list[int]) -> str:
 def _hint(facts: dict[str, Any], largest: float) -> str:
     if largest <= CONVERGED:
         return ""
-    return "; the largest is not small" + (": more --renoise would help" * ("solver" not in facts))
+    by_iteration = "solver" not in facts and not facts.get("walk", {}).get("direct", False)
+    return "; the largest is not small" + (": more --renoise would help" * by_iteration)
 
 
 def _fit(mode: str, boxes: list[list[int] | None]) -> str:

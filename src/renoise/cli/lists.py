@@ -36,6 +36,32 @@ def checked_list(text: str | None) -> str | None:
     return text
 
 
+def shares_in(text: str | None) -> tuple[float, ...] | None:
+    """Return the numbers from 0 to 1 of a list, each of them once; None for None.
+
+    Raises:
+        typer.BadParameter: if one of them is no such number, or is given twice.
+
+    Examples:
+        >>> shares_in("0, 0.5,1")
+        (0.0, 0.5, 1.0)
+    """
+    if text is None:
+        return None
+    read = values.decimal(0.0, 1.0)["parser"]
+    shares = tuple(read(one.strip()) for one in text.split(","))
+    twice = next((share for share in shares if shares.count(share) > 1), None)
+    if twice is not None:
+        raise typer.BadParameter(f"{twice:g} is given more than once")
+    return shares
+
+
+def checked_shares(text: str | None) -> str | None:
+    """Refuse an option's value that is no list of numbers from 0 to 1, as `shares_in` does."""
+    shares_in(text)
+    return text
+
+
 def seeds_in(text: str | None) -> tuple[int, ...] | None:
     """Return the seeds of a list, each of them once; None for None.
 

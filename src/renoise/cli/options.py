@@ -5,16 +5,17 @@ Only typer and light modules are imported here, so that `renoise --help` answers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from renoise.cli import values
+from renoise.cli.failures import UsageError
 from renoise.cli.lists import checked_list, numbers_in
+from renoise.cli.panels import GUIDANCE_RESCALE, NEGATIVE_PROMPT, inverting, model, output, part
 from renoise.ranges import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ DEFAULT_MODEL = "mini"
 # Far beyond use; a typing error should not run until the memory is full.
 _MOST_STEPS, _MOST_ITERATIONS = 100_000, 1000
 
-# An option for a panel of the help.
-_Option = Callable[..., Any]
-_change: _Option = partial(typer.Option, rich_help_panel="What to change")
-_invert: _Option = partial(typer.Option, rich_help_panel="How to invert")
-_part: _Option = partial(typer.Option, rich_help_panel="Parts of the method")
-_model: _Option = partial(typer.Option, rich_help_panel="Model")
-_output: _Option = partial(typer.Option, rich_help_panel="Output")
-
 # The floating-point types of the networks.
 Precision = Literal["float32", "float16", "bfloat16"]
 # `renoise.config.VARIANTS`: the settings to begin with.
@@ -41,20 +34,16 @@ Preset = Literal["edit", "fast", "balanced", "exact", "paper", "released", "reve
 SpacingName = Literal["leading", "trailing", "linspace"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
 FitMode = Literal["crop", "pad", "stretch", "keep"]
+# `renoise.edit_settings.EDIT_DATA`: what an inversion keeps for edits.
+EditDataName = Literal["float32", "float16", "none"]
 
 
-_NEGATIVE_PROMPT = {
-    "metavar": "TEXT",
-    "parser": values.readable,
-    "help": "What the image shall not show, where guidance is used.",
-}
+def _moved(text: str | None) -> str | None:
+    """Refuse the name that an option had before."""
+    if text is not None:
+        raise UsageError(f"--strength is --depth now: --depth {shlex.quote(text)}; --strength is for renoise edit")
+    return text
 
-_GUIDANCE_RESCALE = {
-    "metavar": "R",
-    **values.decimal(0.0, 1.0),
-    "help": "How far guided predictions are brought back to the deviation of unguided ones, from 0 to 1; for Stable "
-    "Diffusion and SDXL with guidance.",
-}
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", parser=values.path, help="An image file.")]
 InversionFile = Annotated[
@@ -70,11 +59,11 @@ ModelName = Annotated[
     str | None,
     typer.Argument(metavar="NAME", help="A model to tell all about; its last part is enough."),
 ]
-NegativePrompt = Annotated[str | None, _invert("--negative-prompt", **_NEGATIVE_PROMPT)]
-GuidanceRescale = Annotated[float | None, _invert("--guidance-rescale", **_GUIDANCE_RESCALE)]
+NegativePrompt = Annotated[str | None, inverting("--negative-prompt", **NEGATIVE_PROMPT)]
+GuidanceRescale = Annotated[float | None, inverting("--guidance-rescale", **GUIDANCE_RESCALE)]
 Original = Annotated[
     Path | None,
-    _output(
+    output(
         "--source",
         metavar="IMAGE",
         parser=values.path,
@@ -83,7 +72,7 @@ Original = Annotated[
 ]
 Sampler = Annotated[
     str | None,
-    _model(
+    model(
         "--sampler",
         metavar="NAME",
         parser=values.readable,
@@ -93,20 +82,39 @@ Sampler = Annotated[
 ]
 Spacing = Annotated[
     SpacingName | None,
-    _model(
+    model(
         "--spacing",
         metavar="NAME",
         help="How the schedule's timesteps are spaced: leading, trailing or linspace, in place of the model's own. "
         "Models of a few steps (Turbo, Lightning) want trailing.",
     ),
 ]
+EditData = Annotated[
+    EditDataName | None,
+    inverting(
+        "--edit-data",
+        metavar="TYPE",
+        help="What is kept beside the noise, for edits that keep the rest of the image: float32, float16 (half as "
+        "large) or none. By default float32 with the preset edit, and none with the others.",
+    ),
+]
+SaveMask = Annotated[
+    Path | None,
+    output(
+        "--save-mask",
+        metavar="FILE",
+        parser=values.path,
+        help="Write an image that is white where the edit could change its image; of several edits numbered ones.",
+    ),
+]
+MovedStrength = Annotated[str | None, typer.Option("--strength", hidden=True, callback=_moved)]
 Force = Annotated[
     bool,
-    _model("--force", help="Use another model than the one that inverted the image."),
+    model("--force", help="Use another model than the one that inverted the image."),
 ]
 Seed = Annotated[
     int | None,
-    _invert(
+    inverting(
         "--seed",
         metavar="N",
         **values.whole(0, LARGEST_SEED),
@@ -116,58 +124,12 @@ Seed = Annotated[
 
 
 @dataclass(frozen=True)
-class Change:
-    """What an edit shall show, and how strongly."""
-
-    to: Annotated[
-        list[str] | None,
-        _change(
-            "--to",
-            "-t",
-            metavar="TEXT",
-            parser=values.readable,
-            help="What the edited image shall show. Give it again for more edits.",
-        ),
-    ] = None
-    guidance: Annotated[
-        float | None,
-        _change(
-            "--guidance",
-            "-g",
-            metavar="G",
-            **values.decimal(0.0),
-            help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for "
-            "few-step models, 3.5 for Flux dev, and what a guided inversion used.",
-        ),
-    ] = None
-    true_cfg: Annotated[
-        float | None,
-        _change(
-            "--true-cfg",
-            metavar="G",
-            **values.decimal(0.0),
-            help="Classifier-free guidance of the edit for models that have another kind built in (Flux): above 1 "
-            "every step costs two network passes, and negative prompts count.",
-        ),
-    ] = None
-    negative_prompt: Annotated[str | None, _change("--negative-prompt", **_NEGATIVE_PROMPT)] = None
-    guidance_rescale: Annotated[float | None, _change("--guidance-rescale", **_GUIDANCE_RESCALE)] = None
-    negative_source: Annotated[
-        bool,
-        _change(
-            "--negative-source",
-            help="Take what the image shows as the negative prompt; wants --guidance (for Flux --true-cfg) above 1.",
-        ),
-    ] = False
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the command line says about an inversion; None leaves it to the model and its preset."""
 
     prompt: Annotated[
         str | None,
-        _invert(
+        inverting(
             "--prompt",
             "-p",
             metavar="TEXT",
@@ -177,7 +139,7 @@ class Settings:
     ] = None
     steps: Annotated[
         int | None,
-        _invert(
+        inverting(
             "--steps",
             metavar="N",
             **values.whole(1, _MOST_STEPS),
@@ -186,7 +148,7 @@ class Settings:
     ] = None
     renoise: Annotated[
         int | None,
-        _invert(
+        inverting(
             "--renoise",
             metavar="K",
             **values.whole(0, _MOST_ITERATIONS),
@@ -194,19 +156,19 @@ class Settings:
             "correction unless asked for. By default what suits the model: 1, or 4 to 9 for few-step models.",
         ),
     ] = None
-    strength: Annotated[
+    depth: Annotated[
         float | None,
-        _invert(
-            "--strength",
-            metavar="S",
+        inverting(
+            "--depth",
+            metavar="D",
             **values.decimal(0.0, 1.0, above=True),
-            help="The share of the schedule that is inverted, above 0 and at most 1 (the default); less stays nearer "
-            "to the image.",
+            help="How deep into the noise an image is inverted: the share of the schedule, above 0 and at most 1 (the "
+            "default). Less leaves out the noisiest steps.",
         ),
     ] = None
     inversion_guidance: Annotated[
         float | None,
-        _invert(
+        inverting(
             "--inversion-guidance",
             metavar="G",
             **values.decimal(0.0),
@@ -216,7 +178,7 @@ class Settings:
     seed: Seed = None
     preset: Annotated[
         Preset | None,
-        _invert(
+        inverting(
             "--preset",
             metavar="NAME",
             help="Settings to begin with: edit (the default), what edits are best with; fast, balanced or exact, noise "
@@ -227,14 +189,14 @@ class Settings:
     ] = None
     edit_losses: Annotated[
         bool | None,
-        _part(
+        part(
             "--edit-losses/--no-edit-losses",
             help="Keep the noise editable, at some cost in reconstruction. By default as the preset has it.",
         ),
     ] = None
     noise_correction: Annotated[
         float | None,
-        _part(
+        part(
             "--noise-correction",
             metavar="A",
             **values.decimal(0.0, 1.0),
@@ -244,7 +206,7 @@ class Settings:
     ] = None
     fit: Annotated[
         FitMode | None,
-        _invert(
+        inverting(
             "--fit",
             metavar="MODE",
             help="How an image comes to the model's size: crop (the default) takes the middle of it, pad the whole of "
@@ -255,7 +217,7 @@ class Settings:
     sampler: Sampler = None
     timesteps: Annotated[
         str | None,
-        _invert(
+        inverting(
             "--timesteps",
             metavar="LIST",
             callback=checked_list,
@@ -264,7 +226,7 @@ class Settings:
     ] = None
     sigmas: Annotated[
         str | None,
-        _invert(
+        inverting(
             "--sigmas",
             metavar="LIST",
             callback=checked_list,
@@ -273,7 +235,7 @@ class Settings:
     ] = None
     clip_skip: Annotated[
         int | None,
-        _invert(
+        inverting(
             "--clip-skip",
             metavar="N",
             **values.whole(0, _MOST_ITERATIONS),
@@ -296,7 +258,7 @@ class Settings:
             self.preset,
             num_steps=self.steps,
             iterations=self.renoise,
-            strength=self.strength,
+            strength=self.depth,
             guidance_scale=self.inversion_guidance,
             seed=self.seed,
             edit_losses=self.edit_losses,
@@ -313,7 +275,7 @@ class ModelChoice:
 
     name: Annotated[
         str | None,
-        _model(
+        model(
             "--model",
             "-m",
             metavar="NAME",
@@ -324,7 +286,7 @@ class ModelChoice:
     ] = None
     lora: Annotated[
         list[str] | None,
-        _model(
+        model(
             "--lora",
             metavar="NAME[:STRENGTH]",
             help="LoRA weights for the model: a folder, a .safetensors file or a model hub name such as "
@@ -334,13 +296,11 @@ class ModelChoice:
     ] = None
     device: Annotated[
         str | None,
-        _model(
-            "--device", metavar="NAME", parser=values.readable, help="cpu, cuda, mps; by default the best one here."
-        ),
+        model("--device", metavar="NAME", parser=values.readable, help="cpu, cuda, mps; by default the best one here."),
     ] = None
     dtype: Annotated[
         Precision | None,
-        _model(
+        model(
             "--dtype",
             metavar="TYPE",
             help="Floating-point type of the networks: float32, float16 or bfloat16; by default float32 on a CPU and "
@@ -349,7 +309,7 @@ class ModelChoice:
     ] = None
     compile: Annotated[
         bool,
-        _model(
+        model(
             "--compile",
             help="Compile the network with torch.compile: the first passes wait for the compiler, the others are "
             "quicker. Wants a C++ compiler such as gcc.",
@@ -363,7 +323,7 @@ class Files:
 
     output: Annotated[
         str | None,
-        _output(
+        output(
             "--output",
             "-o",
             metavar="PATH",
@@ -373,7 +333,7 @@ class Files:
     ] = None
     compare: Annotated[
         Path | None,
-        _output(
+        output(
             "--compare",
             metavar="FILE",
             parser=values.path,
@@ -386,14 +346,14 @@ class Files:
 class Reporting:
     """How the command talks."""
 
-    json: Annotated[bool, _output("--json", help="Print one JSON document on standard output.")] = False
+    json: Annotated[bool, output("--json", help="Print one JSON document on standard output.")] = False
     quiet: Annotated[
         bool,
-        _output("--quiet", "-q", help="Print nothing but errors (and the JSON document)."),
+        output("--quiet", "-q", help="Print nothing but errors (and the JSON document)."),
     ] = False
     debug: Annotated[
         bool,
-        _output("--debug", help="Show the traceback of an error and what the libraries say."),
+        output("--debug", help="Show the traceback of an error and what the libraries say."),
     ] = False
 
 
@@ -403,5 +363,5 @@ class Describing(Reporting):
 
     quiet: Annotated[
         bool,
-        _output("--quiet", "-q", help="No change: the description is the result."),
+        output("--quiet", "-q", help="No change: the description is the result."),
     ] = False

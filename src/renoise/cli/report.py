@@ -90,14 +90,24 @@ class Run:
     def summary(self) -> str:
         """Return the lines at the end of a run: what was written, and what it took."""
         work = self.work
-        written = [output["path"] for output in self.outputs] + ([] if self.compare is None else [self.compare])
+        written = [output["path"] for output in self.outputs]
+        written += [output["mask"] for output in self.outputs if output.get("mask")]
+        written += [] if self.compare is None else [self.compare]
         passes = ", ".join(f"{work.passes[p]} {verb}" for p, verb in _PURPOSES.items() if work.passes[p])
         parts = [
-            *([] if self.quality is None else [_in_words(self.quality)]),
+            *([] if self.quality is None else [_in_words(self.quality, exact=self.inversion.for_edits)]),
             f"{work.passes.total()} network passes ({passes})",
             f"{self.seconds:.1f} s (and {work.loading_seconds:.1f} s to load the model)",
         ]
-        return "\n".join([*(f"wrote {shown(path)}" for path in written), "; ".join(parts)])
+        return "\n".join([*(f"wrote {shown(path)}" for path in written), *self._kept(), "; ".join(parts)])
+
+    def _kept(self) -> list[str]:
+        """Return what a file of an inversion holds, in words, if one was written."""
+        sizes = [output["file_size"] for output in self.outputs if "file_size" in output]
+        kept = (
+            "what edits need" if self.inversion.for_edits else "the noise alone, with which edits cannot keep the rest"
+        )
+        return [f"the inversion has {size:,} bytes: {kept}" for size in sizes]
 
 
 def settings(inversion: Inversion) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         # Whether embeddings came in place of the two.
         **{name: name in inversion.text_embeds for name in ("prompt_embeds", "negative_prompt_embeds")},
         "steps": config.num_steps,
-        "strength": config.strength,
+        "depth": config.strength,
         "renoise": config.renoising.iterations,
         "renoise_low_noise": config.renoising.iterations if low is None else low.iterations,
         **({} if config.solver is None else {"solver": solver_record(config.solver)}),
@@ -122,6 +132,7 @@ def settings(inversion: Inversion) -> dict[str, Any]:
         "seed": inversion.seed,
         "fit": inversion.fits[0].mode,
         "size": list(inversion.size),
+        "edit_data": inversion.edit_data,
     }
 
 
@@ -135,7 +146,12 @@ def residual(inversion: Inversion) -> dict[str, float]:
     return {"max": float(inversion.residuals.max()), "mean": float(inversion.residuals.mean())}
 
 
-def _in_words(quality: Quality) -> str:
+def _in_words(quality: Quality, *, exact: bool) -> str:
+    if exact:
+        return (
+            "edits start from the image itself, as the autoencoder draws it: PSNR "
+            f"{decibels(quality.image)} against the image"
+        )
     text = f"reconstruction: PSNR {decibels(quality.image)} against the image"
     if quality.round_trip is None or quality.bound is None:
         return text

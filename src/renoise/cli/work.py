@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,14 +57,28 @@ class Work:
         self._terminal.note(text)
 
     def invert(
-        self, image: Image.Image, prompt: str, negative_prompt: str | None, config: InversionConfig, fit: str
+        self,
+        image: Image.Image,
+        prompt: str,
+        negative_prompt: str | None,
+        config: InversionConfig,
+        fit: str,
+        edit_data: str | None = None,
+        mask: Image.Image | None = None,
     ) -> tuple[Prepared, Inversion]:
-        """Find the noise of an image; the prepared image serves all that is done with it afterwards."""
+        """Find the noise of an image; the prepared image serves all that is done with it afterwards.
+
+        A mask that does not fit the image is refused before the network works.
+        """
+        from renoise import masks
+
         with self.stage("inverting") as stage:
             self.editor.timesteps(config)  # refuses what cannot be inverted before the autoencoder works for it
             prepared = self.editor.prepare(image, fit)
+            if mask is not None:
+                masks.read(mask, prepared.fits, self.editor.model.pixels(prepared.latents))
             inversion = self.editor.invert(
-                prepared, prompt, config=config, negative_prompt=negative_prompt, progress=stage
+                prepared, prompt, config=config, negative_prompt=negative_prompt, edit_data=edit_data, progress=stage
             )
             self.passes["inversion"] += inversion.network_passes
         return prepared, inversion
@@ -86,20 +100,27 @@ class Work:
         with self.stage("measuring"):
             return self.editor.quality(prepared, reconstruction)[0]
 
-    def edit(self, inversion: Inversion, targets: list[str], **options: Any) -> list[Image.Image]:
+    def edit(
+        self, inversion: Inversion, edits: Sequence[tuple[str, float | None]], **options: Any
+    ) -> list[tuple[Image.Image, Image.Image | None]]:
         """Draw the image with each of the prompts, in the shape in which it is written.
 
         The edits are drawn one after the other: they need the memory of a single image, and none depends on another.
 
         Args:
             inversion: of one image.
-            targets: the prompts.
+            edits: the prompts, each with its strength; None is the library's default.
             options: see `Editor.edit`.
+
+        Returns:
+            Each edit with its mask, which is None unless the options ask for masks.
         """
-        edited = []
-        for number, target in enumerate(targets, start=1):
-            with self.stage("editing" if len(targets) == 1 else f"editing {number}/{len(targets)}") as stage:
-                edited += self.editor.edit(inversion, [target], progress=stage, **options)
+        edited: list[tuple[Image.Image, Image.Image | None]] = []
+        for number, (target, strength) in enumerate(edits, start=1):
+            with self.stage("editing" if len(edits) == 1 else f"editing {number}/{len(edits)}") as stage:
+                drawn = self.editor.edit(inversion, [target], strength=strength, progress=stage, **options)
+                (image,), (mask,) = drawn if options.get("return_masks") else (drawn, [None])
+                edited.append((image, mask))
                 self.passes["editing"] += stage.passes
         return edited
 

@@ -4,8 +4,9 @@ At every sampler step the walk hands an edit rule what it needs and takes the ne
 dataclass with a method `advance`; `renoise.Editor.edit` takes one as `rule`. docs/extending.md adds another one.
 """
 
-from renoise.edit_rules.base import EditRule, EditStep, PlainSampling, SourceStep, require_rule
+from renoise.edit_rules.base import EditRule, EditStep, PlainSampling, SourceStep, TellingRule, require_rule
 from renoise.edit_rules.changes import KEEP, Changes, require_changes
+from renoise.edit_rules.masks import Masked
 from renoise.edit_rules.structure import DEFAULT_STRENGTH, KeepNothing, KeepStructure
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "EditStep",
     "KeepNothing",
     "KeepStructure",
+    "Masked",
     "PlainSampling",
     "SourceStep",
+    "TellingRule",
     "require_changes",
     "require_rule",
 ]

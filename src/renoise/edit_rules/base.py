@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from renoise.errors import Argument, ConfigError
@@ -110,6 +111,18 @@ def require_rule(rule: Any) -> None:
     whole(rule.max_passes, "max_passes", 1)
 
 
+@runtime_checkable
+class TellingRule(EditRule, Protocol):
+    """An edit rule that can tell where it let the image change, for `Editor.edit(return_masks=True)`."""
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return how far each place could change, in [0, 1], of a shape that broadcasts to (B, 1, h, w).
+
+        Args:
+            memory: what the rules remember after the last step (see `EditStep`).
+        """
+
+
 @dataclass(frozen=True)
 class PlainSampling:
     """The sampler's step with the target prompt and with all that the inversion found: its noise, and its offsets.
@@ -135,3 +148,7 @@ class PlainSampling:
         if at.source is not None and at.source.offset is not None:
             prediction = prediction + at.source.offset
         return at.step.apply(at.z, prediction, at.noise)
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return 1: every place could change, (1, 1, 1, 1)."""
+        return torch.ones(1, 1, 1, 1)

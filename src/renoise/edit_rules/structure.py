@@ -10,6 +10,7 @@ elsewhere it is released.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,8 @@ _FLAT = 0.005
 _WHOLE = 0.98
 # The quantile of the differences by which an image measures them, and the least that it is taken for.
 _MOST, _LEAST = 0.9, 0.1
+# Under what a rule remembers the share that it kept.
+_KEPT = "kept"
 
 
 def structure(a: Tensor, b: Tensor) -> Tensor:
@@ -201,8 +204,13 @@ class KeepStructure:
         own = step.x0_z * source.start + step.x0_m * source.prediction
         alike, before = structure(clean, own), at.memory.get(self)
         alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
-        keep = (alike / _WHOLE).clamp(max=1.0) ** self.power
-        return released(at, source, prediction, keep * (1.0 - 0.5 * disagreement(clean, own)), self.strength)
+        keep = (alike / _WHOLE).clamp(max=1.0) ** self.power * (1.0 - 0.5 * disagreement(clean, own))
+        at.memory[self, _KEPT] = keep
+        return released(at, source, prediction, keep, self.strength)
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return how far each place could change at the last step, (B, 1, h, w)."""
+        return 1.0 - memory[self, _KEPT]
 
 
 @dataclass(frozen=True)
@@ -233,3 +241,7 @@ class KeepNothing:
             ConfigError: if the source's walk is not known.
         """
         return released(at, at.required_source(), at.predict(at.z), torch.zeros(()), self.strength)
+
+    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return 1, or 0 for the strength 0: every place could change, (1, 1, 1, 1)."""
+        return torch.full((1, 1, 1, 1), float(self.strength > 0.0))

@@ -81,9 +81,9 @@ def steps_for(
         used = num_steps - int(max(num_steps - num_steps * strength, 0.0))
     if used < 1:
         raise ConfigError(
-            Argument("strength", strength),
+            Argument("strength", strength, "schedule"),
             f" of {num_steps} steps leaves no step",
-            remedy=("use at least ", Argument("strength", least_strength(num_steps)), " or more steps"),
+            remedy=("use at least ", Argument("strength", least_strength(num_steps), "schedule"), " or more steps"),
         )
     return steps[len(steps) - used :]
 
@@ -116,7 +116,7 @@ def _check_settings(
     if eta is not None and not 0.0 <= eta <= 1.0:
         raise ConfigError(Argument("eta"), f" must be in [0, 1], not {eta:g}")
     if not 0.0 < strength <= 1.0:
-        raise ConfigError(Argument("strength"), f" must be above 0 and at most 1, not {strength:g}")
+        raise ConfigError(Argument("strength", of="schedule"), f" must be above 0 and at most 1, not {strength:g}")
     for clips in CLIPPING:
         if setting(scheduler, clips, False):
             raise SchedulerError(
