@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from renoise import ConfigError
 from renoise.edit_rules import EditStep, KeepNothing, KeepStructure, SourceStep
-from renoise.edit_rules.structure import parts, released, structure
+from renoise.edit_rules.structure import disagreement, parts, released, structure
 from renoise.steps import Step
 
 # A step of an epsilon model from alpha .6 and sigma .8 to alpha .8 and sigma .6, of which noise renews .36.
@@ -64,6 +66,10 @@ def test_a_window_shows_the_same_part_of_larger_latents(factor: int) -> None:
     beside = larger[..., factor // 2 :: factor, factor // 2 :: factor]
     # Between the blocks it is interpolated, so that the middle of a block is off by a little.
     torch.testing.assert_close((centres + beside) / 2, structure(a, a + 0.3 * b), rtol=0.0, atol=0.25 / factor)
+
+
+def _told(prediction: Tensor, z: Tensor) -> Tensor:
+    return prediction
 
 
 def source_of(step: Step, seed: int = 3, offset: Tensor | None = None) -> tuple[SourceStep, Tensor | None]:
@@ -126,36 +132,59 @@ def test_with_zero_terminal_snr_the_first_step_is_the_sources() -> None:
 
 
 def test_two_steps_by_hand() -> None:
-    # Latents of one value are flat, so that all their structure is the same: all is kept, to the share w = s.
+    # Latents of one value are flat, so that all their structure is the same. They disagree everywhere alike, so that
+    # half of what the model did not predict is kept, to the share w = s.
     def full(value: float) -> Tensor:
         return torch.full((1, 4, 2, 2), value)
 
-    rule, memory = KeepStructure(0.5), {}
+    rule, memory = KeepStructure(0.5), dict[Hashable, Tensor]()
     image, z_2, z_1, m_2, m_1 = full(1.0), full(2.0), full(1.5), full(0.25), full(0.5)
     first = SourceStep(z_2, z_1, image, m_2)
     target = full(0.75)
     y_1 = rule.advance(EditStep(0, 2, RENEWING, z_2, None, lambda z: target, lambda z: m_2, first, memory))
     # The prediction that knows the image: (z - alpha x0) / sigma = (2 - .6) / .8 = 1.75, which lacks 1.5.
     noise = (1.5 - RENEWING.phi * 2.0 - RENEWING.psi * 1.75) / RENEWING.rho
-    blended = 0.5 * 1.75 + 0.5 * (0.75 + 1.5)
-    assert y_1.flatten()[0].item() == pytest.approx(
-        RENEWING.phi * 2.0 + RENEWING.psi * blended + 0.36 * noise, abs=1e-5
-    )
+    blended = 0.5 * 1.75 + 0.5 * (0.75 + 0.5 * 1.5)
+    y = RENEWING.phi * 2.0 + RENEWING.psi * blended + 0.36 * noise
+    assert y_1.flatten()[0].item() == pytest.approx(y, abs=1e-5)
     lacking = (1.0 - LAST.phi * 1.5) / LAST.psi - 0.5
     last = SourceStep(z_1, image, image, m_1, full(lacking))
     y_0 = rule.advance(EditStep(1, 2, LAST, y_1, None, lambda z: target, lambda z: m_1, last, memory))
-    blended = 0.5 * (0.5 + lacking) + 0.5 * (0.75 + lacking)
-    assert y_0.flatten()[0].item() == pytest.approx(LAST.phi * y_1.flatten()[0].item() + LAST.psi * blended, abs=1e-5)
+    assert abs(LAST.x0_z * (y - 1.5) + LAST.x0_m * (0.75 - 0.5)) > 0.75 * 0.1  # enough to disagree in full
+    blended = 0.5 * (0.5 + lacking) + 0.5 * (0.75 + 0.5 * lacking)
+    assert y_0.flatten()[0].item() == pytest.approx(LAST.phi * y + LAST.psi * blended, abs=1e-5)
     assert torch.equal(memory[rule], torch.ones(1, 1, 2, 2))
+    assert torch.equal(rule.changed(memory), torch.full((1, 1, 2, 2), 0.5))
+
+
+def test_disagreement_by_hand() -> None:
+    a, b = torch.zeros(1, 1, 1, 5), torch.tensor([0.0, 0.0, 3.0, 3.0, 3.0]).reshape(1, 1, 1, 5)
+    # Means of three: 0, 1, 2, 3, 3. Their 90 % quantile is 3, so that M = 2 d / 3 - 1/2.
+    expected = torch.tensor([0.0, 1 / 6, 5 / 6, 1.0, 1.0]).reshape(1, 1, 1, 5)
+    torch.testing.assert_close(disagreement(a, b), expected)
+    # Differences below a quarter of 0.1 are none.
+    assert not disagreement(a, a + 0.02).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 16, 16), (1, 16, 64, 64), (1, 4, 3, 5), (1, 4, 33, 70), (1, 4, 1, 1)])
+def test_disagreement_is_a_share_at_every_place(shape: tuple[int, ...]) -> None:
+    a, b = latents(1, *shape), latents(2, *shape)
+    where = disagreement(a, b)
+    assert where.shape == (shape[0], 1, *shape[2:])
+    assert float(where.min()) >= 0.0
+    assert float(where.max()) <= 1.0
+    assert not disagreement(a, a).any()
+    for i in range(shape[0]):  # each image by its own measure
+        torch.testing.assert_close(disagreement(a[i : i + 1], b[i : i + 1]), where[i : i + 1])
 
 
 def test_where_structure_is_another_nothing_is_kept_and_the_mean_runs_over_the_steps() -> None:
     source, noise = source_of(LAST, offset=latents(9, 2, 4, 16, 16))
     clean = LAST.x0_z * source.start + LAST.x0_m * source.prediction
     opposite = (-clean - LAST.x0_z * source.start) / LAST.x0_m  # the prediction whose clean latent is the negative
-    rule, memory = KeepStructure(1.0), {}
+    rule, memory = KeepStructure(1.0), dict[Hashable, Tensor]()
     for index, (prediction, mean) in enumerate([(opposite, 0.0), (source.prediction, 0.5), (opposite, 1 / 3)]):
-        at = EditStep(index, 3, LAST, source.start, noise, lambda z, m=prediction: m, lambda z: z, source, memory)
+        at = EditStep(index, 3, LAST, source.start, noise, partial(_told, prediction), torch.abs, source, memory)
         z = rule.advance(at)
         torch.testing.assert_close(z, LAST.apply(source.start, prediction), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(memory[rule], torch.full((2, 1, 16, 16), mean), rtol=0.0, atol=0.02)

@@ -71,7 +71,7 @@ def test_the_source_prompt_and_strength_0_give_the_reconstruction(case: str) -> 
     assert inversion.network_passes == inversion.num_steps * cost == len(told) * cost
     again = editor.reconstruct(inversion, "latent")
     assert torch.equal(again, z_0)
-    own = {"guidance_scale": inversion.config.guidance_scale, "output_type": "latent"}
+    own: dict[str, Any] = {"guidance_scale": inversion.config.guidance_scale, "output_type": "latent"}
     for rule in RULES:
         assert torch.equal(editor.edit(inversion, list(PROMPTS[:2]), rule=rule, **own), again)
         # One target of two is the source prompt, beside another one.
@@ -88,7 +88,7 @@ def test_the_sources_walk_is_exact_where_the_network_runs(case: str) -> None:
     editor = editor_of(case)
     z_0, inversion = inverted(case, editor)
     told = replace(inversion, for_edits=False)  # so that the rule is asked
-    own = {"guidance_scale": inversion.config.guidance_scale, "output_type": "latent"}
+    own: dict[str, Any] = {"guidance_scale": inversion.config.guidance_scale, "output_type": "latent"}
     for rule in (PlainSampling(), KeepStructure(0.75)):
         drawn = editor.edit(told, list(PROMPTS[:2]), rule=rule, **own)
         assert relative(drawn, z_0) < 1e-3
