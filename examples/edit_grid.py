@@ -3,6 +3,7 @@
     python examples/edit_grid.py [--limit 12] [--out docs/images/edit-grid.png]
     python examples/edit_grid.py --model mini-turbo --out docs/images/edit-grid-mini-turbo.png
     python examples/edit_grid.py --model mini-lcm --out docs/images/edit-grid-mini-lcm.png
+    python examples/edit_grid.py --model mini-turbo --preset balanced --out docs/images/edit-grid-mini-turbo-before.png
 
 The images are the first of the bundled held-out ones, in their order, failures included; their edits were written
 down with them (`captions.jsonl`): another concept, another background, another style.
@@ -28,6 +29,7 @@ def main() -> None:
     """Invert, reconstruct and edit the images, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--preset", help="of the inversion; by default the one for edits")
     parser.add_argument("--limit", type=int, default=12)
     parser.add_argument("--guidance", type=float, help="of the edits; by default what suits the model")
     parser.add_argument("--out", type=Path, default=Path("docs/images/edit-grid.png"))
@@ -37,7 +39,8 @@ def main() -> None:
     entries = [json.loads(line) for line in (held_out / "captions.jsonl").read_text().splitlines()][: options.limit]
     editor = Editor.from_pretrained(options.model)
     prepared = editor.prepare([held_out / entry["file"] for entry in entries])
-    inversion = editor.invert(prepared, [entry["caption"] for entry in entries])
+    config = editor.config(options.preset)
+    inversion = editor.invert(prepared, [entry["caption"] for entry in entries], config=config)
     again = editor.reconstruct(inversion)
     edited = editor.edit(inversion, [entry["edits"] for entry in entries], guidance_scale=options.guidance)
     rows = [[image, r, *e] for image, r, e in zip(prepared.images, again, edited, strict=True)]

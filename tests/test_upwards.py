@@ -307,3 +307,11 @@ def test_noise_correction_says_how_far_the_noises_of_a_forward_inversion_move(ma
     assert abs(float(half.noise[:3].std()) - 1.0) < abs(float(none.noise[:3].std()) - 1.0)
     errors = [relative(editor.reconstruct(each, "latent"), latents()) for each in (half, none)]
     assert errors[1] < errors[0]
+
+
+def test_a_direct_walk_wants_noise_to_draw_from() -> None:
+    linear = Linear()
+    with pytest.raises(ConfigError, match="noise is missing") as caught:
+        list(invert_steps(schedule(3), Network(linear), latents(1), None, InversionConfig(walk=Walk(direct=True))))
+    assert caught.value.argument == "noise"
+    assert linear.calls == []

@@ -75,6 +75,9 @@ def drawn(index: int, step: Step, image: Tensor, z_prev: Tensor, held: Tensor) -
     """
     kept_image, kept_noise = step.arrival
     noise = torch.zeros_like(z_prev)
+    if not step.stochastic and step.psi == 0.0:
+        # Whatever the network says, the step only scales the latent.
+        return Drawn(index, step, z_prev, step.invert(z_prev, noise), noise)
     if step.stochastic:
         noise = (z_prev - kept_image * image - kept_noise * held) / step.rho
     return Drawn(index, step, z_prev, step.add_noise(image, held), noise)
@@ -127,7 +130,7 @@ def _made_exact(steps: Sequence[Drawn], network: Network) -> list[Exact]:
         if step.stochastic:
             found.append(Exact(step.noise_for(drawn.z_prev, drawn.latents, prediction)))
         else:
-            # A step that does not depend on its prediction leads along the chain, as drawn.
+            # A step that only scales the latent lacks nothing.
             held = step.psi == 0.0
             offset = torch.zeros_like(prediction) if held else step.needed(drawn.z_prev, drawn.latents) - prediction
             found.append(Exact(drawn.noise, offset))

@@ -58,14 +58,16 @@ def invert_steps(
         steps: the sampler's steps in sampling order.
         network: the network with the source prompts.
         latents: z_0, float32 (B, C, h, w).
-        noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler.
+        noise: (len(steps), B, C, h, w) in sampling order; None for a deterministic sampler, unless its walk is direct.
         config: decides the walk, the solver and the noise correction of each step.
         enhancement: edit enhancement; None for none.
 
     Raises:
         SchedulerError: before the first pass, if any of the steps cannot be inverted.
-        ConfigError: if the solver returns no solution of its step.
+        ConfigError: if a direct walk has no noise to draw from, or the solver returns no solution of its step.
     """
+    if config.walking.direct and noise is None:
+        raise ConfigError(Argument("noise"), " is missing, from which a direct walk draws every latent")
     walk = _walk_of(config, guided=network.cost > 1)
     for step in steps:
         if not walk.draws(step):

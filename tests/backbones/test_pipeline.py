@@ -61,7 +61,8 @@ def test_families_know_pipelines_that_are_made_from_theirs() -> None:
 
 @pytest.mark.parametrize(("name", "guidance"), [("lcm", 8.5), ("sdxl-lcm", 5.0), ("flux-dev", 3.5), ("sd3", 1.5)])
 def test_edits_are_guided_as_the_pipeline_would_be(name: str, guidance: float) -> None:
-    assert edit_guidance_for(BUILDERS[name]()) == guidance
+    pipe: Any = BUILDERS[name]()
+    assert edit_guidance_for(pipe, InversionConfig.for_pipeline(pipe, "balanced")) == guidance
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in FLUX])

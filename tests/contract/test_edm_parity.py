@@ -65,7 +65,7 @@ def test_an_image_comes_back(settings: dict[str, Any]) -> None:
 
 def test_with_the_papers_settings_and_fewer_steps_the_noise_is_of_its_level() -> None:
     editor = Editor(playground())
-    assert editor.config("paper").num_steps == editor.config().num_steps == 50
+    assert editor.config("paper").num_steps == editor.config("balanced").num_steps == 50
     config = editor.config("paper", num_steps=10)
     assert config.edit_losses is not None
     inversion = editor.invert(latents=0.5 * start(editor, 2), prompt=list(PROMPTS[:2]), config=config)

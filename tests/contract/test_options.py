@@ -112,7 +112,7 @@ SETTINGS: list[tuple[str, Options, Options, str]] = [
     ("guidance_scale", {}, {"guidance_scale": 3.0}, "ee e e e ew"),
     ("seed", {}, {"seed": 5}, "we w e w ww"),
     ("seed beside edit losses", {"edit_losses": EditLosses()}, {"seed": 5}, "ee e e e ee"),
-    ("eta", {}, {"eta": 0.5}, "er r r r rr"),
+    ("eta", {}, {"eta": 0.5}, "er e r e ee"),
     ("renoising", {}, {"renoising": Renoising(3)}, "ee e e e ee"),
     ("renoising of averages", {}, {"renoising": Renoising(1, average=(0, 2))}, "ee e e e ee"),
     ("renoising_low_noise", {}, {"renoising_low_noise": Renoising(0), "low_noise_below": 800}, "ee e e e ee"),
@@ -186,7 +186,7 @@ EDITS: list[tuple[str, Options, Options, str]] = [
     ("true_cfg_scale", {}, {"true_cfg_scale": 3.0}, "rr r r r ee"),
     ("true_cfg_scale below 1", {}, {"true_cfg_scale": 0.5}, "rr r r r ww"),
     ("rule", {}, {"rule": Halves()}, "ee e e e ee"),
-    ("strength", {}, {"strength": 0.7}, "rr r r r rr"),
+    ("strength", {}, {"strength": 0.6}, "rr r r r rr"),
     ("keep", {}, {"keep": "auto"}, "rr r r r rr"),
     ("mask", {}, {"mask": torch.eye(16)}, "rr r r r rr"),
     ("mask beside a rule", {"rule": Halves()}, {"mask": torch.eye(16)}, "rr r r r rr"),
@@ -201,8 +201,8 @@ EDITS: list[tuple[str, Options, Options, str]] = [
 
 # The same of an inversion that was kept for edits.
 KEPT_EDITS: list[tuple[str, Options, Options, str]] = [
-    ("strength", {}, {"strength": 0.7}, "ee e e e ee"),
-    ("strength beside a rule", {"rule": Halves()}, {"strength": 0.7}, "rr r r r rr"),
+    ("strength", {}, {"strength": 0.6}, "ee e e e ee"),
+    ("strength beside a rule", {"rule": Halves()}, {"strength": 0.6}, "rr r r r rr"),
     ("keep", {}, {"keep": "nothing"}, "ee e e e ee"),
     ("keep beside a rule", {"rule": Halves()}, {"keep": "auto"}, "rr r r r rr"),
     ("mask", {}, {"mask": torch.eye(16)}, "ee e e e ee"),

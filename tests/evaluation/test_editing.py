@@ -6,8 +6,8 @@ import pytest
 
 from renoise import InversionConfig, Renoising, presets
 from renoise.config import VARIANTS
-from renoise.edit_rules import DEFAULT_STRENGTH, KEEP, Changes, PlainSampling
-from renoise.evaluation.editing import STRENGTHS, editing_rows
+from renoise.edit_rules import DEFAULT_STRENGTH, KEEP, Changes
+from renoise.evaluation.editing import RIVALS, STRENGTHS, editing_rows
 from renoise.evaluation.methods import ReNoise
 from renoise.evaluation.rows import Row
 from renoise.method_settings import Walk
@@ -54,11 +54,13 @@ def test_a_preset_that_keeps_what_edits_need_is_measured_at_every_strength() -> 
     (fast,) = (row for label, row in rows.items() if label.startswith("preset fast"))
     assert fast.method == ReNoise(FAST)
     own = [row for label, row in rows.items() if label.startswith("preset edit")]
-    *strong, plain = (row.method.edit for row in own if isinstance(row.method, ReNoise))
+    edits = [row.method.edit for row in own if isinstance(row.method, ReNoise)]
+    strong, rivals = edits[: -len(RIVALS)], edits[-len(RIVALS) :]
     every = sorted({*STRENGTHS, DEFAULT_STRENGTH})
     assert strong == [Changes(strength=strength, keep=keep) for keep in KEEP for strength in every]
-    assert plain == Changes(PlainSampling())
-    assert [row.series for row in own] == [f"preset edit, keep {keep}" for keep in KEEP for _ in every] + [None]
+    assert rivals == [Changes(rule) for rule in RIVALS.values()]
+    expected = [f"preset edit, keep {keep}" for keep in KEEP for _ in every]
+    assert [row.series for row in own] == expected + [None] * len(RIVALS)
     assert f"preset edit, keep auto, strength {DEFAULT_STRENGTH:g}" in rows
     # What a direct walk finds wants no guidance.
     assert {row.guidance for row in rows_of("sd", edit=DIRECT).values() if "strength" in row.label} == {1.0}

@@ -87,7 +87,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor | None]] = {
     "gone": lambda t: None,
     "NaN": lambda t: t * torch.nan,
     "infinity": lambda t: t + torch.inf,
-    "huge": lambda t: torch.full_like(t, 3e38),
+    "huge": lambda t: torch.full_like(t, 3e38 if t.is_floating_point() else 255),
     "zeros": torch.zeros_like,
     "half": lambda t: t.half(),
     "bfloat16": lambda t: t.bfloat16(),

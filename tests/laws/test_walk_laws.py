@@ -158,7 +158,7 @@ def latents(seed: int) -> Tensor:
 
 
 def noises(case: Case, seed: int) -> Tensor | None:
-    if not any(step.stochastic for step in case.steps):
+    if not (any(step.stochastic for step in case.steps) or case.config.walking.direct):
         return None
     return torch.randn(len(case.steps), IMAGES, 2, 4, 4, generator=torch.Generator().manual_seed(seed + 1))
 

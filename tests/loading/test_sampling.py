@@ -317,7 +317,7 @@ def test_v_prediction_and_zero_snr_tell_models_of_many_steps(cls: str, spacing: 
         changes = {**settings, "timestep_spacing": spacing}
         pipe.scheduler = getattr(diffusers, cls).from_config(own.config, **changes)
         assert InversionConfig.for_pipeline(pipe, "paper") == presets["sdxl"]
-        assert edit_guidance_for(pipe) == 1.5
+        assert edit_guidance_for(pipe, InversionConfig.for_pipeline(pipe, "balanced")) == 1.5
     finally:
         pipe.scheduler = own
 

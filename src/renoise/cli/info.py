@@ -105,7 +105,9 @@ def _listed(value: Any) -> str:
 
 
 def _solving(facts: dict[str, Any]) -> dict[str, str]:
-    """Return the row that says how each step was solved."""
+    """Return the rows that say how each step was solved."""
+    if facts.get("walk", {}).get("direct", False):
+        return {"walk": "every latent drawn, for one pass a step"}
     if "solver" in facts:
         return {"solver": _solver(facts["solver"]), **_walk(facts.get("walk"))}
     low = facts["renoise_low_noise"]
