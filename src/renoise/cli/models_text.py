@@ -95,9 +95,10 @@ def _own_presets() -> str:
         numbers = (f"{one.passes:.0f}", f"{one.most_passes}", f"{one.psnr:.1f}", f"{one.psnr_low:.1f}")
         table.add_row(name, f"{one.kind}, {one.steps} steps", *numbers)
     note = (
-        "Passes: network passes of an inversion. PSNR: of the reconstruction against the autoencoder's round trip in "
-        "dB, mean and 5th percentile, measured on the bundled models; docs/performance.md says how. released and "
-        "reverse are presets as well."
+        "Passes: network passes of an inversion. PSNR: of the reconstruction from the noise alone against the "
+        "autoencoder's round trip in dB, mean and 5th percentile, measured on the bundled models; docs/performance.md "
+        "says how. Edits by the preset edit start from the image itself, because what the noise misses is kept beside "
+        "it. released and reverse are presets as well."
     )
     return f"{_plain(table)}\n{_plain(note)}"
 
