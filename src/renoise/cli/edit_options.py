@@ -34,7 +34,7 @@ class Change:
             "--strength",
             metavar="S",
             **values.decimal(0.0, 1.0),
-            help="How much the edit changes: 0 is the image as it was, 1 what --to would have.",
+            help="How much the edit changes: 0 is the image as it was, 1 what --to would have; 0.7 is the default.",
         ),
     ] = None
     strengths: Annotated[
@@ -72,8 +72,8 @@ class Change:
             "-g",
             metavar="G",
             **values.decimal(0.0),
-            help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1.5, or 1 for "
-            "few-step models, 3.5 for Flux dev, and what a guided inversion used.",
+            help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1, or 1.5 for "
+            "models of many steps with a preset other than edit, 3.5 for Flux dev, and what a guided inversion used.",
         ),
     ] = None
     true_cfg: Annotated[

@@ -143,7 +143,8 @@ class Settings:
             "--steps",
             metavar="N",
             **values.whole(1, _MOST_STEPS),
-            help="Sampler steps; by default what suits the model: 50, 28 for SD3 and Flux, or 4 for few-step models.",
+            help="Sampler steps; by default what suits the model and the preset: 20, or 4 for few-step models, and 50, "
+            "or 28 for SD3 and Flux, with other presets than edit.",
         ),
     ] = None
     renoise: Annotated[
@@ -153,7 +154,7 @@ class Settings:
             metavar="K",
             **values.whole(0, _MOST_ITERATIONS),
             help="Renoising iterations of each step; 0 is plain sampler reversing, without edit losses and noise "
-            "correction unless asked for. By default what suits the model: 1, or 4 to 9 for few-step models.",
+            "correction unless asked for. The preset paper has 1, or 4 to 9 for few-step models.",
         ),
     ] = None
     depth: Annotated[
