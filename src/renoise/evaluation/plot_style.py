@@ -86,8 +86,8 @@ def series_of(measurements: Sequence[Measurement]) -> Series:
 
 
 def style_of(place: int) -> dict[str, Any]:
-    """Return how the line at a place among all looks."""
-    return STYLES[place % len(STYLES)]
+    """Return how the line at a place among all looks; those beyond the styles have hollow markers."""
+    return STYLES[place % len(STYLES)] | ({} if place < len(STYLES) else {"fillstyle": "none"})
 
 
 def handles_of(series: Series) -> list[Line2D]:
