@@ -187,6 +187,7 @@ def test_the_preset_comes_from_the_pipeline(
     stochastic = scheduler in (
         "LCMScheduler",
         "EulerAncestralDiscreteScheduler",
+        "TCDScheduler",
     )
     assert InversionConfig.for_pipeline(pipe) == (dataclasses.replace(for_edits, eta=None) if stochastic else for_edits)
     assert InversionConfig.for_pipeline(pipe, "reverse") == presets[preset].reversing()

@@ -234,3 +234,12 @@ def test_outside_of_a_mask_every_level_is_the_images_own() -> None:
     inside = mask.bool().expand(3, -1, -1)
     assert torch.equal(laid[~inside], own[~inside])
     assert torch.equal(laid[inside], torch.from_numpy(np.array(edit)).permute(2, 0, 1)[inside])
+
+
+def test_a_thin_stroke_of_a_hard_mask_is_not_lost_in_a_smaller_image() -> None:
+    stroke = np.zeros((256, 256), dtype=bool)
+    stroke[:, 100:102] = True
+    (mask,) = read(stroke, [Fit("crop", (256, 256))], (64, 64))
+    assert mask.seen[0, :, 25].all()
+    assert float(mask.seen.sum()) == 64.0
+    assert set(mask.seen.unique().tolist()) == {0.0, 1.0}

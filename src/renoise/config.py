@@ -16,7 +16,7 @@ from renoise.levels import descending, require_one_length, steps_in
 from renoise.method_settings import PAPER, EditLosses, NoiseCorrection, Walk
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
-from renoise.schedulers import takes_eta
+from renoise.schedulers import is_deterministic
 from renoise.solvers import Renoising, Solver, require_solver, solver_from, solver_record
 
 __all__ = [
@@ -313,7 +313,7 @@ class InversionConfig:
                 remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
             )
         own = presets[name].variant(variant, flow=family.flow)
-        if own.eta is not None and not takes_eta(pipe.scheduler):
+        if own.eta is not None and not is_deterministic(pipe.scheduler):
             own = replace(own, eta=None)  # the sampler is stochastic already
         guidance = family.inversion_guidance(pipe)
         return own if guidance is None else replace(own, guidance_scale=guidance)

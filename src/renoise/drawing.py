@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from renoise import embeddings
-from renoise.backbones import Request
+from renoise.backbones import Request, family_of
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule, PlainSampling
 from renoise.embeddings import TextEmbeds
@@ -91,8 +91,11 @@ class Drawing:
     def unchanged(self, request: Request) -> Tensor:
         """Tell which targets ask for nothing but the source, under the inversion's settings: boolean (targets,)."""
         source = self._source_request()
-        guided = self._model.backbone.guides(source.guidance_scale, source.true_cfg_scale)
-        return asked_alike(request, source, guided=guided)
+        backbone, family = self._model.backbone, family_of(self._model.pipe)
+        guided = backbone.guides(source.guidance_scale, source.true_cfg_scale)
+        guides = guided or backbone.guides(request.guidance_scale, request.true_cfg_scale)
+        built_in = family is not None and family.built_in_guidance(self._model.pipe) is not None
+        return asked_alike(request, source, guided=guided, scaled=guides or built_in)
 
     def run(
         self,
@@ -123,8 +126,10 @@ class Drawing:
         noise = None if self._noise is None else self._for_targets(self._noise, dim=1)
         with model.freeing():
             condition = model.condition(request)
-            # Other rules may ask for predictions with the source prompts, which can be guided where the edit is not.
-            cost = condition.passes if isinstance(rule, PlainSampling) else 2
+            # Rules may ask for predictions with the source prompts, which can be guided where the edit is not.
+            own = self._inversion.config
+            guided = model.backbone.guides(own.guidance_scale, own.true_cfg_scale)
+            cost = max(condition.passes, 1 if isinstance(rule, PlainSampling) else 1 + guided)
             bounds = [rule.max_passes * cost] * len(steps)
             network = model.network(condition, steps, Reporter(progress, "edit", steps, bounds))
 

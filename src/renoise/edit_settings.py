@@ -19,8 +19,6 @@ from renoise.model import Model
 from renoise.ranges import truth, whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-# Settings that steps are solved with, and that no direct walk has a use for.
-OF_SOLVED_STEPS = ("iterations", "edit_losses", "noise_correction")
 # What an inversion can keep for edits.
 EDIT_DATA: Mapping[str, torch.dtype | None] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "none": None}
@@ -66,6 +64,13 @@ def edit_data(asked: Any, config: InversionConfig) -> torch.dtype | None:
             f"edit_data {seen(asked)} is unknown", argument="edit_data", remedy=f"use one of {', '.join(EDIT_DATA)}"
         )
     return EDIT_DATA[asked]
+
+
+def asks_for_solved_steps(overrides: Mapping[str, Any]) -> bool:
+    """Tell whether settings ask for parts of the method that no direct walk has a use for; off asks for nothing."""
+    return overrides.get("iterations") is not None or any(
+        overrides.get(name) for name in ("edit_losses", "noise_correction")
+    )
 
 
 def checked_size(size: Any) -> tuple[int, int]:

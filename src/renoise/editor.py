@@ -165,7 +165,7 @@ class Editor(Editing):
             guidance_rescale: in place of `config.guidance_rescale`; None is that.
             edit_data: what is kept beside the noise for edits, the source's walk and its pixels: "float32", "float16"
                 (half as large) or "none". None is "float32" for a direct walk, whose edits want it, and else "none".
-            keep_trajectory: keep z_0 .. z_T, whatever is kept for edits.
+            keep_trajectory: keep z_0 .. z_T, whatever is kept for edits, and in the same type as that.
             keep_residual_history: keep the residual of every pass.
             progress: called after each network pass (see `renoise.Progress`). Raising in it stops the work.
             text_embeds: embeddings in place of prompts, as the pipeline's `encode_prompt` and compel make them:
@@ -269,7 +269,7 @@ class Editor(Editing):
         Examples:
             >>> config = editor.config("reverse", num_steps=20, noise_correction=1.0)  # doctest: +SKIP
         """
-        if preset is None and any(overrides.get(name) is not None for name in edit_settings.OF_SOLVED_STEPS):
+        if preset is None and edit_settings.asks_for_solved_steps(overrides):
             preset = SOLVED_VARIANT
         losses = InversionConfig.for_pipeline(self.pipe, "paper").edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)

@@ -33,7 +33,8 @@ class Inversion:
         noise: the sampler's noises (num_steps, B, C, h, w), or None for a deterministic sampler.
         residuals: (num_steps, B): |phi| ||z^(K+1) - z^(K)|| / ||z_{t-1}||, how far the forward step from z^(K) misses
             z_{t-1}, before averaging, edit enhancement and noise correction. Above about 0.1 the iteration was still
-            far from the fixed point. 0 for a step whose noise was solved for, which is exact.
+            far from the fixed point. 0 for a step whose noise was solved for, which is exact. For a step of a direct
+            walk without noise it is what its offset makes up for.
         residual_history: the residual of every pass, (num_steps, most passes, B), padded with NaN; None unless asked
             for.
         for_edits: whether the source's walk was kept for edits: the trajectory, the offsets if there are any, and the

@@ -142,6 +142,9 @@ def require_inversion(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> No
     _expect(all(math.prod(fit.original_size) <= MAX_PIXELS for fit in record.fits), "fits")
     _expect(all(_is_within(fit.box, record.size) for fit in record.fits), "fits")
     _require_shapes(shapes, count, record.size, config.num_steps)
+    for i, fit in enumerate(record.fits):
+        comes_back = fit.original_size if fit.mode in ("pad", "keep") else record.size
+        _expect(shapes.get(f"{PIXELS}{i}", (3, *comes_back)) == (3, *comes_back), "images")
 
 
 def _require_shapes(shapes: Mapping[str, tuple[int, ...]], count: int, size: tuple[int, int], most_steps: int) -> None:

@@ -20,8 +20,9 @@ from renoise import images
 from renoise.errors import ConfigError, ImageError, RenoiseWarning
 from renoise.images import Fit
 
-# Without overshooting at edges, so that black stays black and white stays white.
-_METHOD = Image.Resampling.BILINEAR
+# Without overshooting at edges, so that black stays black and white stays white. A pixel of a smaller hard mask is
+# white if any pixel is that it stands for, so that nothing painted is lost.
+_SOFT, _HARD = Image.Resampling.BILINEAR, Image.Resampling.BOX
 # How far from its proportions a mask's side may be: a pixel of rounding, and no more than this share of a small mask.
 _PIXEL, _SHARE = 1.0, 0.05
 # How far a hard mask's edge is feathered inwards, as a share of the shorter side. Every pixel of it is one that the
@@ -77,13 +78,14 @@ def read(mask: Any, fits: Sequence[Fit], size: tuple[int, int]) -> tuple[Mask, .
             argument="mask",
             remedy="give one for all images, or a list with one for each",
         )
-    if any(grey.getextrema()[1] == 0 for grey in greys):
+    each = greys if len(greys) == len(fits) else greys * len(fits)
+    fitted = tuple(_fitted(grey, fit, size) for grey, fit in zip(each, fits, strict=True))
+    if not all(bool(mask.seen.any()) for mask in fitted):
         warnings.warn(
             RenoiseWarning("the mask is black everywhere, so that the image stays as it is", argument="mask"),
             stacklevel=4,  # the caller of Editor.edit, which torch wraps
         )
-    each = greys if len(greys) == len(fits) else greys * len(fits)
-    return tuple(_fitted(grey, fit, size) for grey, fit in zip(each, fits, strict=True))
+    return fitted
 
 
 def load(mask: Any) -> list[Image.Image]:
@@ -141,7 +143,8 @@ def opacity(mask: Tensor) -> Tensor:
     for _ in range(width):
         inner = -max_pool2d(-inner, 3, stride=1, padding=1)
         depth = depth + inner
-    deepest = max_pool2d(depth, 2 * width + 1, stride=1, padding=width)
+    span = 2 * width + 1
+    deepest = max_pool2d(max_pool2d(depth, (span, 1), 1, (width, 0)), (1, span), 1, (0, width))
     return depth / deepest.clamp(min=1.0)
 
 
@@ -178,14 +181,15 @@ def _fitted(grey: Image.Image, fit: Fit, size: tuple[int, int]) -> Mask:
             argument="mask",
             remedy="paint the mask on the image itself; any size with its proportions will do",
         )
-    if of_model and (not of_image or (own == size and own != fit.original_size)):
-        seen = images.resampled(grey, size, _METHOD)
-        shown = images.unfit(seen, fit, _METHOD)
-    else:
-        seen = images.refit(grey, fit, size, _METHOD)
-        comes_back = fit.mode in ("pad", "keep")
-        shown = images.resampled(grey, fit.original_size, _METHOD) if comes_back else seen
     hard = sum(grey.histogram()[1:-1]) == 0
+    method = _HARD if hard else _SOFT
+    if of_model and (not of_image or (own == size and own != fit.original_size)):
+        seen = images.resampled(grey, size, method)
+        shown = images.unfit(seen, fit, method)
+    else:
+        seen = images.refit(grey, fit, size, method)
+        comes_back = fit.mode in ("pad", "keep")
+        shown = images.resampled(grey, fit.original_size, method) if comes_back else seen
     return Mask(_values(seen, hard=hard), _values(shown, hard=hard))
 
 
@@ -198,4 +202,4 @@ def _has_shape(own: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _values(grey: Image.Image, *, hard: bool) -> Tensor:
     levels = torch.from_numpy(np.array(grey, dtype=np.float32))[None] / 255.0
-    return (levels >= 0.5).float() if hard else levels
+    return (levels > 0.0).float() if hard else levels

@@ -109,6 +109,7 @@ def on_residuals(config: InversionConfig, residuals: Tensor) -> None:
     """Warn of images that a solver did not bring near their fixed points, whatever it tried.
 
     The paper's iteration has a fixed number of passes, with which it stays where it is; `Inversion.converged` tells.
+    A direct walk solves nothing, and keeps beside the noise what its steps miss.
 
     Args:
         config: the settings.
@@ -116,7 +117,7 @@ def on_residuals(config: InversionConfig, residuals: Tensor) -> None:
     """
     worst = residuals.amax(dim=0)
     left = [f"{i + 1}" for i, residual in enumerate(worst.tolist()) if not residual <= CONVERGED]
-    if config.solver is None or not left:
+    if config.solver is None or config.walking.direct or not left:
         return
     *others, last = left
     named = f"images {', '.join(others)} and {last}" if others else f"image {last}"
@@ -232,7 +233,7 @@ def _of_walk(
     solved = [step for step in steps if not walk.draws(step)]
     given = config.walk is not None and walk not in [preset.walk for preset in presets]
     joins = walk.block > 1 and not guided and sum(not step.stochastic for step in steps) > 2
-    if given and not joins and not any(walk.forward and step.stochastic for step in steps):
+    if given and not walk.direct and not joins and not any(walk.forward and step.stochastic for step in steps):
         yield (Argument("walk"), " has no effect: there are no noises to solve for, and no blocks of steps"), ()
     elif given and walk.block > 1 and not joins:
         why = "guided predictions change too fast to be interpolated" if guided else "there are too few steps for it"
@@ -245,7 +246,8 @@ def _of_walk(
     if correction == NoiseCorrection() and walk.forward and any(step.stochastic for step in steps):
         yield (Argument("noise_correction", 1), " has no effect where noises are solved for, which is all the way"), ()
     alike = [preset for preset in (_DEFAULTS, *presets) if preset.walk == config.walk]
-    if config.edit_losses not in [p.edit_losses for p in alike] and not any(step.invertible for step in solved):
+    own = config.edit_losses
+    if own is not None and own not in [p.edit_losses for p in alike] and not any(step.invertible for step in solved):
         yield (Argument("edit_losses"), " have no effect: no step has a latent to solve for"), ()
     name = "renoising" if config.solver is None else "solver"
     if not solved and getattr(config, name) not in [getattr(p, name) for p in (_DEFAULTS, *presets)]:
@@ -261,7 +263,7 @@ def _losses(backbone: Backbone, config: InversionConfig) -> bool:
 
 
 def _of_random_numbers(config: InversionConfig, steps: Sequence[Step], given: Given, *, losses: bool) -> Ignored:
-    stochastic = any(step.stochastic for step in steps)
+    stochastic = config.walking.direct or any(step.stochastic for step in steps)
     if given.noise and not stochastic:
         yield (Argument("noise"), " has no effect: the sampler adds none in its steps"), ()
     draws = (stochastic and not given.noise) or losses

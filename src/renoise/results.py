@@ -83,8 +83,6 @@ class Results:
         could = told.expand(count, 1, *latents.shape[-2:]).clamp(0.0, 1.0).clone()
         if unchanged is not None:
             could[unchanged.to(could.device)] = 0.0
-        if self._masks is not None:
-            could *= masks.at_latents(self._masks, latents.shape[-2:]).to(could.device)
         if self._output_type == "latent":
             return could
         seen = interpolate(could, self._inversion.size, mode="bilinear", align_corners=False)

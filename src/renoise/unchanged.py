@@ -8,22 +8,24 @@ from torch import Tensor
 from renoise.backbones import Request
 from renoise.embeddings import NEGATIVE
 
-_SETTINGS = ("guidance_scale", "true_cfg_scale", "size", "clip_skip", "guidance_rescale")
+_SETTINGS = ("true_cfg_scale", "size", "clip_skip", "guidance_rescale")
 
 
-def asked_alike(request: Request, source: Request, *, guided: bool) -> Tensor:
+def asked_alike(request: Request, source: Request, *, guided: bool, scaled: bool = True) -> Tensor:
     """Tell which images two requests ask for in the same way.
 
     Args:
         request: what the images of an edit shall show.
         source: what the images of the inversion showed, for each of them.
         guided: whether predictions are guided, so that negative prompts count.
+        scaled: whether guidance scales count: none does where neither is a guidance.
 
     Returns:
         Boolean (B,).
     """
     alike = torch.tensor([a == b for a, b in zip(request.prompts, source.prompts, strict=True)])
-    if any(getattr(request, name) != getattr(source, name) for name in _SETTINGS):
+    settings = (*_SETTINGS, "guidance_scale") if scaled else _SETTINGS
+    if any(getattr(request, name) != getattr(source, name) for name in settings):
         return torch.zeros_like(alike)
     if guided:
         unsaid = [None] * len(alike)
@@ -33,8 +35,13 @@ def asked_alike(request: Request, source: Request, *, guided: bool) -> Tensor:
         if guided or name not in NEGATIVE:
             alike &= _same_rows(request.text_embeds.get(name), source.text_embeds.get(name))
     shown, others = request.image_embeds or (), source.image_embeds or ()
-    same = len(shown) == len(others) and all(torch.equal(a, b) for a, b in zip(shown, others, strict=True))
-    return alike if same else torch.zeros_like(alike)
+    if len(shown) != len(others):
+        return torch.zeros_like(alike)
+    for a, b in zip(shown, others, strict=True):
+        # First the rows of no image, and then those of the images: one for each, or one for all.
+        for half, other in zip(a.chunk(2), b.chunk(2), strict=True):
+            alike &= _same_rows(*(rows.expand(len(alike), *rows.shape[1:]) for rows in (half, other)))
+    return alike
 
 
 def _same_rows(a: Tensor | None, b: Tensor | None) -> Tensor:

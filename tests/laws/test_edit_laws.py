@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from diffusers import (
 from torch import Tensor
 
 from parity import PROMPTS, relative, start
-from renoise import Editor, Inversion, InversionConfig, Progress
+from renoise import Editor, Inversion, InversionConfig, Progress, StorageError, presets
 from renoise.edit_rules import EditRule, KeepNothing, KeepStructure, PlainSampling
 from tiny_pipelines import BUILDERS
 
@@ -130,3 +131,55 @@ def test_the_noise_alone_draws_by_itself(case: str) -> None:
     assert (relative(again, z_0) < 1e-3) == (inversion.offsets is None)
     plain = editor.edit(alone, "a zebra", output_type="latent")
     assert torch.equal(plain, editor.edit(alone, "a zebra", rule=PlainSampling(), output_type="latent"))
+
+
+def test_the_knobs_own_rules_are_the_source_at_0() -> None:
+    editor = editor_of("lcm")
+    z_0, inversion = inverted("lcm", editor)
+    for rule in (KeepStructure(0.0), KeepNothing(0.0)):
+        assert torch.equal(editor.edit(inversion, "a zebra", rule=rule, output_type="latent"), z_0)
+
+
+def test_scales_without_guidance_are_all_the_same() -> None:
+    editor = editor_of("ddim")
+    z_0, inversion = inverted("ddim", editor)
+    drawn = editor.edit(inversion, list(PROMPTS[:2]), guidance_scale=0.0, output_type="latent")
+    assert torch.equal(drawn, z_0)
+
+
+@pytest.mark.parametrize("case", ["euler", "flux schnell", "ddim"])
+def test_few_steps_of_a_deterministic_sampler_take_its_stochastic_twin(case: str) -> None:
+    editor = editor_of(case)
+    config = presets["edit-few-step"]
+    inversion = editor.invert(latents=start(editor, 1), prompt=PROMPTS[0], config=config)
+    # So (z_T, noises) alone know of the image: the last step at most has an offset.
+    assert inversion.noise is not None
+    assert inversion.offsets is None or len(inversion.offsets) == 1
+
+
+def test_progress_of_an_edit_ends_at_its_total() -> None:
+    editor = editor_of("lcm")
+    _, inversion = inverted("lcm", editor)
+    told: list[Progress] = []
+    editor.edit(inversion, "a zebra", progress=told.append)
+    assert [(at.done, at.total) for at in told] == [(i, 4) for i in range(1, 5)]
+
+
+def test_a_seed_decides_a_direct_walk_of_any_sampler() -> None:
+    editor = editor_of("ddim without noise")
+    config = settings_of("ddim without noise", editor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ends = [
+            editor.invert(latents=start(editor, 1), prompt=PROMPTS[0], config=replace(config, seed=seed)).latents
+            for seed in (0, 3)
+        ]
+    assert not torch.equal(*ends)
+
+
+def test_a_file_with_pixels_of_another_size_is_refused(tmp_path: Path) -> None:
+    editor = editor_of("lcm")
+    _, inversion = inverted("lcm", editor)
+    other = replace(inversion, images=(torch.zeros(3, 5, 7, dtype=torch.uint8),) * 2)
+    with pytest.raises(StorageError, match="its images make no sense"):
+        other.save(tmp_path / "i.safetensors")

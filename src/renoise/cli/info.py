@@ -141,8 +141,9 @@ def _passes(passes: list[int]) -> str:
 def _hint(facts: dict[str, Any], largest: float) -> str:
     if largest <= CONVERGED:
         return ""
-    by_iteration = "solver" not in facts and not facts.get("walk", {}).get("direct", False)
-    return "; the largest is not small" + (": more --renoise would help" * by_iteration)
+    if facts.get("walk", {}).get("direct", False):
+        return "; what the steps miss is kept for edits" * ("offsets" in facts.get("sizes", {}))
+    return "; the largest is not small" + (": more --renoise would help" * ("solver" not in facts))
 
 
 def _fit(mode: str, boxes: list[list[int] | None]) -> str:

@@ -83,7 +83,8 @@ class Run:
             else {"picture": quality.image, "round_trip": quality.round_trip, "bound": quality.bound},
             "network_passes": {purpose: work.passes[purpose] for purpose in _PURPOSES},
             "residual": residual(self.inversion),
-            "converged": bool(self.inversion.converged.all()),
+            # A direct walk solves nothing that could converge.
+            "converged": None if self.inversion.config.walking.direct else bool(self.inversion.converged.all()),
             "seconds": {"loading": round(work.loading_seconds, 3), "work": round(self.seconds, 3)},
         }
 

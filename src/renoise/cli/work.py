@@ -89,7 +89,7 @@ class Work:
             return self.editor.prepare_like(inversion, image)
 
     def reconstruct(self, inversion: Inversion, *, force: bool = False) -> Tensor:
-        """Draw the image again from the noise alone, as pixels (1, 3, H, W) in [0, 1]."""
+        """Draw the image again, as pixels (1, 3, H, W) in [0, 1]."""
         with self.stage("reconstructing") as stage:
             pixels: Tensor = self.editor.reconstruct(inversion, "pt", progress=stage, force=force)
             self.passes["reconstruction"] += stage.passes

@@ -25,7 +25,8 @@ class SourceStep:
         start: z_t, where the source stands before the step, (B, C, h, w).
         end: z_{t-1}, where the step leads it, (B, C, h, w).
         image: z_0, where the walk ends, (B, C, h, w).
-        prediction: the network's output at `start` with the source prompt, (B, C, h, w); it takes no pass.
+        prediction: what the network says at `start` with the source prompt, (B, C, h, w); it takes no pass. It follows
+            from the step: where a step was not solved for all the way, it is what the network should have said.
         offset: what the prediction lacks, (B, C, h, w); None where it lacks nothing.
     """
 

@@ -33,6 +33,9 @@ class Changes:
         keep: one of `KEEP`.
         mask: says where the image may change (see `renoise.masks.read`).
         told: whether the edit shall tell where it changed the image.
+
+    Raises:
+        ConfigError: for a strength out of its range, or something unknown to keep.
     """
 
     own: EditRule | None = None
@@ -40,6 +43,14 @@ class Changes:
     keep: str | None = None
     mask: Any = None
     told: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strength is not None:
+            number(self.strength, "strength", 0.0, 1.0)
+        if self.keep is not None and (not isinstance(self.keep, str) or self.keep not in KEEP):
+            raise ConfigError(
+                f"keep {seen(self.keep)} is unknown", argument="keep", remedy=f"use {', '.join(KEEP)} or a mask"
+            )
 
     def rule(self, *, known: bool, mask: Tensor | None = None) -> EditRule:
         """Return the rule that these knobs stand for.
@@ -114,7 +125,5 @@ def require_changes(
     for name, value in (("strength", strength), ("keep", keep)):
         if rule is not None and value is not None:
             raise ConfigError(Argument(name), " has no meaning beside a rule", remedy="give the rule its own settings")
-    if keep is not None and (not isinstance(keep, str) or keep not in KEEP):
-        raise ConfigError(f"keep {seen(keep)} is unknown", argument="keep", remedy=f"use {', '.join(KEEP)} or a mask")
     share = None if strength is None else number(strength, "strength", 0.0, 1.0)
     return Changes(rule, share, keep, mask, truth(return_masks, "return_masks"))

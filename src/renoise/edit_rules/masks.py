@@ -43,7 +43,8 @@ class Masked:
 
     def __post_init__(self) -> None:
         require_rule(self.rule)
-        if not isinstance(self.mask, Tensor) or not self.mask.is_floating_point() or self.mask.ndim != 4:
+        plain = isinstance(self.mask, Tensor) and self.mask.is_floating_point() and self.mask.ndim == 4
+        if not plain or not self.mask.numel():
             raise ConfigError(Argument("mask"), f" must be a floating-point tensor (B, 1, h, w), not {seen(self.mask)}")
         if not is_finite(self.mask) or float(self.mask.min()) < 0.0 or float(self.mask.max()) > 1.0:
             raise ConfigError(Argument("mask"), " must lie in [0, 1] everywhere")
@@ -59,7 +60,10 @@ class Masked:
         Raises:
             ConfigError: if the source's walk is not known.
         """
-        source, edited = at.required_source(), self.rule.advance(at)
+        source, own = at.required_source(), self.mask.shape
+        if any(side not in (1, full) for side, full in zip(own, at.z.shape, strict=True)):
+            raise ConfigError(Argument("mask"), f" {tuple(own)} does not fit latents {tuple(at.z.shape)}")
+        edited = self.rule.advance(at)
         kept = source.end + at.step.phi * (at.z - source.start)
         return torch.lerp(kept, edited, self.mask.to(edited.device, edited.dtype))
 

@@ -199,6 +199,9 @@ class KeepStructure:
             ConfigError: if the source's walk is not known.
         """
         source, step = at.required_source(), at.step
+        if self.strength == 0.0:
+            at.memory[self, _KEPT] = torch.ones_like(at.z[:, :1])
+            return source.end
         prediction = at.predict(at.z)
         clean = step.x0_z * at.z + step.x0_m * prediction
         own = step.x0_z * source.start + step.x0_m * source.prediction
@@ -240,7 +243,10 @@ class KeepNothing:
         Raises:
             ConfigError: if the source's walk is not known.
         """
-        return released(at, at.required_source(), at.predict(at.z), torch.zeros(()), self.strength)
+        source = at.required_source()
+        if self.strength == 0.0:
+            return source.end
+        return released(at, source, at.predict(at.z), torch.zeros(()), self.strength)
 
     def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
         """Return 1, or 0 for the strength 0: every place could change, (1, 1, 1, 1)."""

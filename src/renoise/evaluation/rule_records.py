@@ -15,6 +15,7 @@ from renoise.edit_rules import (
     require_changes,
     require_rule,
 )
+from renoise.errors import ConfigError
 from renoise.evaluation.outside.edit_rules import Anchoring, AutomaticMask, Disagreement, Fusion, Gain, ReleasedNoises
 from renoise.named_parts import NamedParts
 
@@ -74,12 +75,17 @@ def changes_record(changes: Changes) -> dict[str, Any]:
     """Return how a row edits as JSON-able data, from which `changes_from` makes an equal value.
 
     Raises:
-        ConfigError: if it has a rule whose class is not in `RULES`, so that nobody could read the record.
+        ConfigError: if it has a rule whose class is not in `RULES`, so that nobody could read the record, or a mask,
+            which a record does not hold.
 
     Examples:
         >>> changes_record(Changes(strength=0.7))
         {'strength': 0.7, 'keep': None, 'rule': None}
     """
+    if changes.mask is not None or changes.told:
+        raise ConfigError(
+            "a row of a run edits without a mask and tells none", argument="edit", remedy="leave out mask and told"
+        )
     rule = None if changes.own is None else rule_record(changes.own)
     return {"strength": changes.strength, "keep": changes.keep, "rule": rule}
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from renoise.schedulers.exchange import describe, exchanged, restore
     from renoise.schedulers.kinds import require_kind, suiting
-    from renoise.schedulers.names import SAMPLERS, SUPPORTED, is_flow, kind_of, sampler_class, takes_eta
+    from renoise.schedulers.names import (
+        SAMPLERS,
+        SUPPORTED,
+        is_deterministic,
+        is_flow,
+        kind_of,
+        sampler_class,
+        takes_eta,
+    )
     from renoise.schedulers.schedule import steps_for
 
 _HOMES = {
@@ -21,6 +29,7 @@ _HOMES = {
     "SUPPORTED": "names",
     "describe": "exchange",
     "exchanged": "exchange",
+    "is_deterministic": "names",
     "is_flow": "names",
     "kind_of": "names",
     "require_kind": "kinds",
@@ -36,6 +45,7 @@ __all__ = [
     "SUPPORTED",
     "describe",
     "exchanged",
+    "is_deterministic",
     "is_flow",
     "kind_of",
     "require_kind",

@@ -109,6 +109,20 @@ def takes_eta(scheduler: Any) -> bool:
     return type(scheduler).__name__ not in _STOCHASTIC and not setting(scheduler, "stochastic_sampling", False)
 
 
+def is_deterministic(scheduler: Any) -> bool:
+    """Tell whether a scheduler's steps add no noise unless an eta is asked for; TCD's gamma is 0.3 by itself.
+
+    Args:
+        scheduler: a diffusers scheduler out of `SUPPORTED`.
+
+    Examples:
+        >>> from diffusers import DDIMScheduler, TCDScheduler
+        >>> is_deterministic(DDIMScheduler()), is_deterministic(TCDScheduler())
+        (True, False)
+    """
+    return takes_eta(scheduler) and type(scheduler).__name__ != SAMPLERS["tcd"]
+
+
 def sampler_class(name: str) -> str:
     """Return the class in diffusers of a sampler that is named by its short name or its class.
 
