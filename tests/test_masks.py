@@ -242,4 +242,4 @@ def test_a_thin_stroke_of_a_hard_mask_is_not_lost_in_a_smaller_image() -> None:
     (mask,) = read(stroke, [Fit("crop", (256, 256))], (64, 64))
     assert mask.seen[0, :, 25].all()
     assert float(mask.seen.sum()) == 64.0
-    assert set(mask.seen.unique().tolist()) == {0.0, 1.0}
+    assert bool(((mask.seen == 0.0) | (mask.seen == 1.0)).all())
