@@ -68,9 +68,10 @@ def edit_data(asked: Any, config: InversionConfig) -> torch.dtype | None:
 
 def asks_for_solved_steps(overrides: Mapping[str, Any]) -> bool:
     """Tell whether settings ask for parts of the method that no direct walk has a use for; off asks for nothing."""
-    return overrides.get("iterations") is not None or any(
-        overrides.get(name) for name in ("edit_losses", "noise_correction")
-    )
+    values = [overrides.get(name) for name in ("edit_losses", "noise_correction")]
+    # What is no number is refused later, by its name.
+    parts = [value for value in values if value is not None and not (isinstance(value, (int, float)) and value == 0)]
+    return bool(parts) or overrides.get("iterations") is not None
 
 
 def checked_size(size: Any) -> tuple[int, int]:
