@@ -39,7 +39,10 @@ def asked_alike(request: Request, source: Request, *, guided: bool, scaled: bool
         return torch.zeros_like(alike)
     for a, b in zip(shown, others, strict=True):
         # First the rows of no image, and then those of the images: one for each, or one for all.
-        for half, other in zip(a.chunk(2), b.chunk(2), strict=True):
+        halves, others_halves = a.chunk(2), b.chunk(2)
+        if any(len(rows) not in (1, len(alike)) for rows in (*halves, *others_halves)):
+            return torch.zeros_like(alike)
+        for half, other in zip(halves, others_halves, strict=False):
             alike &= _same_rows(*(rows.expand(len(alike), *rows.shape[1:]) for rows in (half, other)))
     return alike
 
