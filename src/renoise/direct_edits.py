@@ -17,13 +17,11 @@ from renoise.defaults import edit_guidance_for
 from renoise.directly import DirectRule, walk_difference
 from renoise.edit_settings import config_for, edit_config
 from renoise.embeddings import wording
-from renoise.errors import Argument, ConfigError
-from renoise.escaping import seen
 from renoise.model import Model, Prepared
 from renoise.noise import draw_noise, generators_for
 from renoise.progress import Callback, Reporter
 from renoise.prompts import Prompt, arrange_targets, one_each
-from renoise.ranges import whole
+from renoise.ranges import made_for, whole
 from renoise.remarks import Given
 from renoise.unchanged import asked_alike
 
@@ -73,12 +71,8 @@ def require_direct_rule(rule: Any) -> None:
     Raises:
         ConfigError: if it does not.
     """
-    if isinstance(rule, type) or not isinstance(rule, DirectRule):
-        raise ConfigError(
-            Argument("rule"),
-            f" must be a value with a method advance and a number of draws, not {seen(rule)}",
-            remedy="use FlowEdit() or DDCM() of renoise.directly, or see renoise.directly.DirectRule",
-        )
+    remedy = "use FlowEdit() or DDCM() of renoise.directly, or see renoise.directly.DirectRule"
+    made_for(rule, DirectRule, "rule", "a method advance and a number of draws", remedy)
     whole(rule.draws, "draws", 1)
 
 
@@ -146,14 +140,13 @@ def edit_directly(
     owners = torch.tensor(asked.owners, device=z_0.device)
     target = _request(asked.targets, asked.negatives, asked.target_config, size)
     source = _request(asked.sources, asked.negatives, config, size)
-    guided = model.backbone.guides(config.guidance_scale, config.true_cfg_scale)
     with model.freeing():
         conditions = model.condition(target), model.condition(source)
         bounds = [draws * sum(condition.passes for condition in conditions)] * len(steps)
         network = model.network(conditions[0], steps, Reporter(progress, "edit", steps, bounds))
         source_network = model.network(conditions[1], steps).beside(network)
         image = z_0.index_select(0, owners)
-        noises, alike = noise.index_select(2, owners), asked_alike(target, source, guided=guided)
+        noises, alike = noise.index_select(2, owners), asked_alike(target, source, model)
         edited = image + walk_difference(steps, asked.rule, network, source_network, image, noises, alike)
         model.require_finite(edited, "the edited latents")
     return edited

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from renoise import embeddings
-from renoise.backbones import Request, family_of
+from renoise.backbones import Request
 from renoise.config import InversionConfig
 from renoise.edit_rules import EditRule, PlainSampling
 from renoise.embeddings import TextEmbeds
@@ -90,12 +90,7 @@ class Drawing:
 
     def unchanged(self, request: Request) -> Tensor:
         """Tell which targets ask for nothing but the source, under the inversion's settings: boolean (targets,)."""
-        source = self._source_request()
-        backbone, family = self._model.backbone, family_of(self._model.pipe)
-        guided = backbone.guides(source.guidance_scale, source.true_cfg_scale)
-        guides = guided or backbone.guides(request.guidance_scale, request.true_cfg_scale)
-        built_in = family is not None and family.built_in_guidance(self._model.pipe) is not None
-        return asked_alike(request, source, guided=guided, scaled=guides or built_in)
+        return asked_alike(request, self._source_request(), self._model)
 
     def run(
         self,
@@ -111,8 +106,7 @@ class Drawing:
             request: what the images shall show.
             rule: makes the next latent at each step.
             progress: called after each network pass.
-            unchanged: which targets are to be the source itself, where it is known; None is those of which `unchanged`
-                tells.
+            unchanged: which targets are to be the source itself, where it is known, boolean (targets,); None is none.
             memory: where the rule remembers things from step to step.
 
         Raises:
@@ -121,8 +115,6 @@ class Drawing:
         steps, model = self._steps, self._model
         source = self._source_walk()
         latents = self._for_targets(self._inversion.latents) if source is None else source.start
-        if unchanged is None and self.knows_source:
-            unchanged = self.unchanged(request)
         noise = None if self._noise is None else self._for_targets(self._noise, dim=1)
         with model.freeing():
             condition = model.condition(request)

@@ -62,6 +62,23 @@ def truth(value: Any, name: str) -> bool:
     raise ConfigError(Argument(name), f" must be True or False, not {seen(value)}")
 
 
+def made_for(value: Any, kind: type[Any], name: str, needs: str, remedy: str) -> None:
+    """Check that a value is of a kind, which is a protocol; a class of that kind is none.
+
+    Args:
+        value: what was given.
+        kind: the protocol.
+        name: the argument by which it came.
+        needs: what such a value has, in words.
+        remedy: where to find one.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise ConfigError(Argument(name), f" must be a value with {needs}, not {seen(value)}", remedy=remedy)
+
+
 def store(settings: Any, **values: Any) -> None:
     """Store checked values in a frozen dataclass that is being made."""
     for name, value in values.items():

@@ -5,26 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from renoise.backbones import Request
+from renoise.backbones import Request, family_of
 from renoise.embeddings import NEGATIVE
+from renoise.model import Model
 
 _SETTINGS = ("true_cfg_scale", "size", "clip_skip", "guidance_rescale")
 
 
-def asked_alike(request: Request, source: Request, *, guided: bool, scaled: bool = True) -> Tensor:
+def asked_alike(request: Request, source: Request, model: Model) -> Tensor:
     """Tell which images two requests ask for in the same way.
 
     Args:
         request: what the images of an edit shall show.
         source: what the images of the inversion showed, for each of them.
-        guided: whether predictions are guided, so that negative prompts count.
-        scaled: whether guidance scales count: none does where neither is a guidance.
+        model: tells which guidance scales and negative prompts count.
 
     Returns:
         Boolean (B,).
     """
+    family = family_of(model.pipe)
+    built_in = family is not None and family.built_in_guidance(model.pipe) is not None
+    guided, guides = (model.backbone.guides(each.guidance_scale, each.true_cfg_scale) for each in (source, request))
     alike = torch.tensor([a == b for a, b in zip(request.prompts, source.prompts, strict=True)])
-    settings = (*_SETTINGS, "guidance_scale") if scaled else _SETTINGS
+    # All scales that are no guidance are the same.
+    settings = (*_SETTINGS, "guidance_scale") if guided or guides or built_in else _SETTINGS
     if any(getattr(request, name) != getattr(source, name) for name in settings):
         return torch.zeros_like(alike)
     if guided:

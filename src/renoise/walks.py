@@ -65,10 +65,10 @@ def denoise_steps(
     z = latents
     memory = {} if memory is None else memory
     unchanged = torch.zeros(len(z), dtype=torch.bool) if source is None or unchanged is None else unchanged
-    kept = unchanged.to(z.device)[:, None, None, None]
+    kept, whole = unchanged.to(z.device)[:, None, None, None], bool(unchanged.all())
     for index, step in enumerate(steps):
         known = None if source is None else source.at(index)
-        if known is not None and bool(unchanged.all()):
+        if known is not None and whole:
             z = known.end
         else:
             z_next = rule.advance(

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from renoise.errors import Argument, ConfigError
-from renoise.escaping import seen
-from renoise.ranges import whole
+from renoise.ranges import made_for, whole
 from renoise.steps import Step
 
 
@@ -103,12 +102,7 @@ def require_rule(rule: Any) -> None:
     Raises:
         ConfigError: if it is none.
     """
-    if isinstance(rule, type) or not isinstance(rule, EditRule):
-        raise ConfigError(
-            Argument("rule"),
-            f" must be a value with a method advance and a number max_passes, not {seen(rule)}",
-            remedy="see renoise.edit_rules.EditRule",
-        )
+    made_for(rule, EditRule, "rule", "a method advance and a number max_passes", "see renoise.edit_rules.EditRule")
     whole(rule.max_passes, "max_passes", 1)
 
 

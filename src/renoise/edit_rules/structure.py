@@ -10,6 +10,7 @@ elsewhere it is released.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -154,74 +155,11 @@ def released(at: EditStep, source: SourceStep, prediction: Tensor, keep: Tensor,
 
 
 @dataclass(frozen=True)
-class KeepStructure:
-    """Keep the source's own where its structure survives, and release it elsewhere.
-
-    The clean latents that the two predictions imply have the structure c in common (see `structure`), averaged over
-    the steps so far, and disagree where M says (see `disagreement`). What the model did not predict is kept to the
-    share c^p (1 - M / 2), and the target's share in the prediction is w:
-
-        w = s,      p = s / (3 (1 - s))
-
-    for the strength s. So p grows from 0, which asks for no structure, to infinity, which keeps only what has wholly
-    the same.
+class AtStrength(ABC):
+    """A rule that keeps a share of what the model did not predict, and blends with the source by its strength.
 
     Attributes:
-        strength: how much changes, in [0, 1]: 0 is the source itself, and 1 what the target prompt would have.
-
-    Raises:
-        ConfigError: for a setting out of its range.
-
-    Examples:
-        >>> KeepStructure(0.75).power
-        1.0
-    """
-
-    strength: float = DEFAULT_STRENGTH
-
-    def __post_init__(self) -> None:
-        store(self, strength=number(self.strength, "strength", 0.0, 1.0))
-
-    @property
-    def max_passes(self) -> int:
-        """One prediction a step."""
-        return 1
-
-    @property
-    def power(self) -> float:
-        """The power p of the structure."""
-        return self.strength / (3.0 * (1.0 - self.strength)) if self.strength < 1.0 else math.inf
-
-    def advance(self, at: EditStep) -> Tensor:
-        """Return the next latent z_{t-1}.
-
-        Raises:
-            ConfigError: if the source's walk is not known.
-        """
-        source, step = at.required_source(), at.step
-        if self.strength == 0.0:
-            at.memory[self, _KEPT] = torch.ones_like(at.z[:, :1])
-            return source.end
-        prediction = at.predict(at.z)
-        clean = step.x0_z * at.z + step.x0_m * prediction
-        own = step.x0_z * source.start + step.x0_m * source.prediction
-        alike, before = structure(clean, own), at.memory.get(self)
-        alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
-        keep = (alike / _WHOLE).clamp(max=1.0) ** self.power * (1.0 - 0.5 * disagreement(clean, own))
-        at.memory[self, _KEPT] = keep
-        return released(at, source, prediction, keep, self.strength)
-
-    def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return how far each place could change at the last step, (B, 1, h, w)."""
-        return 1.0 - memory[self, _KEPT]
-
-
-@dataclass(frozen=True)
-class KeepNothing:
-    """Release everywhere what the model did not predict of the source.
-
-    Attributes:
-        strength: the share of the target in the prediction, in [0, 1]: 0 is the source itself.
+        strength: how much changes, in [0, 1]: 0 is the source itself.
 
     Raises:
         ConfigError: for a setting out of its range.
@@ -245,9 +183,77 @@ class KeepNothing:
         """
         source = at.required_source()
         if self.strength == 0.0:
+            at.memory[self, _KEPT] = torch.ones_like(at.z[:, :1])
             return source.end
-        return released(at, source, at.predict(at.z), torch.zeros(()), self.strength)
+        prediction = at.predict(at.z)
+        keep = at.memory[self, _KEPT] = self.kept(at, source, prediction)
+        return released(at, source, prediction, keep, self.strength)
+
+    @abstractmethod
+    def kept(self, at: EditStep, source: SourceStep, prediction: Tensor) -> Tensor:
+        """Return the share that is kept of what the model did not predict, (B, 1, h, w) in [0, 1].
+
+        Args:
+            at: the edit's step.
+            source: the source's walk.
+            prediction: the target's prediction, (B, C, h, w).
+        """
 
     def changed(self, memory: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return 1, or 0 for the strength 0: every place could change, (1, 1, 1, 1)."""
-        return torch.full((1, 1, 1, 1), float(self.strength > 0.0))
+        """Return how far each place could change at the last step, (B, 1, h, w)."""
+        return 1.0 - memory[self, _KEPT]
+
+
+@dataclass(frozen=True)
+class KeepStructure(AtStrength):
+    """Keep the source's own where its structure survives, and release it elsewhere.
+
+    The clean latents that the two predictions imply have the structure c in common (see `structure`), averaged over
+    the steps so far, and disagree where M says (see `disagreement`). What the model did not predict is kept to the
+    share c^p (1 - M / 2), and the target's share in the prediction is w:
+
+        w = s,      p = s / (3 (1 - s))
+
+    for the strength s. So p grows from 0, which asks for no structure, to infinity, which keeps only what has wholly
+    the same.
+
+    Attributes:
+        strength: how much changes, in [0, 1]: 0 is the source itself, and 1 what the target prompt would have.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+
+    Examples:
+        >>> KeepStructure(0.75).power
+        1.0
+    """
+
+    @property
+    def power(self) -> float:
+        """The power p of the structure."""
+        return self.strength / (3.0 * (1.0 - self.strength)) if self.strength < 1.0 else math.inf
+
+    def kept(self, at: EditStep, source: SourceStep, prediction: Tensor) -> Tensor:
+        """Return c^p (1 - M / 2); see `AtStrength`."""
+        step = at.step
+        clean = step.x0_z * at.z + step.x0_m * prediction
+        own = step.x0_z * source.start + step.x0_m * source.prediction
+        alike, before = structure(clean, own), at.memory.get(self)
+        alike = at.memory[self] = alike if before is None else before + (alike - before) / (at.index + 1)
+        return (alike / _WHOLE).clamp(max=1.0) ** self.power * (1.0 - 0.5 * disagreement(clean, own))
+
+
+@dataclass(frozen=True)
+class KeepNothing(AtStrength):
+    """Release everywhere what the model did not predict of the source.
+
+    Attributes:
+        strength: the share of the target in the prediction, in [0, 1]: 0 is the source itself.
+
+    Raises:
+        ConfigError: for a setting out of its range.
+    """
+
+    def kept(self, at: EditStep, source: SourceStep, prediction: Tensor) -> Tensor:
+        """Return 0 everywhere; see `AtStrength`."""
+        return torch.zeros_like(at.z[:, :1])

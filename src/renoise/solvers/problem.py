@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
+from renoise.ranges import made_for
 from renoise.solvers.known import Accepted, Known, continued, weights
 
 if TYPE_CHECKING:
@@ -310,9 +311,4 @@ def require_solver(value: Any) -> None:
     Raises:
         ConfigError: if it is none.
     """
-    if isinstance(value, type) or not isinstance(value, Solver):
-        raise ConfigError(
-            Argument("solver"),
-            f" must be a value with a method solve and a number max_passes, not {seen(value)}",
-            remedy="see renoise.solvers.Solver",
-        )
+    made_for(value, Solver, "solver", "a method solve and a number max_passes", "see renoise.solvers.Solver")
