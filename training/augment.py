@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage import data as photographs
+from PIL import Image
 
 from training.data import BACKGROUNDS, SIDE
 
@@ -30,17 +30,38 @@ class Chances:
     second: float = 0.3
 
 
-class Composer:
-    """Draws batches from a corpus of (N, 112, 112, 4) bytes; all randomness comes from one generator."""
+def photograph_bank(seed: int, crops: int = 4, side: int = 256) -> np.ndarray:
+    """Square cuts of several extents from the photographs that scikit-image ships: (N, side, side, 3) bytes."""
+    from skimage import data as photographs
 
-    def __init__(self, corpus: np.ndarray, generator: torch.Generator, chances: Chances | None = None) -> None:
-        self.corpus, self.generator, self.chances = corpus, generator, chances or Chances()
-        self.plain_colours = torch.tensor(list(BACKGROUNDS.values())).float() / 255
-        self.photographs = []
-        for name in PHOTOGRAPHS:
-            picture = torch.from_numpy(np.array(getattr(photographs, name)())).float() / 255
-            picture = picture[..., :3] if picture.ndim == 3 else picture[..., None].expand(-1, -1, 3)
-            self.photographs.append(picture.permute(2, 0, 1)[None])
+    rng, bank = np.random.default_rng(seed), []
+    for name in PHOTOGRAPHS:
+        picture = np.array(getattr(photographs, name)())
+        picture = picture[..., :3] if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+        for _ in range(crops):
+            extent = int(rng.integers(min(side, *picture.shape[:2]), min(picture.shape[:2]) + 1))
+            top, left = (int(rng.integers(0, size - extent + 1)) for size in picture.shape[:2])
+            cut = Image.fromarray(picture[top : top + extent, left : left + extent])
+            bank.append(np.asarray(cut.resize((side, side), Image.Resampling.LANCZOS)))
+    return np.stack(bank)
+
+
+class Composer:
+    """Draws batches from a corpus of (N, 112, 112, 4) bytes and photographs of (M, 256, 256, 3) bytes.
+
+    Both lie on the generator's device, which composes the images; all randomness comes from that one generator.
+    """
+
+    def __init__(
+        self,
+        corpus: torch.Tensor,
+        photographs: torch.Tensor,
+        generator: torch.Generator,
+        chances: Chances | None = None,
+    ) -> None:
+        self.corpus, self.photographs = corpus, photographs
+        self.generator, self.device, self.chances = generator, generator.device, chances or Chances()
+        self.plain_colours = torch.tensor(list(BACKGROUNDS.values()), device=self.device).float() / 255
 
     def batch(self, count: int, side: int) -> torch.Tensor:
         """(count, 3, side, side) in [0, 1]; below 128 px mostly crops, at 128 px mostly whole images."""
@@ -50,31 +71,30 @@ class Composer:
         drawings = torch.where(plain.view(-1, 1, 1, 1), drawings, self._varied(drawings))
         over = self._place(drawings, plain, side)
         pictures = over[:, 3:] * over[:, :3] + (1 - over[:, 3:]) * pictures
-        second = self._place(self._varied(self._drawings(count)), torch.zeros(count, dtype=torch.bool), side)
+        second = self._place(self._varied(self._drawings(count)), torch.zeros_like(plain), side)
         show = (self._chance(count, self.chances.second) & ~plain).view(-1, 1, 1, 1) * second[:, 3:]
         pictures = show * second[:, :3] + (1 - show) * pictures
-        for i in self._chance(count, self.chances.photograph).nonzero().flatten().tolist():
-            pictures[i] = self._photograph(side)
+        some = round(count * self.chances.photograph)
+        pictures[:some] = self._photographs(some, side)
         return pictures.clamp(0, 1)
 
     def _random(self, *shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=self.generator)
+        return torch.rand(shape, generator=self.generator, device=self.device)
 
     def _whole(self, high: int, count: int) -> torch.Tensor:
-        return torch.randint(high, (count,), generator=self.generator)
+        return torch.randint(high, (count,), generator=self.generator, device=self.device)
 
     def _chance(self, count: int, probability: float) -> torch.Tensor:
         return self._random(count) < probability
 
     def _drawings(self, count: int) -> torch.Tensor:
-        rows = self._whole(len(self.corpus), count).numpy()
-        return torch.from_numpy(self.corpus[rows]).permute(0, 3, 1, 2).float() / 255
+        return self.corpus[self._whole(len(self.corpus), count)].permute(0, 3, 1, 2).float() / 255
 
     def _background(self, count: int, side: int) -> torch.Tensor:
         plain = self.plain_colours[self._whole(len(self.plain_colours), count)]
         first = torch.where(self._chance(count, 0.5)[:, None], plain, self._random(count, 3))
         last = torch.where(self._chance(count, 0.75)[:, None], first, self._random(count, 3))
-        ramp = torch.linspace(0, 1, side)
+        ramp = torch.linspace(0, 1, side, device=self.device)
         direction = self._chance(count, 0.5).view(-1, 1, 1)
         mix = torch.where(direction, ramp.view(1, 1, -1), ramp.view(1, -1, 1)).expand(count, side, side)[:, None]
         return first[:, :, None, None] * (1 - mix) + last[:, :, None, None] * mix
@@ -118,9 +138,9 @@ class Composer:
         own = side / drawings.shape[-1]
         crop = side < SIDE
         scale = own * torch.exp(0.5 * (2 * self._random(count) - 1.0))
-        whole = self._chance(count, 0.35) | torch.tensor(not crop)
+        whole = self._chance(count, 0.35) if crop else torch.ones_like(plain)
         scale = torch.where(whole, scale * (SIDE / side), scale)
-        scale = torch.where(plain, torch.tensor(own), scale)
+        scale = scale.masked_fill(plain, own)
         reach = torch.where(scale > 1, 0.4 * scale, 0.9 * (1 - scale).clamp_min(0) + 0.15)
         shift = (2 * self._random(count, 2) - 1) * reach[:, None]
         # A plain crop may start anywhere in the 128 px image; a plain whole image lies exactly in the middle.
@@ -137,11 +157,14 @@ class Composer:
         placed = F.grid_sample(premultiplied, grid, align_corners=False)
         return torch.cat([placed[:, :3] / placed[:, 3:].clamp_min(1e-3), placed[:, 3:]], 1)
 
-    def _photograph(self, side: int) -> torch.Tensor:
-        picture = self.photographs[int(self._whole(len(self.photographs), 1))]
-        height, width = picture.shape[-2:]
-        extent = int(side * (1 + float(self._random(1)) * (min(height, width) / side - 1)))
-        top, left = int(self._whole(height - extent + 1, 1)), int(self._whole(width - extent + 1, 1))
-        cut = picture[..., top : top + extent, left : left + extent]
-        cut = F.interpolate(cut, (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
-        return cut.flip(-1) if float(self._random(1)) < 0.5 else cut
+    def _photographs(self, count: int, side: int) -> torch.Tensor:
+        """Windows of the photographs: (count, 3, side, side)."""
+        pictures = self.photographs[self._whole(len(self.photographs), count)].permute(0, 3, 1, 2).float() / 255
+        own = side / pictures.shape[-1]
+        scale = own + (1 - own) * self._random(count)
+        shift = (2 * self._random(count, 2) - 1) * (1 - scale)[:, None]
+        flip = torch.where(self._chance(count, 0.5), -1.0, 1.0)
+        zero = torch.zeros_like(scale)
+        rows = [torch.stack([scale * flip, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)]
+        grid = F.affine_grid(torch.stack(rows, 1), [count, 3, side, side], align_corners=False)
+        return F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")

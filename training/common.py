@@ -6,19 +6,32 @@ import shutil
 import signal
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def mixed() -> torch.autocast:
+    """Compute in bfloat16 where a GPU makes it faster; two CPU cores lose by it."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_available())
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Fuse the kernels of a function on a GPU; a CPU gains too little for the minute that it takes."""
+    return torch.compile(function, dynamic=False) if torch.cuda.is_available() else function
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -59,12 +72,11 @@ class Average:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, module in self.modules.items():
-            for key, value in module.state_dict().items():
-                shadow = self.shadow[name][key]
-                if shadow.dtype.is_floating_point:
-                    shadow.lerp_(value, 1 - decay)
-                else:
-                    shadow.copy_(value)
+            values, shadows = module.state_dict(), self.shadow[name]
+            moving = [key for key, value in values.items() if value.dtype.is_floating_point]
+            torch._foreach_lerp_([shadows[key] for key in moving], [values[key] for key in moving], 1 - decay)
+            for key in values.keys() - set(moving):
+                shadows[key].copy_(values[key])
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,33 +1,40 @@
-"""Give the latents mean 0 and deviation 1 per channel, then encode every image once.
+"""Give the latents mean 0 and deviation 1 per channel, then encode a pool of scenes with their captions.
 
 The autoencoder's 1x1 convolutions around the latent are linear, so the normalisation folds into them exactly and a
 single `scaling_factor` is left, as Stable Diffusion's format wants it:
 
     mean' = (mean - mu) / (s f)        z = s f z' + mu        f = scaling_factor
 
-    python -m training.latents --work training/output
+    python -m training.latents --work training/output [--scenes 300000]
 
-`--from DIRECTORY` encodes with the autoencoder of a finished pipeline, as training that goes on from it needs.
+`--from DIRECTORY` encodes with the autoencoder and the tokenizer of a finished pipeline, as training that goes on from
+it needs.
 """
 
 import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
 
 from training import common
-from training.data import BACKGROUNDS, lay, load_drawings, load_splits, save_array
+from training.data import save_array
+from training.scenes import Scenes, compose, draw
+from training.text_encoder import POSITIONS, learn_tokenizer
 from training.vae import CONFIG
 
 BATCH = 32
+VARIANTS = 4  # captions for each scene
+SEED = 6
 
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
-    """The modes of the posteriors, (N, 4, 16, 16), unscaled."""
+    """The modes of the posteriors of images (N, 128, 128, 3) in bytes: (N, 4, 16, 16), unscaled."""
     device = next(vae.parameters()).device
     parts = []
     for start in range(0, len(pictures), BATCH):
@@ -36,9 +43,19 @@ def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def encode_everything(vae: AutoencoderKL, drawings: np.ndarray) -> torch.Tensor:
-    """Every drawing on every background, (drawings, backgrounds, 4, 16, 16), unscaled."""
-    return torch.stack([encode(vae, np.stack([lay(d, b) for d in drawings])) for b in BACKGROUNDS], 1)
+@torch.no_grad()
+def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, batch: int) -> torch.Tensor:
+    """The modes of scenes, composed on the device of `drawings`: (N, 4, 16, 16) in half precision, unscaled."""
+    network = common.compiled(lambda picture: vae.quant_conv(vae.encoder(picture)))
+    parts = []
+    for start in range(0, len(scenes), batch):
+        picture = compose(drawings, scenes[start : start + batch])
+        # A compiled network takes batches of one size.
+        missing = batch - len(picture)
+        full = torch.cat([picture, picture.new_zeros(missing, *picture.shape[1:])])
+        moments = network((2 * full - 1).contiguous(memory_format=torch.channels_last))
+        parts.append(moments[: len(picture), :4].half())
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -54,27 +71,64 @@ def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> Non
     after.weight *= scale.view(1, -1, 1, 1)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Scenes as latents (N, 4, 16, 16), the numbers of their captions (N, V), and the captions' token ids (U, 32)."""
+
+    latents: torch.Tensor
+    captions: torch.Tensor
+    ids: torch.Tensor
+
+    @classmethod
+    def load(cls, work: Path, device: torch.device) -> "Pool":
+        return cls(*(torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in cls.__annotations__))
+
+    def draw(self, count: int, generator: torch.Generator, empty: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents (count, 4, 16, 16) and token ids (count, 32); a share `empty` has the empty caption, the first."""
+        device = self.latents.device
+        rows = torch.randint(len(self.latents), (count,), generator=generator, device=device)
+        variants = torch.randint(self.captions.shape[1], (count,), generator=generator, device=device)
+        said = torch.rand(count, generator=generator, device=device) >= empty
+        return self.latents[rows].float(), self.ids[(self.captions[rows, variants] * said).long()].long()
+
+
+def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
+    """(N, 32) of 16 bits."""
+    ids = tokenizer(captions, padding="max_length", max_length=POSITIONS, truncation=True).input_ids
+    return np.asarray(ids, np.int16)
+
+
+def write_captions(work: Path, scenes: Scenes, source: Path | None) -> None:
+    """Save the captions of the scenes as token ids, and the tokenizer: learnt from them, or that of a pipeline."""
+    rng = np.random.default_rng(SEED)
+    said = [scenes.captions(rng) for _ in range(VARIANTS)]
+    unique = ["", *sorted({caption for captions in said for caption in captions} - {""})]
+    number = {caption: i for i, caption in enumerate(unique)}
+    tokenizer = CLIPTokenizer.from_pretrained(source / "tokenizer") if source else learn_tokenizer(unique)
+    tokenizer.save_pretrained(work / "tokenizer")
+    save_array(work / "ids.npy", token_ids(tokenizer, unique))
+    save_array(work / "captions.npy", np.asarray([[number[c] for c in captions] for captions in said], np.int32).T)
+    print(f"{len(unique)} captions, {len(tokenizer)} tokens", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
+    parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument(
         "--decoder-only", action="store_true", help="the encoder has not changed: keep the latents and their scale"
     )
     parser.add_argument("--from", dest="source", type=Path, help="a pipeline whose latents are normalised already")
     arguments = parser.parse_args()
-    work = arguments.work
+    work, device = arguments.work, common.device()
     torch.set_num_threads(2)
     if arguments.source:
         vae = AutoencoderKL.from_pretrained(arguments.source / "vae", torch_dtype=torch.float32)
-        vae = vae.to(common.device(), memory_format=torch.channels_last).eval()
-        vae.save_pretrained(work / "vae")
-        latents = encode_everything(vae, load_drawings(work)[0]) * vae.config.scaling_factor
-        print(f"{tuple(latents.shape)} latents, mean {latents.mean():.3f}, deviation {latents.std():.3f}")
-        save_array(work / "latents.npy", latents.half().numpy())
-        return
-    vae = AutoencoderKL(**CONFIG).to(common.device(), memory_format=torch.channels_last).eval()
-    state = torch.load(work / "vae.pt", map_location="cpu", weights_only=True)
-    vae.load_state_dict(state["average"]["shadow"]["vae"])
+    else:
+        vae = AutoencoderKL(**CONFIG)
+        state = torch.load(work / "vae.pt", map_location="cpu", weights_only=True)
+        vae.load_state_dict(state["average"]["shadow"]["vae"])
+    vae = vae.to(device, memory_format=torch.channels_last).eval()
 
     if arguments.decoder_only:
         statistics = torch.load(work / "latent_statistics.pt", weights_only=True)
@@ -82,27 +136,33 @@ def main() -> None:
         vae.save_pretrained(work / "vae")
         return
 
-    drawings, rows = load_drawings(work)
-    splits = load_splits(work)
-    seen = np.zeros((len(drawings), len(BACKGROUNDS)), bool)
-    for drawing, row in rows.items():
-        for column, background in enumerate(BACKGROUNDS):
-            seen[row, column] = splits.split(drawing.concept, drawing.style, background) == "seen"
-    latents = encode_everything(vae, drawings)
-    trained = latents[torch.from_numpy(seen)]
-    mean, deviation = trained.mean((0, 2, 3)), trained.std((0, 2, 3))
-    print(f"before: mean {mean.tolist()}, deviation {deviation.tolist()}")
-    fold(vae, mean, deviation)
-    vae.save_pretrained(work / "vae")
-    torch.save({"mean": mean, "deviation": deviation}, work / "latent_statistics.pt")
-    latents = (latents - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
-    save_array(work / "latents.npy", latents.half().numpy())
+    scenes = draw(work, arguments.scenes, np.random.default_rng(SEED))
+    write_captions(work, scenes, arguments.source)
+    drawings = torch.from_numpy(np.load(work / "drawings.npy")).to(device)
+    latents = encode_scenes(vae, scenes, drawings, 512 if device.type == "cuda" else BATCH)
+    if arguments.source:
+        latents *= vae.config.scaling_factor
+        vae.save_pretrained(work / "vae")
+    else:
+        sample = latents[: 1 << 15].float()
+        mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3))
+        print(f"before: mean {mean.tolist()}, deviation {deviation.tolist()}")
+        fold(vae, mean, deviation)
+        vae.save_pretrained(work / "vae")
+        torch.save({"mean": mean.cpu(), "deviation": deviation.cpu()}, work / "latent_statistics.pt")
+        latents = ((latents - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)).half()
+    save_array(work / "latents.npy", latents.cpu().numpy())
+    check(vae, scenes, drawings, latents)
 
-    # The folded autoencoder must say the same as the statistics: a fold done wrong would poison all that follows.
-    example = encode(vae, np.stack([lay(d, "white") for d in drawings[:BATCH]])) * vae.config.scaling_factor
-    error = (example - latents[:BATCH, 0]).abs().max().item()
-    print(f"{tuple(latents.shape)} latents; largest difference after folding {error:.1e}")
-    if not math.isfinite(error) or error > 1e-3:
+
+def check(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, latents: torch.Tensor) -> None:
+    """Stop where the folded autoencoder disagrees with the normalised latents: all that follows would be poisoned."""
+    picture = compose(drawings, scenes[:BATCH])
+    with torch.no_grad():
+        example = vae.encode(2 * picture - 1).latent_dist.mode() * vae.config.scaling_factor
+    error = (example - latents[:BATCH].float()).abs().mean().item()
+    print(f"{tuple(latents.shape)} latents; mean difference after folding {error:.1e}")
+    if not math.isfinite(error) or error > 0.01:
         raise SystemExit("The folded autoencoder disagrees with the normalised latents.")
 
 

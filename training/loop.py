@@ -30,6 +30,13 @@ class Pace:
     sheet_seconds: float = 600
 
 
+def pace(learning_rate: float, warm_up: int, device: torch.device) -> Pace:
+    """On a GPU, minutes count as hours do elsewhere."""
+    if device.type == "cuda":
+        return Pace(learning_rate, warm_up, log_seconds=10, save_seconds=60)
+    return Pace(learning_rate, warm_up)
+
+
 def run(
     team: Team,
     optimizer: torch.optim.Optimizer,

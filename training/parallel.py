@@ -55,16 +55,15 @@ class Team:
 
     def gradients(self, step: int) -> float:
         """The whole batch's gradients in `.grad`, and its loss."""
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad.zero_()
+        own = [p.grad for p in self.parameters if p.grad is not None]
+        torch._foreach_zero_(own)
         for line in self._lines:
             line.send(step)
         losses: list[float] = [self.backward(step, 0), *(line.recv() for line in self._lines)]
-        own = [p.grad for p in self.parameters if p.grad is not None]
         for gradients in self._gradients:
             torch._foreach_add_(own, gradients)
-        torch._foreach_div_(own, float(self.count))
+        if self.count > 1:
+            torch._foreach_div_(own, float(self.count))
         return sum(losses) / self.count
 
     def _child(self, rank: int, gradients: list[torch.Tensor], line: Connection, lines: list[Connection]) -> None:

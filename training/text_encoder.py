@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-VOCABULARY, POSITIONS, WIDTH, LAYERS, HEADS = 2048, 24, 192, 3, 4
+VOCABULARY, POSITIONS, WIDTH, LAYERS, HEADS = 3072, 32, 192, 4, 4
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
 

@@ -11,20 +11,18 @@ The learning rate follows the clock, so that it reaches zero when the time is ov
 """
 
 import argparse
-import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training import common, loop
-from training.data import BACKGROUNDS, STYLES, Words, load_drawings, load_splits, sentence
+from training.latents import Pool
 from training.parallel import Team
 from training.pipeline import assemble, generate
-from training.text_encoder import POSITIONS, WIDTH, learn_tokenizer, new_text_encoder
+from training.text_encoder import WIDTH, new_text_encoder
 
 UNET = dict(
     sample_size=16,
@@ -64,63 +62,12 @@ class Settings:
     learning_rate: float = 8e-4
     warm_up: int = 200
     average: float = 0.998
-    drop_part: float = 0.1
     drop_caption: float = 0.1
-    alias: float = 0.2
     draw_power: float = 0.7
     seed: int = 2
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Where its latent lies, and what is in it."""
-
-    row: int
-    column: int
-    concept: str
-    style: str
-    background: str
-
-
-class Captions:
-    """The trained images and what is said of them, as token ids."""
-
-    def __init__(self, work: Path, tokenizer: CLIPTokenizer, settings: Settings) -> None:
-        self.words, self.settings, self.tokenizer = Words(), settings, tokenizer
-        _, rows = load_drawings(work)
-        splits = load_splits(work)
-        self.pictures = [
-            Picture(row, column, drawing.concept, drawing.style, background)
-            for drawing, row in rows.items()
-            for column, background in enumerate(BACKGROUNDS)
-            if splits.split(drawing.concept, drawing.style, background) == "seen"
-        ]
-        self._ids: dict[str, list[int]] = {}
-
-    def draw(self, count: int, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where the latents lie (count, 2), and the captions' token ids (count, 24)."""
-        chosen = rng.choices(self.pictures, k=count)
-        places = torch.tensor([(p.row, p.column) for p in chosen])
-        return places, torch.tensor([self._tokens(self._caption(p, rng)) for p in chosen])
-
-    def _caption(self, picture: Picture, rng: random.Random) -> str:
-        if rng.random() < self.settings.drop_caption:
-            return ""
-        phrase = self.words.phrase(picture.concept)
-        if picture.concept in self.words.aliases and rng.random() < self.settings.alias:
-            phrase = self.words.aliases[picture.concept]
-        return sentence(
-            phrase,
-            None if rng.random() < self.settings.drop_part else picture.style,
-            None if rng.random() < self.settings.drop_part else picture.background,
-        )
-
-    def _tokens(self, caption: str) -> list[int]:
-        if caption not in self._ids:
-            self._ids[caption] = self.tokenizer(
-                caption, padding="max_length", max_length=POSITIONS, truncation=True
-            ).input_ids
-        return self._ids[caption]
+ON_A_GPU = Settings(batch=512, learning_rate=1.2e-3, warm_up=500, average=0.9995)
 
 
 def loss_weights() -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,23 +79,11 @@ def loss_weights() -> tuple[torch.Tensor, torch.Tensor]:
     return alphas.float(), weights.float()
 
 
-def load_parts(init: Path | None) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
-    if init:
-        return (
-            UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32),
-            CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32),
-            CLIPTokenizer.from_pretrained(init / "tokenizer"),
-        )
-    words = Words()
-    captions = [
-        words.caption(c, s, b)
-        for names in words.categories.values()
-        for c in names
-        for s in STYLES
-        for b in BACKGROUNDS
-    ]
-    tokenizer = learn_tokenizer(captions + list(words.aliases.values()))
-    return UNet2DConditionModel(**UNET), new_text_encoder(tokenizer), tokenizer
+def load_parts(init: Path) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    return (
+        UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32),
+        CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32),
+    )
 
 
 def main() -> None:
@@ -158,39 +93,42 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="a pipeline's directory to start from")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")
     parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else 2)
-    parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
+    parser.add_argument("--learning-rate", type=float)
     arguments = parser.parse_args()
-    settings, work = Settings(learning_rate=arguments.learning_rate), arguments.work
+    device, work = common.device(), arguments.work
+    settings = ON_A_GPU if device.type == "cuda" else Settings()
+    settings = replace(settings, learning_rate=arguments.learning_rate or settings.learning_rate)
     torch.set_num_threads(max(1, 2 // arguments.processes))
     torch.manual_seed(settings.seed)
-    device = common.device()
 
-    unet, text_encoder, tokenizer = load_parts(arguments.init)
-    shapes = work / "text_to_image"
+    shapes, tokenizer = work / "text_to_image", CLIPTokenizer.from_pretrained(work / "tokenizer")
+    if arguments.init:
+        unet, text_encoder = load_parts(arguments.init)
+    else:
+        unet, text_encoder = UNet2DConditionModel(**UNET), new_text_encoder(tokenizer)
     unet.save_config(shapes / "unet")
     text_encoder.config.save_pretrained(shapes / "text_encoder")
     tokenizer.save_pretrained(shapes / "tokenizer")
     unet = unet.to(device, memory_format=torch.channels_last).train()
     text_encoder = text_encoder.to(device).train()
     modules = {"unet": unet, "text_encoder": text_encoder}
-    alphas, weights = loss_weights()
-    latents = torch.from_numpy(np.load(work / "latents.npy"))
-    captions = Captions(work, tokenizer, settings)
+    alphas, weights = (table.to(device) for table in loss_weights())
+    pool, network = Pool.load(work, device), common.compiled(unet)
 
     def backward(step: int, rank: int) -> float:
         """Add the gradients of one process's part of a batch; the step and the rank are all that chance depends on."""
-        rng = random.Random(f"{settings.seed} {step} {rank}")
-        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        generator = torch.Generator(device).manual_seed(arguments.processes * step + rank + (settings.seed << 40))
         count = settings.batch // arguments.processes
-        places, ids = captions.draw(count, rng)
-        x0 = latents[places[:, 0], places[:, 1]].float()
-        noise = torch.randn(x0.shape, generator=generator)
-        t = (1000 * torch.rand(count, generator=generator) ** settings.draw_power).long().clamp_max(999)
+        x0, ids = pool.draw(count, generator, settings.drop_caption)
+        noise = torch.randn(x0.shape, generator=generator, device=device)
+        u = torch.rand(count, generator=generator, device=device)
+        t = (1000 * u**settings.draw_power).long().clamp_max(999)
         a = alphas[t].view(-1, 1, 1, 1)
-        z = (a.sqrt() * x0 + (1 - a).sqrt() * noise).to(device, memory_format=torch.channels_last)
-        context = text_encoder(ids.to(device)).last_hidden_state
-        error = (unet(z, t.to(device), context).sample - noise.to(device)).square().mean((1, 2, 3))
-        loss = (weights[t].to(device) * error).mean()
+        z = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        with common.mixed():
+            context = text_encoder(ids).last_hidden_state
+            prediction = network(z, t, context).sample.float()
+        loss = (weights[t] * (prediction - noise).square().mean((1, 2, 3))).mean()
         torch.autograd.backward(loss)
         return float(loss.detach())
 
@@ -240,13 +178,13 @@ def main() -> None:
         (work / "sheets").mkdir(exist_ok=True)
         common.write_atomically(work / "sheets" / f"{step:06d}.png", data)
 
-    print(f"{len(captions.pictures)} images, {sum(p.numel() for p in team.parameters):,} parameters", flush=True)
+    print(f"{len(pool.latents)} latents, {sum(p.numel() for p in team.parameters):,} parameters", flush=True)
     loop.run(
         team,
         optimizer,
         average,
         clock,
-        loop.Pace(settings.learning_rate, settings.warm_up),
+        loop.pace(settings.learning_rate, settings.warm_up, device),
         step=step,
         warm=step > 0 and not arguments.extend,
         spent_before=total,

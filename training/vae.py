@@ -15,12 +15,11 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from training import common
@@ -30,7 +29,7 @@ from training.data import BACKGROUNDS, STYLES, Drawing, Splits, lay, load_drawin
 CONFIG = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
     up_block_types=("UpDecoderBlock2D",) * 4,
-    block_out_channels=(16, 32, 64, 128),
+    block_out_channels=(24, 48, 96, 160),
     layers_per_block=1,
     norm_num_groups=8,
     latent_channels=4,
@@ -54,6 +53,12 @@ class Settings:
     log_seconds: float = 60
     measure_seconds: float = 300
     save_seconds: float = 180
+
+
+# A GPU wants large batches, and all of one size, so that its kernels are compiled once.
+ON_A_GPU = Settings(
+    crops=(96, 128), wholes=(96, 128), average=0.999, log_seconds=10, measure_seconds=60, save_seconds=60
+)
 
 
 def held_out_pictures(work: Path, splits: Splits, every_background: bool = False) -> np.ndarray:
@@ -83,18 +88,20 @@ def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tup
     return np.concatenate(values), np.concatenate(decoded)
 
 
-def loss_of(vae: AutoencoderKL, picture: torch.Tensor, generator: torch.Generator, settings: Settings) -> torch.Tensor:
+def loss_of(vae: AutoencoderKL, picture: torch.Tensor, noise: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """The loss of images (B, 3, H, W) in [0, 1]; `noise` has the shape of their latents."""
     target = 2 * picture - 1
-    posterior = vae.encode(target).latent_dist
-    noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
-    result = vae.decode(posterior.mean + posterior.std * noise).sample
+    mean, log_variance = vae.quant_conv(vae.encoder(target)).float().chunk(2, 1)
+    log_variance = log_variance.clamp(-30, 20)
+    result = vae.decoder(vae.post_quant_conv(mean + (0.5 * log_variance).exp() * noise)).float()
     error = result - target
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3))
     loss: torch.Tensor = (
-        F.l1_loss(result, target)
+        error.abs().mean()
         + settings.squared * error.square().mean()
         + settings.gradient * (across.abs().mean() + down.abs().mean())
-        + settings.kl * posterior.kl().mean()
+        + settings.kl * divergence.mean()
     )
     return loss
 
@@ -108,16 +115,18 @@ def main() -> None:
     parser.add_argument("--decoder-only", action="store_true")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
     arguments = parser.parse_args()
-    settings, work = Settings(learning_rate=arguments.learning_rate), arguments.work
+    device, work = common.device(), arguments.work
+    settings = replace(ON_A_GPU if device.type == "cuda" else Settings(), learning_rate=arguments.learning_rate)
     torch.set_num_threads(2)
     torch.manual_seed(settings.seed)
-    device = common.device()
     stop = common.StopRequest()
 
     vae = AutoencoderKL.from_pretrained(arguments.init) if arguments.init else AutoencoderKL(**CONFIG)
     vae = vae.float().to(device, memory_format=torch.channels_last).train()
-    generator = torch.Generator().manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    optimizer = torch.optim.AdamW(
+        vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     average = common.Average({"vae": vae}, settings.average)
     path, step, clock, total = work / "vae.pt", 0, common.Clock(arguments.minutes), 0.0
     if path.exists():
@@ -170,9 +179,10 @@ def main() -> None:
         pairs = [q for n, p in probes.items() for i in range(8) for q in (p[i], results[n][1][i])]
         common.write_atomically(work / "vae_sheet.png", common.sheet(np.stack(pairs), 8))
 
-    corpus = np.load(work / "autoencoder_corpus.npy")
-    composer = Composer(corpus, generator)
-    measure()
+    corpus, photographs = (
+        torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in ("autoencoder_corpus", "photographs")
+    )
+    composer, loss_function = Composer(corpus, photographs, generator), common.compiled(loss_of)
     log, probe, keep = (
         common.Every(s) for s in (settings.log_seconds, settings.measure_seconds, settings.save_seconds)
     )
@@ -183,8 +193,10 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step - first_step + 1) / settings.warm_up)
         picture = composer.batch(*(settings.wholes if step % 2 else settings.crops))
-        picture = picture.to(device, memory_format=torch.channels_last)
-        loss = loss_of(vae, picture, generator, settings)
+        side = picture.shape[-1] // 8
+        noise = torch.randn(len(picture), 4, side, side, generator=generator, device=device)
+        with common.mixed():
+            loss = loss_function(vae, picture.contiguous(memory_format=torch.channels_last), noise, settings)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
