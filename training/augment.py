@@ -22,7 +22,7 @@ PHOTOGRAPHS = (
 
 @dataclass(frozen=True)
 class Chances:
-    plain: float = 0.35  # exactly an image of the diffusion model's data
+    plain: float = 0.5  # exactly an image of the diffusion model's data
     photograph: float = 0.08
     recolour: float = 0.4
     line_art: float = 0.35
@@ -74,8 +74,9 @@ class Composer:
         second = self._place(self._varied(self._drawings(count)), torch.zeros_like(plain), side)
         show = (self._chance(count, self.chances.second) & ~plain).view(-1, 1, 1, 1) * second[:, 3:]
         pictures = show * second[:, :3] + (1 - show) * pictures
-        some = round(count * self.chances.photograph)
-        pictures[:some] = self._photographs(some, side)
+        some = int(self._chance(count, self.chances.photograph).sum())
+        if some:
+            pictures[:some] = self._photographs(some, side)
         return pictures.clamp(0, 1)
 
     def _random(self, *shape: int) -> torch.Tensor:

@@ -210,7 +210,7 @@ def main() -> None:
         def pick(table: torch.Tensor, number: int) -> torch.Tensor:
             return table[torch.randint(len(table), (number,), generator=generator, device=device)]
 
-        real, ids = pool.draw(some, generator, empty=0.05)
+        real, ids = pool.draw(some, generator)
         rare = torch.rand(some, generator=generator, device=device) < settings.others_share
         t = torch.where(rare, pick(others, some), pick(usual, some))
         taught = torch.randint(len(known["t"]), (count - some,), generator=generator, device=device)
@@ -235,9 +235,7 @@ def main() -> None:
         return float(loss.detach())
 
     team = Team([unet], backward, arguments.processes)
-    optimizer = torch.optim.AdamW(
-        team.parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True
-    )
+    optimizer = torch.optim.AdamW(team.parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     average = common.Average({"unet": unet}, settings.average)
     path, step, clock = work / f"{name}.pt", 0, common.Clock(arguments.minutes)
     if path.exists():

@@ -1,8 +1,8 @@
 """Where mini ends: noised images with captions, and what mini's guided sampler makes of each of them.
 
 Distillation (`distil.py`) teaches a few-step model to jump where the many steps of its teacher lead (Luhman & Luhman,
-2021, arXiv 2101.02388, from any noise level). Two thirds of the images carry a caption of their own, a third that of
-another image: an edit, which is what the few-step models are for. Every endpoint is computed once, since a teacher's
+2021, arXiv 2101.02388, from any noise level). Two thirds of the images carry their own captions, a third one that
+changes the concept, the style or the background: an edit, which is what the few-step models are for. Every endpoint is computed once, since a teacher's
 pass is what costs.
 
     python -m training.endpoints --work training/output --teacher packages/renoise-mini/src/renoise_mini/mini
@@ -83,9 +83,7 @@ def main() -> None:
 
     generator = torch.Generator(device).manual_seed(settings.seed)
     pool = Pool.load(work, device)
-    x0, ids = pool.draw(settings.count, generator)
-    edited = round(settings.count * settings.edited_share)
-    ids[:edited] = pool.draw(edited, generator)[1]
+    x0, ids = pool.draw(settings.count, generator, settings.edited_share)
     t = torch.randint(settings.lowest_timestep, 1000, (settings.count,), generator=generator, device=device)
     t[torch.rand(settings.count, generator=generator, device=device) < settings.noisiest_share] = 999
     a = loss_weights()[0].to(device)[t].view(-1, 1, 1, 1)

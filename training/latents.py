@@ -23,12 +23,11 @@ from transformers import CLIPTokenizer
 
 from training import common
 from training.data import save_array
-from training.scenes import Scenes, compose, draw
+from training.scenes import Sampler, Scenes, compose
 from training.text_encoder import POSITIONS, learn_tokenizer
 from training.vae import CONFIG
 
 BATCH = 32
-VARIANTS = 4  # captions for each scene
 SEED = 6
 
 
@@ -73,7 +72,7 @@ def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> Non
 
 @dataclass(frozen=True)
 class Pool:
-    """Scenes as latents (N, 4, 16, 16), the numbers of their captions (N, V), and the captions' token ids (U, 32)."""
+    """Scenes as latents (N, 4, 16, 16), the numbers of their captions and edits (N, 2), the token ids (U, 32)."""
 
     latents: torch.Tensor
     captions: torch.Tensor
@@ -83,13 +82,13 @@ class Pool:
     def load(cls, work: Path, device: torch.device) -> "Pool":
         return cls(*(torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in cls.__annotations__))
 
-    def draw(self, count: int, generator: torch.Generator, empty: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents (count, 4, 16, 16) and token ids (count, 32); a share `empty` has the empty caption, the first."""
-        device = self.latents.device
-        rows = torch.randint(len(self.latents), (count,), generator=generator, device=device)
-        variants = torch.randint(self.captions.shape[1], (count,), generator=generator, device=device)
-        said = torch.rand(count, generator=generator, device=device) >= empty
-        return self.latents[rows].float(), self.ids[(self.captions[rows, variants] * said).long()].long()
+    def draw(self, count: int, generator: torch.Generator, edited: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents (count, 4, 16, 16) and token ids (count, 32); the first share `edited` has captions of edits."""
+        rows = torch.randint(len(self.latents), (count,), generator=generator, device=self.latents.device)
+        said = self.captions[rows, 0]
+        changed = round(count * edited)
+        said[:changed] = self.captions[rows[:changed], 1]
+        return self.latents[rows].float(), self.ids[said.long()].long()
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
@@ -98,16 +97,15 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
     return np.asarray(ids, np.int16)
 
 
-def write_captions(work: Path, scenes: Scenes, source: Path | None) -> None:
-    """Save the captions of the scenes as token ids, and the tokenizer: learnt from them, or that of a pipeline."""
-    rng = np.random.default_rng(SEED)
-    said = [scenes.captions(rng) for _ in range(VARIANTS)]
-    unique = ["", *sorted({caption for captions in said for caption in captions} - {""})]
+def write_captions(work: Path, said: list[Scenes], source: Path | None) -> None:
+    """Save captions of the same images as token ids, and the tokenizer: learnt from them, or that of a pipeline."""
+    unique = sorted({caption for scenes in said for caption in scenes.captions})
     number = {caption: i for i, caption in enumerate(unique)}
+    numbers = [np.array([number[c] for c in scenes.captions], np.int32)[scenes.caption] for scenes in said]
     tokenizer = CLIPTokenizer.from_pretrained(source / "tokenizer") if source else learn_tokenizer(unique)
     tokenizer.save_pretrained(work / "tokenizer")
     save_array(work / "ids.npy", token_ids(tokenizer, unique))
-    save_array(work / "captions.npy", np.asarray([[number[c] for c in captions] for captions in said], np.int32).T)
+    save_array(work / "captions.npy", np.stack(numbers, 1))
     print(f"{len(unique)} captions, {len(tokenizer)} tokens", flush=True)
 
 
@@ -136,8 +134,9 @@ def main() -> None:
         vae.save_pretrained(work / "vae")
         return
 
-    scenes = draw(work, arguments.scenes, np.random.default_rng(SEED))
-    write_captions(work, scenes, arguments.source)
+    sampler = Sampler(work)
+    scenes = sampler.sample(arguments.scenes, SEED)
+    write_captions(work, [scenes, sampler.edited(scenes, SEED)], arguments.source)
     drawings = torch.from_numpy(np.load(work / "drawings.npy")).to(device)
     latents = encode_scenes(vae, scenes, drawings, 512 if device.type == "cuda" else BATCH)
     if arguments.source:

@@ -62,7 +62,6 @@ class Settings:
     learning_rate: float = 8e-4
     warm_up: int = 200
     average: float = 0.998
-    drop_caption: float = 0.1
     draw_power: float = 0.7
     seed: int = 2
 
@@ -119,7 +118,7 @@ def main() -> None:
         """Add the gradients of one process's part of a batch; the step and the rank are all that chance depends on."""
         generator = torch.Generator(device).manual_seed(arguments.processes * step + rank + (settings.seed << 40))
         count = settings.batch // arguments.processes
-        x0, ids = pool.draw(count, generator, settings.drop_caption)
+        x0, ids = pool.draw(count, generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         u = torch.rand(count, generator=generator, device=device)
         t = (1000 * u**settings.draw_power).long().clamp_max(999)

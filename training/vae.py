@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from diffusers import AutoencoderKL
 
 from training import common
 from training.augment import Composer
-from training.data import BACKGROUNDS, STYLES, Drawing, Splits, lay, load_drawings, load_splits
+from training.data import BACKGROUNDS, Drawing, lay, load_drawings, load_splits
 
 CONFIG = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
@@ -61,10 +62,9 @@ ON_A_GPU = Settings(
 )
 
 
-def held_out_pictures(work: Path, splits: Splits, every_background: bool = False) -> np.ndarray:
-    """Every held-out concept in every style, on one background each in turn or on all: (N, 128, 128, 3) bytes."""
+def pictures_of(work: Path, pairs: Sequence[tuple[str, str]], every_background: bool = False) -> np.ndarray:
+    """Drawings by concept and style, on one background each in turn or on all: (N, 128, 128, 3) bytes."""
     drawings, rows = load_drawings(work)
-    pairs = [(c, s) for c in splits.held_out_concepts for s in STYLES]
     backgrounds = list(BACKGROUNDS)
     return np.stack(
         [
@@ -75,17 +75,25 @@ def held_out_pictures(work: Path, splits: Splits, every_background: bool = False
     )
 
 
+def gradient_error(result: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+    """PSNR of the differences between neighbouring pixels, which tells how sharp edges are; per image."""
+    error = result.clamp(0, 1) - picture
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    square = (across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))) / 2
+    return -10 * torch.log10(square.clamp_min(1e-10))
+
+
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """PSNR of each image and the images after encoding (the mode) and decoding."""
+    """PSNR of each image and of its gradients (2, N), and the images after encoding (the mode) and decoding."""
     device = next(vae.parameters()).device
     values, decoded = [], []
     for start in range(0, len(pictures), batch):
         picture = common.to_tensor(pictures[start : start + batch]).to(device)
         result = vae.decode(vae.encode(2 * picture - 1).latent_dist.mode()).sample / 2 + 0.5
-        values.append(common.psnr(result, picture).cpu().numpy())
+        values.append(torch.stack([common.psnr(result, picture), gradient_error(result, picture)]).cpu().numpy())
         decoded.append(common.to_bytes(result))
-    return np.concatenate(values), np.concatenate(decoded)
+    return np.concatenate(values, 1), np.concatenate(decoded)
 
 
 def loss_of(vae: AutoencoderKL, picture: torch.Tensor, noise: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -163,7 +171,7 @@ def main() -> None:
         )
 
     splits = load_splits(work)
-    sets = {"concepts": held_out_pictures(work, splits), "style": np.load(work / "held_out_style.npy")}
+    sets = {"pairs": pictures_of(work, splits.held_out_pairs), "style": np.load(work / "held_out_style.npy")}
     choose = np.random.default_rng(0)
     probes = {n: p[np.sort(choose.choice(len(p), 64, replace=False))] for n, p in sets.items()}
 
@@ -172,10 +180,10 @@ def main() -> None:
         with average.applied():
             results = {n: round_trip(vae, p) for n, p in probes.items()}
         vae.train()
-        means = {n: round(float(r[0].mean()), 3) for n, r in results.items()}
+        means = {n: r[0].mean(1).round(3).tolist() for n, r in results.items()}
         with (work / "vae_log.jsonl").open("a") as log:
             log.write(json.dumps({"step": step, "minutes": round((total + clock.spent) / 60, 1), **means}) + "\n")
-        print(f"step {step}: PSNR on held-out {means}", flush=True)
+        print(f"step {step}: PSNR of images and gradients, held out: {means}", flush=True)
         pairs = [q for n, p in probes.items() for i in range(8) for q in (p[i], results[n][1][i])]
         common.write_atomically(work / "vae_sheet.png", common.sheet(np.stack(pairs), 8))
 
