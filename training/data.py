@@ -1,16 +1,18 @@
 """Rasterise the artwork, choose what is held out, and hand out images with captions.
 
-An image is a drawing (concept x style), kept as 112 px RGBA, laid on one of six plain backgrounds of 128 px. Keeping
-the alpha channel means that 2,000 drawings stand for 12,000 images, and that the autoencoder can lay them on
-anything.
+An image is a drawing (concept x style), kept as 112 px RGBA, on a background of 128 px (`lay` for a plain one, and
+`scenes.py` for everything else). Keeping the alpha channel means that 7,000 drawings stand for any number of images,
+and that the autoencoder can lay them on anything.
 
 Held out, by seed and before any image is looked at (`splits.json` records it):
+- some concept x style pairs whose concept is trained in at least two other styles: the main test set;
 - some concepts in every style, the same share of each category, never one of the everyday words;
-- some concept x style pairs whose concept is trained in the other styles;
 - some concept x background combinations, in every style;
-- one style, OpenMoji, used for measuring the autoencoder and nothing else.
+- two styles: fxemoji, whose licence allows to ship images of it, and OpenMoji, used for measuring and nothing else.
 
-    python -m training.data --artwork training/node_modules/@iconify-json --work training/output
+    python -m training.data --artwork training/node_modules --work training/output
+
+`--artwork` is npm's folder, or the file that `training.artwork` packs for a machine without npm.
 """
 
 import argparse
@@ -18,19 +20,30 @@ import io
 import json
 import random
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image, ImageDraw
 
+from training.artwork import ART, load_artwork, rasterise_all, wanted
 from training.common import write_atomically
+from training.concepts import Concept, load_concepts
 
-ART, SIDE = 112, 128
+SIDE = 128
 MARGIN = (SIDE - ART) // 2
-STYLES = {"noto": "noto", "twemoji": "twemoji", "fluent-emoji": "fluent", "fluent-emoji-flat": "fluent flat"}
-HELD_OUT_STYLE = "openmoji"
+STYLES = {
+    "noto": "noto",
+    "twemoji": "twemoji",
+    "fluent-emoji": "fluent",
+    "fluent-emoji-flat": "fluent flat",
+    "noto-v1": "blob",
+    "emojione": "emojione",
+    "streamline-emojis": "streamline",
+}
+HELD_OUT_STYLE = "fxemoji"
+MEASURED_STYLE = "openmoji"
+ALL_STYLES = {**STYLES, HELD_OUT_STYLE: "fxemoji", MEASURED_STYLE: "openmoji"}
 BACKGROUNDS = {
     "white": (255, 255, 255),
     "black": (28, 28, 32),
@@ -39,18 +52,18 @@ BACKGROUNDS = {
     "green": (170, 220, 160),
     "pink": (245, 180, 200),
 }
-# Variants of one drawing, writing and flags: nothing a name describes, or thousands of near copies.
-NOT_DRAWINGS = ("skin-tone", "flag-for", "keycap", "-button", "oclock", "-thirty", "regional-indicator", "input-")
 
 
 @dataclass(frozen=True)
 class Settings:
-    seed: int = 20261124
+    seed: int = 20261126
     held_out_concepts: int = 32
     held_out_pairs: float = 0.05
     held_out_backgrounds: float = 0.05
     style_sample: int = 300
     shapes: int = 1500
+    # Two packages whose drawings of a concept differ by less than this (RMS on white, of 1) share one drawing.
+    same_drawing: float = 0.12
 
 
 @dataclass(frozen=True)
@@ -67,9 +80,21 @@ class Splits:
     held_out_concepts: tuple[str, ...]
     held_out_pairs: tuple[tuple[str, str], ...]
     held_out_backgrounds: tuple[tuple[str, str], ...]
+    # Drawings that are byte for byte what is held out under another name.
+    copies: tuple[tuple[str, str], ...] = ()
+
+    def unseen(self, concept: str, style: str) -> bool:
+        """Whether the drawing is held out on every background."""
+        return style not in STYLES or concept in self.held_out_concepts or (concept, style) in self.held_out_pairs
+
+    def trained(self, concept: str, style: str) -> bool:
+        """Whether training may show the drawing."""
+        return not self.unseen(concept, style) and (concept, style) not in self.copies
 
     def split(self, concept: str, style: str, background: str) -> str:
         """Which kind of unseen this image is, or `seen`."""
+        if style not in STYLES:
+            return "unseen style"
         if concept in self.held_out_concepts:
             return "unseen concept"
         if (concept, style) in self.held_out_pairs:
@@ -80,11 +105,14 @@ class Splits:
 
 
 class Words:
-    """The words of `concepts.toml`: categories, noun phrases and aliases."""
+    """What the concepts are called, and what they belong to."""
 
     def __init__(self) -> None:
         table = tomllib.loads(Path(__file__).with_name("concepts.toml").read_text())
-        self.categories = {name: sorted(set(names.split())) for name, names in table["categories"].items()}
+        self.concepts: dict[str, Concept] = {concept.name: concept for concept in load_concepts()}
+        self.categories: dict[str, list[str]] = {}
+        for concept in self.concepts.values():
+            self.categories.setdefault(concept.category, []).append(concept.name)
         self.everyday = set(table["everyday"]["names"].split())
         self.aliases: dict[str, str] = table["aliases"]
         self._phrases: dict[str, str] = table["phrases"]
@@ -95,6 +123,11 @@ class Words:
         words = concept.replace("-", " ")
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
+    def category(self, concept: str) -> str | None:
+        """'an animal'; None where the phrase says it already."""
+        category = self.concepts[concept].category
+        return None if category.split()[-1] in self.phrase(concept).split() else category
+
     def caption(self, concept: str, style: str, background: str) -> str:
         return sentence(self.phrase(concept), style, background)
 
@@ -103,35 +136,10 @@ def sentence(phrase: str, style: str | None, background: str | None) -> str:
     """'a cat, noto style, on a white background'; a part that is None is left out."""
     parts = [phrase]
     if style:
-        parts.append(f"{STYLES.get(style, style)} style")
+        parts.append(f"{ALL_STYLES.get(style, style)} style")
     if background:
         parts.append(f"on a {background} background")
     return ", ".join(parts)
-
-
-class Artwork:
-    """One style's drawings by name, from an icon package."""
-
-    def __init__(self, folder: Path, style: str) -> None:
-        package = json.loads((folder / style / "icons.json").read_text())
-        self.size = (package["width"], package["height"])
-        self.icons = {n: i for n, i in package["icons"].items() if not any(part in n for part in NOT_DRAWINGS)}
-
-    def draw(self, name: str) -> np.ndarray:
-        """(112, 112, 4) bytes, colours not premultiplied."""
-        icon = self.icons[name]
-        width, height = icon.get("width", self.size[0]), icon.get("height", self.size[1])
-        svg = (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
-        )
-        png = resvg_py.svg_to_bytes(svg_string=svg, width=ART, height=ART)
-        drawing = Image.open(io.BytesIO(bytes(png)), formats=["PNG"]).convert("RGBA")
-        if drawing.size == (ART, ART):
-            return np.asarray(drawing)
-        square = Image.new("RGBA", (ART, ART))
-        square.paste(drawing, ((ART - drawing.width) // 2, (ART - drawing.height) // 2))
-        return np.asarray(square)
 
 
 def lay(drawing: np.ndarray, background: str) -> np.ndarray:
@@ -181,20 +189,28 @@ def random_shapes(rng: random.Random) -> np.ndarray:
     return np.asarray(large.resize((ART, ART), Image.Resampling.BOX))
 
 
-def choose_splits(words: Words, available: set[str], settings: Settings) -> Splits:
-    """Everything held out, from the seed and the names alone."""
+def choose_splits(words: Words, drawn: dict[str, list[str]], settings: Settings) -> Splits:
+    """Everything held out, from the seed and the names alone; `drawn` gives the trained styles of each concept."""
     rng = random.Random(settings.seed)
-    categories = {name: [c for c in names if c in available] for name, names in words.categories.items()}
-    concepts = sorted({c for names in categories.values() for c in names})
+    concepts = sorted(drawn)
     share = settings.held_out_concepts / len(concepts)
+    groups: dict[str, list[str]] = {}
+    for concept in concepts:
+        groups.setdefault(words.concepts[concept].group, []).append(concept)
+    counts = {group: int(share * len(names)) for group, names in groups.items()}
+    by_rest = sorted(groups, key=lambda group: share * len(groups[group]) % 1, reverse=True)
+    for group in by_rest[: settings.held_out_concepts - sum(counts.values())]:
+        counts[group] += 1
     held: set[str] = set()
-    for names in categories.values():
-        candidates = [c for c in names if c not in words.everyday and c not in held]
-        held.update(rng.sample(candidates, max(1, round(share * len(names)))))
+    for group, names in sorted(groups.items()):
+        held.update(rng.sample([c for c in names if c not in words.everyday], counts[group]))
+
+    # One pair a concept at most, so that each concept is known, and from two other styles at least.
     trained = [c for c in concepts if c not in held]
-    # One pair a concept at most, so that a share of all pairs is this many times the number of styles of the concepts.
-    some = rng.sample(trained, round(len(STYLES) * settings.held_out_pairs * len(trained)))
-    pairs = [(c, rng.choice(list(STYLES))) for c in some]
+    several = [c for c in trained if len(drawn[c]) > 2]
+    every = sum(len(drawn[c]) for c in trained)
+    some = set(rng.sample(several, round(settings.held_out_pairs * every)))
+    pairs = [(c, rng.choice(drawn[c])) for c in sorted(some)]
     others = [c for c in trained if c not in some]
     rest = rng.sample(others, round(len(BACKGROUNDS) * settings.held_out_backgrounds * len(trained)))
     combinations = [(c, rng.choice(list(BACKGROUNDS))) for c in rest]
@@ -208,6 +224,7 @@ def load_splits(work: Path) -> Splits:
         tuple(table["held_out_concepts"]),
         tuple((c, s) for c, s in table["held_out_pairs"]),
         tuple((c, b) for c, b in table["held_out_backgrounds"]),
+        tuple((c, s) for c, s in table["copies"]),
     )
 
 
@@ -223,40 +240,80 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def on_white(drawings: np.ndarray) -> np.ndarray:
+    alpha = drawings[..., 3:].astype(np.float32) / 255
+    return np.asarray(alpha * drawings[..., :3] / 255 + (1 - alpha))
+
+
+def without_copies(
+    concepts: list[Concept], drawings: dict[Drawing, np.ndarray], limit: float
+) -> dict[Drawing, np.ndarray]:
+    """Leave out what a later package took over from an earlier one: nothing would tell the styles apart."""
+    newer = list(STYLES)[4:]
+    kept = dict(drawings)
+    for concept in concepts:
+        styles = [s for s in STYLES if Drawing(concept.name, s) in drawings]
+        flat = {s: on_white(drawings[Drawing(concept.name, s)]) for s in styles}
+        for place, style in enumerate(styles):
+            near = [np.sqrt(np.square(flat[style] - flat[s]).mean()) < limit for s in styles[:place]]
+            if style in newer and any(near):
+                del kept[Drawing(concept.name, style)]
+    return kept
+
+
+def corpus_icons(names: dict[str, list[str]], words: Words, splits: Splits) -> list[tuple[str, str]]:
+    """The icons (package, name) that no concept uses, without variants of what is held out."""
+    used = {(package, icon) for concept in words.concepts.values() for package, icon in concept.icons.items()}
+    held = {(s, words.concepts[c].icons[s]) for c, s in splits.held_out_pairs}
+    for concept in splits.held_out_concepts:
+        held |= set(words.concepts[concept].icons.items())
+    rest = []
+    for package in STYLES:
+        hidden = [icon.removesuffix("-1") for p, icon in held if p == package]
+        free = [n for n in names[package] if (package, n) not in used and not any(h in n for h in hidden)]
+        rest += [(package, n) for n in free]
+    return rest
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artwork", type=Path, default=Path("training/node_modules/@iconify-json"))
+    parser.add_argument("--artwork", type=Path, default=Path("training/node_modules"))
     parser.add_argument("--work", type=Path, default=Path("training/output"))
     arguments = parser.parse_args()
     settings, work = Settings(), arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    words = Words()
-    artwork = {style: Artwork(arguments.artwork, style) for style in STYLES}
-    shared = set.intersection(*(set(art.icons) for art in artwork.values()))
-    missing = sorted({c for names in words.categories.values() for c in names} - shared)
-    print(f"{len(shared)} names are in every style; left out, being in some only: {', '.join(missing) or 'none'}")
-
-    splits = choose_splits(words, shared, settings)
+    words, artwork = Words(), load_artwork(arguments.artwork)
+    concepts = list(words.concepts.values())
+    every = [Drawing(c.name, s) for c in concepts for s in ALL_STYLES if s in c.icons]
+    pixels = rasterise_all([artwork[d.style][words.concepts[d.concept].icons[d.style]] for d in every])
+    drawings = without_copies(concepts, dict(zip(every, pixels, strict=True)), settings.same_drawing)
+    drawn = {c.name: [s for s in STYLES if Drawing(c.name, s) in drawings] for c in concepts}
+    splits = choose_splits(words, drawn, settings)
+    hidden = {pixels.tobytes() for d, pixels in drawings.items() if splits.unseen(d.concept, d.style)}
+    copies = [d for d, p in drawings.items() if not splits.unseen(d.concept, d.style) and p.tobytes() in hidden]
+    splits = replace(splits, copies=tuple((d.concept, d.style) for d in copies))
     write_atomically(work / "splits.json", json.dumps(asdict(splits), indent=1).encode())
-    rows = [(c, s) for c in splits.concepts for s in STYLES]
-    save_array(work / "drawings.npy", np.stack([artwork[s].draw(c) for c, s in rows]))
-    write_atomically(work / "drawings.json", json.dumps(rows).encode())
-    print(f"{len(splits.concepts)} concepts, {len(rows)} drawings; held out: {', '.join(splits.held_out_concepts)}")
+    save_array(work / "drawings.npy", np.stack(list(drawings.values())))
+    write_atomically(work / "drawings.json", json.dumps([(d.concept, d.style) for d in drawings]).encode())
+    print(f"{len(splits.concepts)} concepts, {len(drawings)} drawings; held out: {', '.join(splits.held_out_concepts)}")
+    print(f"held out: {len(splits.held_out_pairs)} pairs, {len(splits.held_out_backgrounds)} on a background, {len(copies)} copies")
+    for style in ALL_STYLES:
+        print(f"{style}: {sum(d.style == style for d in drawings)} drawings")
 
-    # The autoencoder learns from everything drawable but the held-out concepts, and from shapes that nobody drew.
+    # The autoencoder learns from everything drawable that is not held out, and from shapes that nobody drew.
     rng = random.Random(settings.seed + 1)
-    names = sorted(shared - set(splits.held_out_concepts))
-    pairs = set(splits.held_out_pairs)
-    corpus = [artwork[s].draw(n) for n in names for s in STYLES if (n, s) not in pairs]
+    corpus = [pixels for d, pixels in drawings.items() if splits.trained(d.concept, d.style)]
+    rest = rasterise_all([artwork[p][n] for p, n in corpus_icons(wanted(artwork), words, splits)])
+    corpus += [drawing for drawing in rest if drawing.tobytes() not in hidden]
     corpus += [random_shapes(rng) for _ in range(settings.shapes)]
     save_array(work / "autoencoder_corpus.npy", np.stack(corpus))
 
-    unseen = Artwork(arguments.artwork, HELD_OUT_STYLE)
     rng = random.Random(settings.seed + 2)
-    sample = rng.sample(sorted(shared & set(unseen.icons)), settings.style_sample)
-    pictures = [lay(unseen.draw(n), rng.choice(list(BACKGROUNDS))) for n in sample]
-    save_array(work / "held_out_style.npy", np.stack(pictures))
-    print(f"{len(corpus)} drawings for the autoencoder, {len(pictures)} images of the held-out style")
+    for style, file in ((HELD_OUT_STYLE, "held_out_style"), (MEASURED_STYLE, "measured_style")):
+        candidates = [d for d in drawings if d.style == style]
+        sample = rng.sample(candidates, settings.style_sample)
+        save_array(work / f"{file}.npy", np.stack([lay(drawings[d], rng.choice(list(BACKGROUNDS))) for d in sample]))
+    print(f"{len(corpus)} drawings for the autoencoder, {settings.style_sample} images of each held-out style")
 
 
 if __name__ == "__main__":
