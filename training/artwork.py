@@ -42,8 +42,6 @@ def read_packages(modules: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return packages
 
 
-
-
 def load_artwork(source: Path) -> dict[str, dict[str, tuple[str, str]]]:
     """Read npm's folder, or a packed file."""
     if source.is_dir():

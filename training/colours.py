@@ -39,5 +39,7 @@ def _names(colours: np.ndarray) -> np.ndarray:
     named = np.where((named <= 1) & (light < 0.42) & (hue > 5), WORDS.index("brown"), named)
     named = np.where((named == 0) & (light > 0.72), WORDS.index("pink"), named)
     pale = high - low < np.where(light > 0.85, 0.06, 0.13)
-    shade = np.where(light < 0.25, WORDS.index("black"), np.where(light < 0.85, WORDS.index("grey"), WORDS.index("white")))
+    shade = np.where(
+        light < 0.25, WORDS.index("black"), np.where(light < 0.85, WORDS.index("grey"), WORDS.index("white"))
+    )
     return np.where(pale | (high < 0.2), shade, named)

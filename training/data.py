@@ -296,7 +296,8 @@ def main() -> None:
     save_array(work / "drawings.npy", np.stack(list(drawings.values())))
     write_atomically(work / "drawings.json", json.dumps([(d.concept, d.style) for d in drawings]).encode())
     print(f"{len(splits.concepts)} concepts, {len(drawings)} drawings; held out: {', '.join(splits.held_out_concepts)}")
-    print(f"held out: {len(splits.held_out_pairs)} pairs, {len(splits.held_out_backgrounds)} on a background, {len(copies)} copies")
+    pairs, combinations = len(splits.held_out_pairs), len(splits.held_out_backgrounds)
+    print(f"held out: {pairs} pairs, {combinations} on a background, {len(copies)} copies")
     for style in ALL_STYLES:
         print(f"{style}: {sum(d.style == style for d in drawings)} drawings")
 

@@ -2,8 +2,8 @@
 
 Distillation (`distil.py`) teaches a few-step model to jump where the many steps of its teacher lead (Luhman & Luhman,
 2021, arXiv 2101.02388, from any noise level). Two thirds of the images carry their own captions, a third one that
-changes the concept, the style or the background: an edit, which is what the few-step models are for. Every endpoint is computed once, since a teacher's
-pass is what costs.
+changes the concept, the style or the background: an edit, which is what the few-step models are for. Every endpoint is
+computed once, since a teacher's pass is what costs.
 
     python -m training.endpoints --work training/output --teacher packages/renoise-mini/src/renoise_mini/mini
 """

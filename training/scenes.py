@@ -13,7 +13,7 @@ is seeded, and samples half a million scenes in seconds. `compose` makes the pix
 `drawings` is `drawings.npy` as a tensor of bytes (N, 112, 112, 4).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +159,20 @@ class Sampler:
         captions, caption = self._captions(rng, first, second, kind, colours)
         return Scenes(first, second, centred, scale, place, kind, colours, pattern, caption, captions)
 
+    def edited(self, scenes: Scenes, seed: int) -> Scenes:
+        """The same scenes with captions that change one thing: what is shown, its style, or the background."""
+        rng, count = np.random.default_rng(seed), len(scenes)
+        first, colours, change = scenes.first.copy(), scenes.colours.copy(), rng.integers(0, 3, count)
+        for key, number in ((self.style, 0), (self.concept, 1)):
+            order = self.trained[np.argsort(key[self.trained], kind="stable")]
+            here = np.flatnonzero(change == number)
+            least, most = (np.searchsorted(key[order], key[first[here]], side) for side in ("left", "right"))
+            first[here] = order[rng.integers(least, most)]
+        other = change == 2
+        colours[other] = self._colours(rng, first[other], scenes.second[other], scenes.kind[other])
+        captions, caption = self._captions(rng, first, scenes.second, scenes.kind, colours)
+        return replace(scenes, caption=caption, captions=captions)
+
     def plain(self, pictures: list[tuple[str, str]], backgrounds: list[str]) -> Scenes:
         """Scenes of (concept, package) on plain backgrounds, trained or not, as `data.lay` lays them."""
         count = len(pictures)
@@ -181,9 +195,7 @@ class Sampler:
             captions=texts,
         )
 
-    def _colours(
-        self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray
-    ) -> np.ndarray:
+    def _colours(self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray) -> np.ndarray:
         """Two colours for each background, neither of them held out for what is shown."""
         count, own = len(first), len(BACKGROUNDS)
         odds = np.full(len(COLOURS), self.shares.extra_colour / (len(COLOURS) - own))

@@ -24,8 +24,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from training import common
-from training.augment import Composer
-from training.data import BACKGROUNDS, Drawing, lay, load_drawings, load_splits
+from training.augment import Composer, photograph_bank
+from training.data import BACKGROUNDS, Drawing, lay, load_drawings, load_splits, save_array
 
 CONFIG = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
@@ -187,6 +187,8 @@ def main() -> None:
         pairs = [q for n, p in probes.items() for i in range(8) for q in (p[i], results[n][1][i])]
         common.write_atomically(work / "vae_sheet.png", common.sheet(np.stack(pairs), 8))
 
+    if not (work / "photographs.npy").exists():
+        save_array(work / "photographs.npy", photograph_bank(settings.seed))
     corpus, photographs = (
         torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in ("autoencoder_corpus", "photographs")
     )
