@@ -181,9 +181,7 @@ class Sampler:
             captions=texts,
         )
 
-    def _colours(
-        self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray
-    ) -> np.ndarray:
+    def _colours(self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray) -> np.ndarray:
         """Two colours for each background, neither of them held out for what is shown."""
         count, own = len(first), len(BACKGROUNDS)
         odds = np.full(len(COLOURS), self.shares.extra_colour / (len(COLOURS) - own))
