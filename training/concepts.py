@@ -15,93 +15,92 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from training.artwork import MEASURED, TRAINED, load_artwork, rasterise_all
 from training.common import write_atomically
 
-TRAINED = ("noto", "twemoji", "fluent-emoji", "fluent-emoji-flat", "noto-v1", "emojione", "streamline-emojis")
-MEASURED = ("fxemoji", "openmoji")
 LEAST = 3
+# Later packages took some drawings over from earlier ones: two that differ by less than this (RMS on white, of 1) are
+# one drawing, and the later package loses it, for nothing would tell the styles apart. The first four keep theirs.
+SAME_DRAWING, FIRST = 0.12, 4
 FILE = Path(__file__).with_name("concepts.json")
 # Names that fxemoji and streamline use for something else, or that nothing else tells.
-OWN_NAMES = {
-    "fxemoji": {
-        "cat": "1f431",
-        "catside": "1f408",
-        "dog": "1f436",
-        "dogside": "1f415",
-        "bunny": "1f430",
-        "bunnyside": "1f407",
-        "dragonhead": "1f432",
-        "dragonside": "1f409",
-        "cow": "1f404",
-        "mouse": "1f42d",
-        "tiger": "1f42f",
-        "email": "1f4e7",
-        "grin": "1f601",
-        "crying": "1f622",
-        "frown": "2639",
-        "couple": "1f46b",
-        "pig": "1f437",
-    },
+OWN_NAMES: dict[str, dict[str, str]] = {
+    "fxemoji": dict(
+        cat="1f431",
+        catside="1f408",
+        dog="1f436",
+        dogside="1f415",
+        bunny="1f430",
+        bunnyside="1f407",
+        dragonhead="1f432",
+        dragonside="1f409",
+        cow="1f404",
+        mouse="1f42d",
+        tiger="1f42f",
+        email="1f4e7",
+        grin="1f601",
+        crying="1f622",
+        frown="2639",
+        couple="1f46b",
+        pig="1f437",
+    ),
     "noto-v1": {"cricket-game": "1f3cf"},
     "emojione": {"cricket-game": "1f3cf"},
-    "streamline-emojis": {"2": None, "chicken": "1f414", "turkey": "1f983", "snowman": "2603", "dizzy": "1f4ab"},
+    "streamline-emojis": {"chicken": "1f414", "turkey": "1f983", "dizzy": "1f4ab"},
 }
 # One word for each subgroup of Unicode's list; a caption may add it.
-CATEGORIES = {
-    **dict.fromkeys(("cat-face", "monkey-face"), "an animal face"),
-    **dict.fromkeys(("animal-mammal", "animal-amphibian", "animal-reptile"), "an animal"),
-    "animal-bird": "a bird",
-    "animal-marine": "a sea animal",
-    "animal-bug": "an insect",
-    "heart": "a heart",
-    "emotion": "a sign",
-    "body-parts": "a part of the body",
-    "family": "people",
-    "person-symbol": "a sign",
-    "plant-flower": "a flower",
-    "plant-other": "a plant",
-    "food-fruit": "a fruit",
-    "food-vegetable": "a vegetable",
-    "food-sweet": "a sweet",
-    "drink": "a drink",
-    **dict.fromkeys(("food-prepared", "food-asian"), "food"),
-    "dishware": "a kitchen tool",
-    "place-map": "a map",
-    "place-geographic": "a landscape",
-    **dict.fromkeys(("place-building", "place-religious"), "a building"),
-    **dict.fromkeys(("transport-ground", "transport-water", "transport-air"), "a vehicle"),
-    "place-other": "a place",
-    "sky-weather": "sky and weather",
-    "event": "a celebration",
-    "award-medal": "a medal",
-    "sport": "sports",
-    "game": "a game",
-    "arts-crafts": "art",
+SUBGROUPS = {
+    "an animal face": "cat-face monkey-face",
+    "an animal": "animal-mammal animal-amphibian animal-reptile",
+    "a bird": "animal-bird",
+    "a sea animal": "animal-marine",
+    "an insect": "animal-bug",
+    "a heart": "heart",
+    "a hand": "hand-fingers-open hand-fingers-partial hand-single-finger hand-fingers-closed hands hand-prop",
+    "a part of the body": "body-parts",
+    "a sign": "emotion person-symbol",
+    "a flower": "plant-flower",
+    "a plant": "plant-other",
+    "a fruit": "food-fruit",
+    "a vegetable": "food-vegetable",
+    "a sweet": "food-sweet",
+    "a drink": "drink",
+    "food": "food-prepared food-asian",
+    "a kitchen tool": "dishware",
+    "a map": "place-map",
+    "a landscape": "place-geographic",
+    "a building": "place-building place-religious",
+    "a place": "place-other",
+    "a vehicle": "transport-ground transport-water transport-air",
+    "sky and weather": "sky-weather",
+    "a celebration": "event",
+    "a medal": "award-medal",
+    "sports": "sport",
+    "a game": "game",
+    "art": "arts-crafts",
     "clothing": "clothing",
-    "sound": "a sound",
+    "a sound": "sound",
     "music": "music",
-    "musical-instrument": "a musical instrument",
-    "phone": "a device",
-    "computer": "a device",
-    "light-video": "a device",
-    "book-paper": "paper",
+    "a musical instrument": "musical-instrument",
+    "a device": "phone computer light-video",
+    "paper": "book-paper",
     "money": "money",
     "mail": "mail",
-    "writing": "a writing tool",
-    "office": "an office tool",
-    "lock": "a lock",
-    "tool": "a tool",
+    "a writing tool": "writing",
+    "an office tool": "office",
+    "a lock": "lock",
+    "a tool": "tool",
     "science": "science",
-    "medical": "medicine",
-    "household": "a household thing",
-    "other-object": "a thing",
-    "hotel": "a thing",
-    "time": "a thing",
-    "geometric": "a shape",
+    "medicine": "medical",
+    "a household thing": "household",
+    "a shape": "geometric",
 }
+CATEGORIES = {subgroup: word for word, subgroups in SUBGROUPS.items() for subgroup in subgroups.split()}
 BY_GROUP = {"smileys-emotion": "a face", "people-body": "a person", "symbols": "a sign", "objects": "a thing"}
 GROUPS_LEFT_OUT, SUBGROUPS_LEFT_OUT = {"flags", "component"}, {"keycap", "alphanum", "family"}
 NAMES_LEFT_OUT = re.compile(
@@ -113,7 +112,10 @@ NAMES_LEFT_OUT = re.compile(
 
 @dataclass(frozen=True)
 class Concept:
-    """What several packages draw: its name, its code points, and its icon in each package."""
+    """What several packages draw: its name, its code points, and its icon in each package.
+
+    `copies` has the icons of packages that took their drawing over from another one.
+    """
 
     name: str
     code: str
@@ -121,6 +123,7 @@ class Concept:
     subgroup: str
     category: str
     icons: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
 
 
 def plain(code: str) -> str:
@@ -178,12 +181,12 @@ def names_of(entry: dict[str, object], shortcodes: list[dict[str, object]]) -> l
     ]
 
 
-def matched(package: Package, own: dict[str, str | None], names: dict[str, list[list[str]]]) -> dict[str, str]:
+def matched(package: Package, own: dict[str, str], names: dict[str, list[list[str]]]) -> dict[str, str]:
     """The package's icon for each code point, none used twice."""
     found = dict(package.by_code)
     used = set(found.values()) | set(own)
     for icon, code in own.items():
-        if code and icon in package.icons:
+        if icon in package.icons:
             found[code] = icon
     for rank in range(max(map(len, names.values()))):
         for code, ranked in names.items():
@@ -237,13 +240,42 @@ def find_concepts(modules: Path) -> list[Concept]:
         if not kept and (left_out or NAMES_LEFT_OUT.search(name)):
             continue
         category = CATEGORIES.get(subgroup) or BY_GROUP.get(group, "a thing")
-        if subgroup.startswith(("hand", "hands")):
-            category = "a hand"
         concepts.append(Concept(name, code, group, subgroup, category, drawn))
     missing = everyday - {c.name for c in concepts}
     if missing:
         raise SystemExit(f"no drawing matches {', '.join(sorted(missing))}")
     return concepts
+
+
+def without_copies(concepts: list[Concept], modules: Path) -> list[Concept]:
+    """Take from later packages the drawings that they share with earlier ones."""
+    artwork = load_artwork(modules)
+    keys = [(c.name, p) for c in concepts for p in TRAINED if p in c.icons]
+    icons = {c.name: c.icons for c in concepts}
+    pixels = rasterise_all([artwork[p][icons[name][p]] for name, p in keys])
+    flat = dict(zip(keys, (on_white(p) for p in pixels), strict=True))
+    kept = []
+    for concept in concepts:
+        styles = [p for p in TRAINED if p in concept.icons]
+        copies = {
+            late
+            for place, late in enumerate(styles)
+            for early in styles[:place]
+            if late in TRAINED[FIRST:]
+            and difference(flat[concept.name, late], flat[concept.name, early]) < SAME_DRAWING
+        }
+        left = {p: n for p, n in concept.icons.items() if p not in copies}
+        kept.append(replace(concept, icons=left, copies={p: concept.icons[p] for p in sorted(copies)}))
+    return kept
+
+
+def on_white(drawing: np.ndarray) -> np.ndarray:
+    alpha = drawing[..., 3:].astype(np.float32) / 255
+    return np.asarray(alpha * drawing[..., :3] / 255 + (1 - alpha))
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.sqrt(np.square(one - other).mean()))
 
 
 def load_concepts() -> list[Concept]:
@@ -254,7 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modules", type=Path, default=Path("training/node_modules"))
     arguments = parser.parse_args()
-    concepts = find_concepts(arguments.modules)
+    concepts = without_copies(find_concepts(arguments.modules), arguments.modules)
     lines = ",\n".join(json.dumps(asdict(concept)) for concept in concepts)
     write_atomically(FILE, f"[\n{lines}\n]\n".encode())
     for package in (*TRAINED, *MEASURED):

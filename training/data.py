@@ -12,7 +12,7 @@ Held out, by seed and before any image is looked at (`splits.json` records it):
 
     python -m training.data --artwork training/node_modules --work training/output
 
-`--artwork` is npm's folder, or the file that `training.artwork` packs for a machine without npm.
+`--artwork` is npm's folder, or the file that `training.pack` packs for a machine without npm.
 """
 
 import argparse
@@ -20,15 +20,17 @@ import io
 import json
 import random
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.artwork import ART, load_artwork, rasterise_all, wanted
+from training.artwork import ART, load_artwork, rasterise_all
 from training.common import write_atomically
 from training.concepts import Concept, load_concepts
+from training.pack import wanted
 
 SIDE = 128
 MARGIN = (SIDE - ART) // 2
@@ -62,8 +64,6 @@ class Settings:
     held_out_backgrounds: float = 0.05
     style_sample: int = 300
     shapes: int = 1500
-    # Two packages whose drawings of a concept differ by less than this (RMS on white, of 1) share one drawing.
-    same_drawing: float = 0.12
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,9 @@ def lay(drawing: np.ndarray, background: str) -> np.ndarray:
     return np.rint(picture).astype(np.uint8)
 
 
-def random_shapes(rng: random.Random) -> np.ndarray:
+def random_shapes(seed: float) -> np.ndarray:
     """A drawing of flat shapes with outlines, lines and gradients: what no training style has much of."""
+    rng = random.Random(seed)
     large = Image.new("RGBA", (3 * ART, 3 * ART))
     pen = ImageDraw.Draw(large)
 
@@ -240,30 +241,9 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def on_white(drawings: np.ndarray) -> np.ndarray:
-    alpha = drawings[..., 3:].astype(np.float32) / 255
-    return np.asarray(alpha * drawings[..., :3] / 255 + (1 - alpha))
-
-
-def without_copies(
-    concepts: list[Concept], drawings: dict[Drawing, np.ndarray], limit: float
-) -> dict[Drawing, np.ndarray]:
-    """Leave out what a later package took over from an earlier one: nothing would tell the styles apart."""
-    newer = list(STYLES)[4:]
-    kept = dict(drawings)
-    for concept in concepts:
-        styles = [s for s in STYLES if Drawing(concept.name, s) in drawings]
-        flat = {s: on_white(drawings[Drawing(concept.name, s)]) for s in styles}
-        for place, style in enumerate(styles):
-            near = [np.sqrt(np.square(flat[style] - flat[s]).mean()) < limit for s in styles[:place]]
-            if style in newer and any(near):
-                del kept[Drawing(concept.name, style)]
-    return kept
-
-
 def corpus_icons(names: dict[str, list[str]], words: Words, splits: Splits) -> list[tuple[str, str]]:
     """The icons (package, name) that no concept uses, without variants of what is held out."""
-    used = {(package, icon) for concept in words.concepts.values() for package, icon in concept.icons.items()}
+    used = {(package, icon) for c in words.concepts.values() for package, icon in (c.icons | c.copies).items()}
     held = {(s, words.concepts[c].icons[s]) for c, s in splits.held_out_pairs}
     for concept in splits.held_out_concepts:
         held |= set(words.concepts[concept].icons.items())
@@ -286,8 +266,8 @@ def main() -> None:
     concepts = list(words.concepts.values())
     every = [Drawing(c.name, s) for c in concepts for s in ALL_STYLES if s in c.icons]
     pixels = rasterise_all([artwork[d.style][words.concepts[d.concept].icons[d.style]] for d in every])
-    drawings = without_copies(concepts, dict(zip(every, pixels, strict=True)), settings.same_drawing)
-    drawn = {c.name: [s for s in STYLES if Drawing(c.name, s) in drawings] for c in concepts}
+    drawings = dict(zip(every, pixels, strict=True))
+    drawn = {c.name: [s for s in STYLES if s in c.icons] for c in concepts}
     splits = choose_splits(words, drawn, settings)
     hidden = {pixels.tobytes() for d, pixels in drawings.items() if splits.unseen(d.concept, d.style)}
     copies = [d for d, p in drawings.items() if not splits.unseen(d.concept, d.style) and p.tobytes() in hidden]
@@ -296,8 +276,8 @@ def main() -> None:
     save_array(work / "drawings.npy", np.stack(list(drawings.values())))
     write_atomically(work / "drawings.json", json.dumps([(d.concept, d.style) for d in drawings]).encode())
     print(f"{len(splits.concepts)} concepts, {len(drawings)} drawings; held out: {', '.join(splits.held_out_concepts)}")
-    pairs, combinations = len(splits.held_out_pairs), len(splits.held_out_backgrounds)
-    print(f"held out: {pairs} pairs, {combinations} on a background, {len(copies)} copies")
+    print(f"held out: {len(splits.held_out_pairs)} pairs, {len(splits.held_out_backgrounds)} concepts on a background")
+    print(f"{len(copies)} drawings are the same as held-out ones, and are left out")
     for style in ALL_STYLES:
         print(f"{style}: {sum(d.style == style for d in drawings)} drawings")
 
@@ -306,7 +286,8 @@ def main() -> None:
     corpus = [pixels for d, pixels in drawings.items() if splits.trained(d.concept, d.style)]
     rest = rasterise_all([artwork[p][n] for p, n in corpus_icons(wanted(artwork), words, splits)])
     corpus += [drawing for drawing in rest if drawing.tobytes() not in hidden]
-    corpus += [random_shapes(rng) for _ in range(settings.shapes)]
+    with ProcessPoolExecutor() as pool:
+        corpus += pool.map(random_shapes, [rng.random() for _ in range(settings.shapes)], chunksize=16)
     save_array(work / "autoencoder_corpus.npy", np.stack(corpus))
 
     rng = random.Random(settings.seed + 2)
