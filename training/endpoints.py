@@ -18,7 +18,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from training import common
-from training.latents import Pool, token_ids
+from training.captions import token_ids
+from training.latents import Pool
 from training.text_to_image import loss_weights
 
 

@@ -1,14 +1,13 @@
-"""Give the latents mean 0 and deviation 1 per channel, then encode a pool of scenes with their captions.
+"""Give the latents mean 0 and deviation 1 per channel, then encode the scenes whose captions are written.
 
 The autoencoder's 1x1 convolutions around the latent are linear, so the normalisation folds into them exactly and a
 single `scaling_factor` is left, as Stable Diffusion's format wants it:
 
     mean' = (mean - mu) / (s f)        z = s f z' + mu        f = scaling_factor
 
-    python -m training.latents --work training/output [--scenes 300000]
+    python -m training.latents --work training/output
 
-`--from DIRECTORY` encodes with the autoencoder and the tokenizer of a finished pipeline, as training that goes on from
-it needs.
+`--from DIRECTORY` encodes with the autoencoder of a finished pipeline, as training that goes on from it needs.
 """
 
 import argparse
@@ -19,16 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from transformers import CLIPTokenizer
 
 from training import common
+from training.captions import SEED
 from training.data import save_array
 from training.scenes import Sampler, Scenes, compose
-from training.text_encoder import POSITIONS, learn_tokenizer
 from training.vae import CONFIG
 
 BATCH = 32
-SEED = 6
 
 
 @torch.no_grad()
@@ -91,28 +88,9 @@ class Pool:
         return self.latents[rows].float(), self.ids[said.long()].long()
 
 
-def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
-    """(N, 32) of 16 bits."""
-    ids = tokenizer(captions, padding="max_length", max_length=POSITIONS, truncation=True).input_ids
-    return np.asarray(ids, np.int16)
-
-
-def write_captions(work: Path, said: list[Scenes], source: Path | None) -> None:
-    """Save captions of the same images as token ids, and the tokenizer: learnt from them, or that of a pipeline."""
-    unique = sorted({caption for scenes in said for caption in scenes.captions})
-    number = {caption: i for i, caption in enumerate(unique)}
-    numbers = [np.array([number[c] for c in scenes.captions], np.int32)[scenes.caption] for scenes in said]
-    tokenizer = CLIPTokenizer.from_pretrained(source / "tokenizer") if source else learn_tokenizer(unique)
-    tokenizer.save_pretrained(work / "tokenizer")
-    save_array(work / "ids.npy", token_ids(tokenizer, unique))
-    save_array(work / "captions.npy", np.stack(numbers, 1))
-    print(f"{len(unique)} captions, {len(tokenizer)} tokens", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument(
         "--decoder-only", action="store_true", help="the encoder has not changed: keep the latents and their scale"
     )
@@ -134,9 +112,7 @@ def main() -> None:
         vae.save_pretrained(work / "vae")
         return
 
-    sampler = Sampler(work)
-    scenes = sampler.sample(arguments.scenes, SEED)
-    write_captions(work, [scenes, sampler.edited(scenes, SEED)], arguments.source)
+    scenes = Sampler(work).sample(len(np.load(work / "captions.npy")), SEED)
     drawings = torch.from_numpy(np.load(work / "drawings.npy")).to(device)
     latents = encode_scenes(vae, scenes, drawings, 512 if device.type == "cuda" else BATCH)
     if arguments.source:
