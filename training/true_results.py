@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training.artwork import ART
 from training.common import beside, exchange
 from training.data import (
-    ART,
     BACKGROUNDS,
     HELD_OUT_STYLE,
     MARGIN,
@@ -82,13 +82,12 @@ def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> li
     by_phrase = {words.phrase(c): c for c in concepts}
     concept, background, style = (shown_by(caption, by_phrase) for caption in row["edits"])
     rng = random.Random(f"{Settings().seed} {row['file']}")
-    drawn = words.concepts
 
     def draws(style: str, name: str) -> bool:
-        return PACKAGES[style] in drawn[name].icons
+        return PACKAGES[style] in words.concepts[name].icons
 
-    candidates_of = [c for c in concepts if c not in (source.concept, concept.concept) and draws(concept.style, c)]
-    others = rng.sample(candidates_of, OTHERS)
+    rest = [c for c in concepts if c not in (source.concept, concept.concept) and draws(concept.style, c)]
+    others = rng.sample(rest, OTHERS)
     styles = [s for s in PACKAGES if s != style.style and draws(s, source.concept)]
     candidates = {
         "concept": (concept, [Shown(c, concept.style, concept.background) for c in (source.concept, *others)]),
