@@ -193,10 +193,10 @@ def matched(package: Package, own: dict[str, str], names: dict[str, list[list[st
             if code in found or rank >= len(ranked):
                 continue
             for name in filter(None, map(bare, ranked[rank])):
-                icon = package.by_name.get(name)
-                if icon and icon not in used:
-                    found[code] = icon
-                    used.add(icon)
+                match = package.by_name.get(name)
+                if match and match not in used:
+                    found[code] = match
+                    used.add(match)
                     break
     return found
 

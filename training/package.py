@@ -9,26 +9,22 @@ beside its teacher: turbo as a pipeline, lcm as LoRA weights and a scheduler.
 """
 
 import argparse
-import io
 import json
-import random
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from peft.utils import get_peft_model_state_dict
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.common import beside, exchange
-from training.data import BACKGROUNDS, STYLES, Drawing, Settings, Splits, Words, lay, load_drawings, load_splits
 from training.distil import STUDENTS
 from training.distil import averaged as averaged_student
+from training.held_out import write_held_out
 from training.pipeline import assemble
 from training.true_results import write_true_results
 
-PICTURES, CONCEPT_PICTURES = 96, 60
 LIMIT = 40_000_000
 
 
@@ -70,56 +66,6 @@ def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
     size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
     exchange(fresh, target)
     print(f"{target}: {size:,} bytes")
-
-
-def held_out_rows(splits: Splits, words: Words) -> list[dict[str, object]]:
-    """The held-out images and three edits for each, by rule: another concept, another background, another style."""
-    rng = random.Random(Settings().seed + 3)
-    backgrounds = list(BACKGROUNDS)
-    concepts = [(c, s) for c in splits.held_out_concepts for s in STYLES]
-    pairs = list(splits.held_out_pairs)
-    chosen = rng.sample(concepts, CONCEPT_PICTURES) + rng.sample(pairs, PICTURES - CONCEPT_PICTURES)
-    rng.shuffle(chosen)
-    rows: list[dict[str, object]] = []
-    for number, (concept, style) in enumerate(chosen):
-        background = rng.choice(backgrounds)
-        category = next(names for names in words.categories.values() if concept in names)
-        trained = [c for c in category if c != concept and splits.split(c, style, background) == "seen"]
-        other_concept = rng.choice([c for c in trained if c in splits.concepts])
-        other_background = rng.choice([b for b in backgrounds if b != background])
-        other_style = rng.choice([s for s in STYLES if s != style and (concept, s) not in pairs])
-        rows.append(
-            {
-                "file": f"{number:02d}-{concept}.png",
-                "caption": words.caption(concept, style, background),
-                "concept": concept,
-                "style": STYLES[style],
-                "background": background,
-                "split": splits.split(concept, style, background),
-                "edits": [
-                    words.caption(other_concept, style, background),
-                    words.caption(concept, style, other_background),
-                    words.caption(concept, other_style, background),
-                ],
-            }
-        )
-    return rows
-
-
-def write_held_out(work: Path, target: Path) -> None:
-    splits, words = load_splits(work), Words()
-    drawings, positions = load_drawings(work)
-    packages = {name: style for style, name in STYLES.items()}
-    fresh = beside(target)
-    rows = held_out_rows(splits, words)
-    for row in rows:
-        drawing = drawings[positions[Drawing(str(row["concept"]), packages[str(row["style"])])]]
-        buffer = io.BytesIO()
-        Image.fromarray(lay(drawing, str(row["background"]))).save(buffer, "PNG", optimize=True)
-        (fresh / str(row["file"])).write_bytes(buffer.getvalue())
-    (fresh / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    exchange(fresh, target)
-    print(f"{target}: {len(rows)} images")
 
 
 def averaged(work: Path, init: Path) -> StableDiffusionPipeline:

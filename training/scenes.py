@@ -20,9 +20,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from training.artwork import ART
 from training.colours import WORDS as COLOUR_WORDS
 from training.colours import colour_words
-from training.data import ALL_STYLES, ART, BACKGROUNDS, MARGIN, SIDE, Drawing, Words, load_drawings, load_splits
+from training.data import ALL_STYLES, BACKGROUNDS, MARGIN, SIDE, Drawing, Words, load_drawings, load_splits
 
 PLAIN, GRADIENT, STRIPES, DOTS, CHECKS = range(5)
 TEXTURES = {STRIPES: "striped", DOTS: "dotted", CHECKS: "checked"}
@@ -118,7 +119,9 @@ class Sampler:
         self._phrase = np.full((len(self.drawings), VARIANTS), -1)
         for row, (drawing, colour) in enumerate(zip(self.drawings, colour_words(drawings), strict=True)):
             phrase, category = words.phrase(drawing.concept), words.category(drawing.concept)
-            coloured = with_colour(phrase, colour)
+            # Of people it would not say what they wear.
+            person = words.concepts[drawing.concept].group == "people-body"
+            coloured = None if person else with_colour(phrase, colour)
             texts = {NAME: phrase, ALIAS: words.aliases.get(drawing.concept), COLOUR: coloured}
             if category:
                 texts[CATEGORY] = f"{phrase}, {category}"
@@ -235,7 +238,7 @@ class Sampler:
 
     def _varied(self, rows: np.ndarray, variant: np.ndarray) -> np.ndarray:
         phrase = self._phrase[rows, variant]
-        return np.where(phrase < 0, self._phrase[rows, NAME], phrase)
+        return np.asarray(np.where(phrase < 0, self._phrase[rows, NAME], phrase))
 
     def _written(self, subject: int, other: int, style: int, ground: int) -> str:
         if subject < 0:

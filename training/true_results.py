@@ -1,11 +1,11 @@
 """Write what the edits of the held-out images are measured with: the true results, and what each could be taken for.
 
-The artwork holds every concept in every style, and the backgrounds are plain colours. So for each of the three edits
+The artwork holds the concepts in several styles, and the backgrounds are plain colours. So for each of the three edits
 that a rule chose for a held-out image (another concept, another background, another style), the true result can be
 laid out, though no model saw it. Beside it lies what an edit could have stayed or become instead:
 
     concept      the source's concept and 18 others drawn at random by the file's name, in the same style and colour
-    style        the same concept in the three other styles
+    style        the same concept in all other styles that draw it
     background   nothing: the colour of the border tells
 
 `drawings/` has one lossless sheet of drawings for each style, with transparency, each drawing once. `drawings.json`
@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training.artwork import ART
 from training.common import beside, exchange
 from training.data import (
-    ART,
     BACKGROUNDS,
+    HELD_OUT_STYLE,
     MARGIN,
     STYLES,
     Drawing,
@@ -39,7 +40,8 @@ from training.data import (
 )
 
 OTHERS, COLUMNS = 18, 20
-PACKAGES = {name: package for package, name in STYLES.items()}
+# What may be shipped: the trained styles, and the held-out one whose licence allows it.
+PACKAGES = {name: package for package, name in (STYLES | {HELD_OUT_STYLE: HELD_OUT_STYLE}).items()}
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,17 @@ def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> li
     by_phrase = {words.phrase(c): c for c in concepts}
     concept, background, style = (shown_by(caption, by_phrase) for caption in row["edits"])
     rng = random.Random(f"{Settings().seed} {row['file']}")
-    others = rng.sample([c for c in concepts if c not in (source.concept, concept.concept)], OTHERS)
+
+    def draws(style: str, name: str) -> bool:
+        return PACKAGES[style] in words.concepts[name].icons
+
+    rest = [c for c in concepts if c not in (source.concept, concept.concept) and draws(concept.style, c)]
+    others = rng.sample(rest, OTHERS)
+    styles = [s for s in PACKAGES if s != style.style and draws(s, source.concept)]
     candidates = {
         "concept": (concept, [Shown(c, concept.style, concept.background) for c in (source.concept, *others)]),
         "background": (background, []),
-        "style": (style, [Shown(source.concept, s, source.background) for s in PACKAGES if s != style.style]),
+        "style": (style, [Shown(source.concept, s, source.background) for s in styles]),
     }
     return [
         Edit(row["file"], kind, prompt, source.name, result.name, tuple(other.name for other in found))
