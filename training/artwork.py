@@ -14,7 +14,6 @@ from os import cpu_count
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
 TRAINED = ("noto", "twemoji", "fluent-emoji", "fluent-emoji-flat", "noto-v1", "emojione", "streamline-emojis")
@@ -47,6 +46,8 @@ def load_artwork(source: Path) -> dict[str, dict[str, tuple[str, str]]]:
 
 def rasterise(icon: tuple[str, str]) -> np.ndarray:
     """(112, 112, 4) bytes, colours not premultiplied; what is transparent has no colour."""
+    import resvg_py
+
     box, body = icon
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '

@@ -101,15 +101,27 @@ class Clock:
     """Progress from 0 to 1 over a budget of minutes, counting only the time spent here and carried over stops.
 
     Learning rates follow it rather than a step count, so that they are annealed when the time is over however many
-    other processes shared the machine.
+    other processes shared the machine. It stands still until `start`, which a loop calls after its first step: on a
+    GPU that step compiles the network, which may take a minute in which nothing is learnt.
     """
 
     def __init__(self, minutes: float, spent: float = 0.0) -> None:
-        self.budget, self._before, self._start = 60 * minutes, spent, time.monotonic()
+        self.budget, self._before = 60 * minutes, spent
+        self._start: float | None = None
+
+    def start(self) -> None:
+        """Count from now on; once it counts, this changes nothing."""
+        if self._start is None:
+            self._start = time.monotonic()
+
+    @property
+    def running(self) -> float:
+        """The seconds since it was started here."""
+        return 0.0 if self._start is None else time.monotonic() - self._start
 
     @property
     def spent(self) -> float:
-        return self._before + time.monotonic() - self._start
+        return self._before + self.running
 
     @property
     def progress(self) -> float:
@@ -117,16 +129,18 @@ class Clock:
 
 
 class Every:
-    """True once every so many seconds."""
+    """True once every so many seconds; the first call starts to count them."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self._last = seconds, time.monotonic()
+        self.seconds = seconds
+        self._last: float | None = None
 
     def __call__(self) -> bool:
-        if time.monotonic() - self._last < self.seconds:
+        now = time.monotonic()
+        if self._last is not None and now - self._last < self.seconds:
             return False
-        self._last = time.monotonic()
-        return True
+        first, self._last = self._last is None, now
+        return not first
 
 
 class StopRequest:

@@ -139,7 +139,8 @@ class Opponent:
 
     def __init__(self, teacher: Path, settings: Settings, alphas: torch.Tensor, device: torch.device) -> None:
         own = UNet2DConditionModel.from_pretrained(teacher / "unet", torch_dtype=torch.float32)
-        self.critic = Critic(own).to(device, memory_format=torch.channels_last)
+        self.critic = Critic(own).to(device)
+        self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.judge = common.compiled(self.critic)
         self.settings, self.alphas = settings, alphas
         self.optimizer = torch.optim.AdamW(
@@ -176,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("student", choices=STUDENTS)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--teacher", type=Path, default=Path("packages/renoise-mini/src/renoise_mini/mini"))
+    parser.add_argument("--teacher", type=Path, default=Path("training/output/models/mini"))
     parser.add_argument("--minutes", type=float, default=30, help="time for the whole run, over all its restarts")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")
     parser.add_argument("--learning-rate", type=float)
@@ -188,7 +189,8 @@ def main() -> None:
     name, student, work, device = arguments.student, STUDENTS[arguments.student], arguments.work, common.device()
     settings = ON_A_GPU if device.type == "cuda" else Settings()
     learning_rate = arguments.learning_rate or student.learning_rate
-    torch.set_num_threads(max(1, 2 // arguments.processes))
+    if arguments.processes > 1:
+        torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
 
     pipeline = prepared(name, arguments.teacher).to(device)
@@ -248,6 +250,8 @@ def main() -> None:
             unet.load_state_dict(average.shadow["unet"])
             clock = common.Clock(arguments.extend)
         print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
+    elif arguments.extend:
+        parser.error(f"--extend goes on from {path}, which is not there: use --minutes.")
 
     def save(step: int) -> None:
         state = {"unet": unet.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}

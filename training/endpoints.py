@@ -5,7 +5,7 @@ Distillation (`distil.py`) teaches a few-step model to jump where the many steps
 changes the concept, the style or the background: an edit, which is what the few-step models are for. Every endpoint is
 computed once, since a teacher's pass is what costs.
 
-    python -m training.endpoints --work training/output --teacher packages/renoise-mini/src/renoise_mini/mini
+    python -m training.endpoints --work training/output --teacher training/output/models/mini
 """
 
 import argparse
@@ -72,11 +72,10 @@ class Teacher:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--teacher", type=Path, default=Path("packages/renoise-mini/src/renoise_mini/mini"))
+    parser.add_argument("--teacher", type=Path, default=Path("training/output/models/mini"))
     arguments = parser.parse_args()
     work, device = arguments.work, common.device()
     settings = ON_A_GPU if device.type == "cuda" else Settings()
-    torch.set_num_threads(2)
     stop = common.StopRequest()
     pipeline = StableDiffusionPipeline.from_pretrained(arguments.teacher, torch_dtype=torch.float32).to(device)
     pipeline.unet.to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ single `scaling_factor` is left, as Stable Diffusion's format wants it:
     python -m training.latents --work training/output
 
 `--from DIRECTORY` encodes with the autoencoder of a finished pipeline, as training that goes on from it needs.
+`--decoder-only` writes the autoencoder after its decoder alone has learnt more, and keeps the latents.
 """
 
 import argparse
@@ -97,7 +98,6 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, help="a pipeline whose latents are normalised already")
     arguments = parser.parse_args()
     work, device = arguments.work, common.device()
-    torch.set_num_threads(2)
     if arguments.source:
         vae = AutoencoderKL.from_pretrained(arguments.source / "vae", torch_dtype=torch.float32)
     else:
@@ -106,28 +106,30 @@ def main() -> None:
         vae.load_state_dict(state["average"]["shadow"]["vae"])
     vae = vae.to(device, memory_format=torch.channels_last).eval()
 
+    scenes = Sampler(work).sample(len(np.load(work / "captions.npy")), SEED)
+    drawings = torch.from_numpy(np.load(work / "drawings.npy")).to(device)
     if arguments.decoder_only:
-        statistics = torch.load(work / "latent_statistics.pt", weights_only=True)
+        statistics = torch.load(work / "latent_statistics.pt", map_location=device, weights_only=True)
         fold(vae, statistics["mean"], statistics["deviation"])
+        check(vae, scenes, drawings, torch.from_numpy(np.load(work / "latents.npy", mmap_mode="r")[:BATCH]).to(device))
         vae.save_pretrained(work / "vae")
         return
 
-    scenes = Sampler(work).sample(len(np.load(work / "captions.npy")), SEED)
-    drawings = torch.from_numpy(np.load(work / "drawings.npy")).to(device)
     latents = encode_scenes(vae, scenes, drawings, 512 if device.type == "cuda" else BATCH)
     if arguments.source:
-        latents *= vae.config.scaling_factor
-        vae.save_pretrained(work / "vae")
+        # Normalised already: folding these statistics in changes nothing.
+        mean = torch.zeros(latents.shape[1], device=device)
+        deviation = torch.full_like(mean, 1 / vae.config.scaling_factor)
     else:
         sample = latents[: 1 << 15].float()
         mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3))
         print(f"before: mean {mean.tolist()}, deviation {deviation.tolist()}")
-        fold(vae, mean, deviation)
-        vae.save_pretrained(work / "vae")
-        torch.save({"mean": mean.cpu(), "deviation": deviation.cpu()}, work / "latent_statistics.pt")
-        latents = ((latents - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)).half()
-    save_array(work / "latents.npy", latents.cpu().numpy())
+    fold(vae, mean, deviation)
+    latents = ((latents - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)).half()
     check(vae, scenes, drawings, latents)
+    vae.save_pretrained(work / "vae")
+    torch.save({"mean": mean.cpu(), "deviation": deviation.cpu()}, work / "latent_statistics.pt")
+    save_array(work / "latents.npy", latents.cpu().numpy())
 
 
 def check(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, latents: torch.Tensor) -> None:
@@ -138,7 +140,7 @@ def check(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, latents: t
     error = (example - latents[:BATCH].float()).abs().mean().item()
     print(f"{tuple(latents.shape)} latents; mean difference after folding {error:.1e}")
     if not math.isfinite(error) or error > 0.01:
-        raise SystemExit("The folded autoencoder disagrees with the normalised latents.")
+        raise SystemExit("The folded autoencoder disagrees with the normalised latents; nothing was written.")
 
 
 if __name__ == "__main__":

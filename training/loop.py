@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +50,14 @@ def run(
     save: Callable[[int], None],
     draw_sheet: Callable[[int], None],
 ) -> None:
-    """Train until the clock has run down or someone asks to stop.
+    """Train until the clock has run down or someone asks to stop; the clock starts after the first step.
 
     `step` counts on from earlier runs; a `warm` optimiser's rate need not rise first; `spent_before` are the seconds of
     earlier schedules, for the log. `save` and `draw_sheet` are told the step.
     """
     stop, first_step = common.StopRequest(), step
     log, keep, show = (common.Every(s) for s in (pace.log_seconds, pace.save_seconds, pace.sheet_seconds))
-    running, began = 0.0, time.monotonic()
+    running = 0.0
     while clock.progress < 1 and not stop.asked:
         rate = pace.learning_rate * 0.5 * (1 + math.cos(math.pi * clock.progress))
         for group in optimizer.param_groups:
@@ -69,9 +68,10 @@ def run(
             optimizer.step()
             average.update()
         step += 1
+        clock.start()
         running += (loss - running) / min(200, step - first_step)
         if log():
-            seconds = (time.monotonic() - began) / (step - first_step)
+            seconds = clock.running / max(1, step - first_step - 1)
             minutes = round((spent_before + clock.spent) / 60, 1)
             with log_path.open("a") as file:
                 file.write(json.dumps({"step": step, "minutes": minutes, "loss": round(running, 5)}) + "\n")

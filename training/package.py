@@ -1,11 +1,12 @@
 """Write what `renoise-mini` ships: the pipelines in float16, and the held-out images with the truth of their edits.
 
-    python -m training.package --work training/output --to packages/renoise-mini/src/renoise_mini [--from DIRECTORY]
+    python -m training.package --work training/output --to training/output/models [--from DIRECTORY]
     python -m training.package --student turbo
     python -m training.package --student lcm
 
 Without `--from` the averaged weights of the checkpoints in the work directory are taken. A student is written alone,
-beside its teacher: turbo as a pipeline, lcm as LoRA weights and a scheduler.
+beside its teacher: turbo as a pipeline, lcm as LoRA weights and a scheduler. `--to` is the package itself,
+`packages/renoise-mini/src/renoise_mini`, once the numbers are better than those of what is shipped.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from training.held_out import write_held_out
 from training.pipeline import assemble
 from training.true_results import write_true_results
 
-LIMIT = 40_000_000
+# What may be shipped, in bytes: the UNet and the text encoder of a pipeline, and all models together.
+NETWORKS_LIMIT, TOTAL_LIMIT = 40_000_000, 100_000_000
+MODELS = ("mini", "mini-turbo", "mini-lcm")
 
 
 def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
@@ -49,11 +52,23 @@ def write_pipeline(pipeline: StableDiffusionPipeline, target: Path) -> None:
             table["dtype"] = "float32"
         compact = path.name == "tokenizer.json"
         path.write_text(json.dumps(table, separators=(",", ":")) if compact else json.dumps(table, indent=2) + "\n")
-    size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
-    if size > LIMIT:
-        raise SystemExit(f"The pipeline takes {size:,} bytes; at most {LIMIT:,} may be shipped.")
+    networks = size_of(fresh / "unet") + size_of(fresh / "text_encoder")
+    if networks > NETWORKS_LIMIT:
+        raise SystemExit(f"UNet and text encoder take {networks:,} bytes; at most {NETWORKS_LIMIT:,} may be shipped.")
+    put(fresh, target)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def put(fresh: Path, target: Path) -> None:
+    """Exchange the directories, if what would then lie beside the target is small enough to be shipped."""
+    total = size_of(fresh) + sum(size_of(target.with_name(name)) for name in MODELS if name != target.name)
+    if total > TOTAL_LIMIT:
+        raise SystemExit(f"The models take {total:,} bytes together; at most {TOTAL_LIMIT:,} may be shipped.")
     exchange(fresh, target)
-    print(f"{target}: {size:,} bytes")
+    print(f"{target}: {size_of(target):,} bytes, {total:,} with the models beside it")
 
 
 def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
@@ -63,9 +78,7 @@ def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
     StableDiffusionPipeline.save_lora_weights(fresh, unet_lora_layers=weights)
     (fresh / "pytorch_lora_weights.safetensors").chmod(0o644)
     pipeline.scheduler.save_pretrained(fresh / "scheduler")
-    size = sum(p.stat().st_size for p in fresh.rglob("*") if p.is_file())
-    exchange(fresh, target)
-    print(f"{target}: {size:,} bytes")
+    put(fresh, target)
 
 
 def averaged(work: Path, init: Path) -> StableDiffusionPipeline:
@@ -82,8 +95,8 @@ def averaged(work: Path, init: Path) -> StableDiffusionPipeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--to", type=Path, default=Path("packages/renoise-mini/src/renoise_mini"))
-    parser.add_argument("--student", choices=STUDENTS, help="write this student of the shipped mini, and nothing else")
+    parser.add_argument("--to", type=Path, default=Path("training/output/models"))
+    parser.add_argument("--student", choices=STUDENTS, help="write this student, beside its mini")
     parser.add_argument("--from", dest="source", type=Path, help="a pipeline's directory to ship as it is")
     arguments = parser.parse_args()
     if arguments.student:

@@ -163,14 +163,19 @@ class Sampler:
         return Scenes(first, second, centred, scale, place, kind, colours, pattern, caption, captions)
 
     def edited(self, scenes: Scenes, seed: int) -> Scenes:
-        """The same scenes with captions that change one thing: what is shown, its style, or the background."""
+        """The same scenes with captions that change one thing: what is shown, its style, or the background.
+
+        Nothing held out is asked for.
+        """
         rng, count = np.random.default_rng(seed), len(scenes)
         first, colours, change = scenes.first.copy(), scenes.colours.copy(), rng.integers(0, 3, count)
         for key, number in ((self.style, 0), (self.concept, 1)):
             order = self.trained[np.argsort(key[self.trained], kind="stable")]
             here = np.flatnonzero(change == number)
-            least, most = (np.searchsorted(key[order], key[first[here]], side) for side in ("left", "right"))
-            first[here] = order[rng.integers(least, most)]
+            while len(here):
+                least, most = (np.searchsorted(key[order], key[first[here]], side) for side in ("left", "right"))
+                first[here] = order[rng.integers(least, most)]
+                here = here[~self.allowed[self.concept[first[here]][:, None], colours[here]].all(1)]
         other = change == 2
         colours[other] = self._colours(rng, first[other], scenes.second[other], scenes.kind[other])
         captions, caption = self._captions(rng, first, scenes.second, scenes.kind, colours)

@@ -8,6 +8,8 @@ The learning rate follows the clock, so that it reaches zero when the time is ov
 `--extend` starts a further schedule from the averaged weights of a finished run.
 
     python -m training.text_to_image --work training/output --minutes 360 [--init DIRECTORY]
+
+`--init` starts from a pipeline. Where a checkpoint exists, that goes on instead.
 """
 
 import argparse
@@ -97,11 +99,14 @@ def main() -> None:
     device, work = common.device(), arguments.work
     settings = ON_A_GPU if device.type == "cuda" else Settings()
     settings = replace(settings, learning_rate=arguments.learning_rate or settings.learning_rate)
-    torch.set_num_threads(max(1, 2 // arguments.processes))
+    if arguments.processes > 1:
+        torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
 
     shapes, tokenizer = work / "text_to_image", CLIPTokenizer.from_pretrained(work / "tokenizer")
     if arguments.init:
+        if CLIPTokenizer.from_pretrained(arguments.init / "tokenizer").get_vocab() != tokenizer.get_vocab():
+            raise SystemExit(f"The captions have other tokens: run python -m training.captions --from {arguments.init}")
         unet, text_encoder = load_parts(arguments.init)
     else:
         unet, text_encoder = UNet2DConditionModel(**UNET), new_text_encoder(tokenizer)
@@ -150,6 +155,8 @@ def main() -> None:
                 module.load_state_dict(average.shadow[name])
             clock = common.Clock(arguments.extend)
         print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
+    elif arguments.extend:
+        parser.error(f"--extend goes on from {path}, which is not there: use --minutes.")
     total -= clock.spent
 
     def save(step: int) -> None:

@@ -9,12 +9,13 @@ Run again to continue; `--extend` adds minutes to a finished run, `--decoder-onl
 made before stay valid.
 
     python -m training.vae --work training/output --minutes 60 [--init DIRECTORY]
+
+`--init` starts from an autoencoder. Where a checkpoint exists, that goes on instead.
 """
 
 import argparse
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +126,6 @@ def main() -> None:
     arguments = parser.parse_args()
     device, work = common.device(), arguments.work
     settings = replace(ON_A_GPU if device.type == "cuda" else Settings(), learning_rate=arguments.learning_rate)
-    torch.set_num_threads(2)
     torch.manual_seed(settings.seed)
     stop = common.StopRequest()
 
@@ -149,6 +149,8 @@ def main() -> None:
             vae.load_state_dict(average.shadow["vae"])
             clock = common.Clock(arguments.extend)
         print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
+    elif arguments.extend:
+        parser.error(f"--extend goes on from {path}, which is not there: use --minutes.")
     total -= clock.spent
     if arguments.decoder_only:
         for part in (vae.encoder, vae.quant_conv):
@@ -196,7 +198,7 @@ def main() -> None:
     log, probe, keep = (
         common.Every(s) for s in (settings.log_seconds, settings.measure_seconds, settings.save_seconds)
     )
-    running, began = 0.0, time.monotonic()
+    running = 0.0
     while clock.progress < 1 and not stop.asked:
         cosine = 0.5 * (1 + math.cos(math.pi * clock.progress))
         rate = settings.last_learning_rate + (settings.learning_rate - settings.last_learning_rate) * cosine
@@ -213,9 +215,10 @@ def main() -> None:
         optimizer.step()
         average.update()
         step += 1
+        clock.start()
         running += (float(loss.detach()) - running) / min(100, step - first_step)
         if log():
-            pace = (time.monotonic() - began) / (step - first_step)
+            pace = clock.running / max(1, step - first_step - 1)
             print(f"step {step} {clock.progress:.0%} loss {running:.4f} rate {rate:.2e} {pace:.3f} s/step", flush=True)
         if probe():
             measure()
