@@ -12,7 +12,7 @@
   have no words that the model could follow, so they are left to the autoencoder.
 - Sheets: everyday concepts, and the first images of each kind, all chosen by seed.
 
-What is measured was fixed before any result was seen. Run it while nothing trains.
+The held-out sets were decided before training. Run it while nothing trains.
 
     python -m training.evaluate --pipeline training/start --work training/output --to training/output/report
     python -m training.evaluate --model mini-turbo --pipeline training/output/models/mini-turbo
@@ -30,7 +30,6 @@ import torch
 from diffusers import AutoencoderKL, LCMScheduler, StableDiffusionPipeline
 from PIL import Image
 
-from renoise import Editor
 from training import common
 from training.data import BACKGROUNDS, STYLES, Drawing, Settings, Splits, Words, lay, load_drawings, load_splits
 from training.latents import encode
@@ -171,6 +170,8 @@ def autoencoder(vae: AutoencoderKL, work: Path, splits: Splits, to: Path) -> dic
 def load(model: str, directory: Path | None) -> StableDiffusionPipeline:
     """Load a model of the package, or from a directory; a LoRA's directory has its `mini` beside it."""
     if directory is None:
+        from renoise import Editor
+
         return Editor.from_pretrained(model, dtype="float32").pipe
     if not (directory / LORA).exists():
         return StableDiffusionPipeline.from_pretrained(directory, torch_dtype=torch.float32)

@@ -5,7 +5,7 @@ an unknown style, and a known drawing on a background on which its concept was n
 another concept, another background, another style. What an edit asks for is known to the model: its concept is trained
 in its style, or, for an image of the unknown style, in the other styles.
 
-    python -m training.held_out --work training/output --to training/output
+    python -m training.held_out --work training/output --to training/output/models
 """
 
 import argparse
@@ -132,7 +132,7 @@ def write_held_out(work: Path, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--to", type=Path, default=Path("training/output"))
+    parser.add_argument("--to", type=Path, default=Path("training/output/models"))
     arguments = parser.parse_args()
     write_held_out(arguments.work, arguments.to / "heldout")
     write_true_results(arguments.work, arguments.to / "edits")

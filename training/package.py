@@ -1,4 +1,4 @@
-"""Write what `renoise-mini` ships: the pipelines in float16, and the held-out images with the truth of their edits.
+"""Write the models that `renoise-mini` ships: the pipelines in float16, and the LoRA.
 
     python -m training.package --work training/output --to training/output/models [--from DIRECTORY]
     python -m training.package --student turbo
@@ -22,9 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from training.common import beside, exchange
 from training.distil import STUDENTS
 from training.distil import averaged as averaged_student
-from training.held_out import write_held_out
 from training.pipeline import assemble
-from training.true_results import write_true_results
 
 # What may be shipped, in bytes: the UNet and the text encoder of a pipeline, and all models together.
 NETWORKS_LIMIT, TOTAL_LIMIT = 40_000_000, 100_000_000
@@ -109,8 +107,6 @@ def main() -> None:
     else:
         pipeline = averaged(arguments.work, arguments.work / "text_to_image")
     write_pipeline(pipeline, arguments.to / "mini")
-    write_held_out(arguments.work, arguments.to / "heldout")
-    write_true_results(arguments.work, arguments.to / "edits")
 
 
 if __name__ == "__main__":

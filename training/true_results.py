@@ -12,7 +12,7 @@ laid out, though no model saw it. Beside it lies what an edit could have stayed 
 says which drawing lies where, and gives the colours of the backgrounds. `edits.jsonl` has one edit a line, and names
 each picture `concept/style/background`.
 
-    python -m training.true_results --work training/output --to training/output
+    python -m training.true_results --work training/output --to training/output/models
 """
 
 import argparse
@@ -136,7 +136,7 @@ def write_true_results(work: Path, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
-    parser.add_argument("--to", type=Path, default=Path("training/output"))
+    parser.add_argument("--to", type=Path, default=Path("training/output/models"))
     arguments = parser.parse_args()
     write_true_results(arguments.work, arguments.to / "edits")
 
