@@ -111,7 +111,8 @@ def main() -> None:
     if arguments.decoder_only:
         statistics = torch.load(work / "latent_statistics.pt", map_location=device, weights_only=True)
         fold(vae, statistics["mean"], statistics["deviation"])
-        check(vae, scenes, drawings, torch.from_numpy(np.load(work / "latents.npy", mmap_mode="r")[:BATCH]).to(device))
+        known = np.load(work / "latents.npy", mmap_mode="r")[:BATCH].copy()
+        check(vae, scenes, drawings, torch.from_numpy(known).to(device))
         vae.save_pretrained(work / "vae")
         return
 
