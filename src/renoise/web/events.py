@@ -1,0 +1,239 @@
+"""What the buttons of the page do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+from PIL import Image
+
+from renoise.errors import ConfigError, RenoiseError
+from renoise.web import examples, look, presets, sentences, takeaway, views
+from renoise.web.controls import Inputs, Outputs
+from renoise.web.forms import PAINTED, EditRequest, Source
+from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark, Waiting
+from renoise.web.messages import as_message
+from renoise.web.requests import edit_of, source_of
+from renoise.web.results import Results, Writer
+from renoise.web.studio import Studio
+from renoise.web.worker import Job
+
+# Images to paint on have at most so many pixels on their longer side.
+_PAINT_SIDE = 1024
+
+Update = dict[Any, Any]
+
+
+class Events:
+    """The handlers of one page.
+
+    Args:
+        studio: does the work.
+        folder: where files are written.
+        inputs: what is asked for.
+        outputs: what is shown.
+    """
+
+    def __init__(self, studio: Studio, folder: Path, inputs: Inputs, outputs: Outputs) -> None:
+        self._studio = studio
+        self._folder = folder
+        self._inputs = inputs
+        self._out = outputs
+        self._jobs: dict[str, Job] = {}
+
+    def edit(self, request: gr.Request, *values: Any) -> Iterator[Update]:
+        """Edit the image with each target."""
+
+        def begin() -> tuple[Job, Writer, str]:
+            asked = edit_of(self._named(values), self._studio.limits, self._layers)
+            job = self._studio.edit(asked)
+            return job, Writer(self._folder, asked.source, asked.mask), self._command(asked)
+
+        yield from self._run(request, begin)
+
+    def reconstruct(self, request: gr.Request, *values: Any) -> Iterator[Update]:
+        """Invert the image and draw it again."""
+
+        def begin() -> tuple[Job, Writer, str]:
+            source = source_of(self._named(values), self._studio.limits)
+            return self._studio.invert(source), Writer(self._folder, source), ""
+
+        yield from self._run(request, begin)
+
+    def stop(self, request: gr.Request) -> str:
+        """Stop the work of this visitor within one network pass."""
+        job = self._jobs.get(_session(request))
+        if job is None:
+            return look.status("Nothing is being worked on.")
+        job.stop()
+        return look.status("Stopping after this network pass.")
+
+    def compare(self, caption: str | None, changed: bool, results: Results | None) -> Any:
+        """Show the image before beside another one."""
+        return None if results is None else results.pair(caption, changed=bool(changed))
+
+    def show_changed(self, changed: bool, caption: str | None, results: Results | None) -> tuple[Any, Any]:
+        """Show the edits, or what they changed."""
+        if results is None:
+            return [], None
+        return results.gallery(changed=bool(changed)), results.pair(caption, changed=bool(changed))
+
+    def choose_preset(self, name: str) -> tuple[int, float]:
+        """Return the steps and the guidance scale that a preset begins with."""
+        config = self._studio.editor.config(name)
+        return config.num_steps, self._studio.editor.edit_guidance(config)
+
+    def choose_example(self, event: gr.SelectData) -> tuple[str, None, str, str]:
+        """Return the image and the prompts of an example, and no inversion."""
+        example = examples.bundled()[int(event.index)]
+        return str(example.path), None, example.prompt, "\n".join(example.targets)
+
+    def choose_keep(self, keep: str, image: Any, inversion: Any) -> Any:
+        """Show the image to paint on where a mask is to be painted."""
+        if keep != PAINTED:
+            return gr.update(visible=False)
+        try:
+            source = source_of({"image": image, "inversion": inversion}, self._studio.limits)
+        except RenoiseError as error:
+            raise as_message(error) from error
+        shown = _to_paint_on(source)
+        if shown is None:
+            raise as_message(ConfigError("this inversion did not keep its image, so that there is nothing to paint on"))
+        return gr.update(visible=True, value={"background": shown, "layers": [], "composite": None})
+
+    def _run(self, request: gr.Request, begin: Any) -> Iterator[Update]:
+        """Do the work of a button, and yield what the page shows of it."""
+        out, session = self._out, _session(request)
+        try:
+            job, writer, command = begin()
+            self._jobs[session] = job
+            yield self._emptied()
+            remarks: list[str] = []
+            for happening in job.happenings():
+                if isinstance(happening, Remark):
+                    remarks.append(happening.text)
+                yield self._shown(happening, writer, command, remarks)
+        except Exception as error:
+            yield {out.status: look.status(sentences.failure(error), failed=True), out.progress: _hidden()}
+            raise as_message(error) from error
+        finally:
+            self._jobs.pop(session, None)
+
+    def _emptied(self) -> Update:
+        out = self._out
+        return {
+            out.status: look.status("Working ..."),
+            out.compare_with: gr.update(choices=[], value=None, visible=False),
+            out.slider: None,
+            out.gallery: [],
+            out.show_changed: False,
+            out.quality: "",
+            out.downloads: gr.update(value=None, visible=False),
+            out.command: gr.update(value="", visible=False),
+            out.convergence: None,
+            out.results: None,
+        }
+
+    def _shown(self, happening: Happening, writer: Writer, command: str, remarks: Sequence[str]) -> Update:
+        """Return what the page shows of something that happened."""
+        out = self._out
+        if isinstance(happening, (Pass, Waiting)):
+            return {
+                out.status: look.status(sentences.progress(happening)),
+                out.progress: gr.update(value=look.progress_bar(happening), visible=True),
+            }
+        if isinstance(happening, Remark):
+            return {out.status: look.status(happening.text)}
+        if isinstance(happening, Inverted):
+            results = writer.inverted(happening)
+            return {
+                out.quality: sentences.quality(happening),
+                out.convergence: _frame(happening),
+                **self._compared(results),
+            }
+        if isinstance(happening, Edited):
+            results = writer.edited(happening)
+            return {out.gallery: results.gallery(), **self._compared(results)}
+        return self._ended(happening, writer.results, command, remarks)
+
+    def _compared(self, results: Results) -> Update:
+        out, captions = self._out, results.captions
+        return {
+            out.results: results,
+            out.slider: results.pair(None),
+            out.compare_with: gr.update(
+                choices=captions, value=captions[-1] if captions else None, visible=len(captions) > 1
+            ),
+        }
+
+    def _ended(self, ended: Ended, results: Results, command: str, remarks: Sequence[str]) -> Update:
+        out = self._out
+        told = " ".join([sentences.cost(ended, len(results.edits)), *remarks])
+        return {
+            out.status: look.status(told),
+            out.progress: _hidden(),
+            out.downloads: gr.update(value=results.downloads or None, visible=bool(results.downloads)),
+            out.command: gr.update(value=command, visible=bool(command)),
+        }
+
+    def _named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return the values of the inputs by the names of the requests; what a preset has anyway is left to it."""
+        inputs = dict(zip(vars(self._inputs), values, strict=True))
+        named = {
+            "image": inputs["source_image"],
+            "inversion": inputs["inversion_file"],
+            "prompt": inputs["source_prompt"],
+            "targets": inputs["target_prompts"],
+            "paint": inputs["mask_paint"],
+        }
+        same = ("strength", "keep", "preset", "steps", "iterations", "guidance", "negative_prompt", "seed", "fit")
+        named |= {name: inputs[name] for name in same}
+        return self._without_defaults(named)
+
+    def _without_defaults(self, named: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the steps and the guidance scale that the preset has anyway, as a short command line does."""
+        if named["preset"] in presets.OFFERED:
+            steps, guidance = self.choose_preset(named["preset"])
+            named["steps"] = None if named["steps"] == steps else named["steps"]
+            named["guidance"] = None if named["guidance"] == guidance else named["guidance"]
+        return named
+
+    def _layers(self, name: str) -> list[bytes]:
+        blobs = self._inputs.mask_paint.blob_storage.pop(name, None)
+        return [] if blobs is None else [layer for layer in blobs.layers if layer]
+
+    def _command(self, asked: EditRequest) -> str:
+        return takeaway.command(asked, self._studio.loaded)
+
+
+def _frame(inverted: Inverted) -> pd.DataFrame:
+    """Return the residuals of an inversion as a table for a plot."""
+    points = views.convergence(inverted.inversion, inverted.timesteps)
+    return pd.DataFrame(
+        {
+            "network pass": [point.number for point in points],
+            "residual, log10": [point.residual for point in points],
+            "timestep": [f"{point.timestep:g}" for point in points],
+        }
+    )
+
+
+def _to_paint_on(source: Source) -> Image.Image | None:
+    if source.image is not None:
+        return views.original_with(source.image, _PAINT_SIDE)
+    assert source.inversion is not None  # forms let nothing else through
+    if source.inversion.images is None:
+        return None
+    kept = Image.fromarray(source.inversion.images[0].permute(1, 2, 0).numpy())
+    return views.original_with(kept, _PAINT_SIDE)
+
+
+def _session(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _hidden() -> Any:
+    return gr.update(value="", visible=False)

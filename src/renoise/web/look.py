@@ -1,0 +1,91 @@
+"""How the page looks: its style, and the pieces of HTML that it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+from PIL import Image
+
+from renoise.web.happenings import Pass, Waiting
+from renoise.web.sentences import progress
+
+# Fonts of the reader's own system: none is fetched.
+FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+# Columns stand beside each other from 900 pixels on. Images have the height of their content: heights that Gradio fixes
+# would cut them.
+CSS = """
+.gradio-container { max-width: 1280px !important; margin-inline: auto !important; }
+.rn-columns { flex-wrap: wrap; align-items: flex-start; }
+@media (max-width: 899px) { .rn-columns > * { flex: 1 1 100% !important; min-width: 0 !important; } }
+@media (min-width: 900px) { .rn-columns > * { flex: 1 1 0 !important; } }
+#header h1 { font-size: 1.6rem; margin: 0 0 .2rem; }
+#header p { margin: 0; color: var(--body-text-color-subdued); }
+.rn-facts { display: flex; flex-wrap: wrap; gap: .4rem; margin-top: .6rem; padding: 0; list-style: none; }
+.rn-facts li { border: 1px solid var(--border-color-primary); border-radius: 999px; padding: .1rem .7rem;
+  font-size: .85rem; margin: 0; overflow-wrap: anywhere; }
+.rn-progress { display: flex; gap: .8rem; align-items: center; }
+.rn-progress img { width: 96px; height: auto; border-radius: 6px; border: 1px solid var(--border-color-primary); }
+.rn-progress div { flex: 1; min-width: 0; }
+.rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
+#source-image img, #compare-slider img { object-fit: contain !important; }
+#source-image .image-frame, #source-image .image-container { height: auto; }
+#results-gallery .grid-wrap { max-height: none !important; height: auto !important; }
+#results-gallery img { object-fit: contain !important; }
+#examples-gallery .grid-wrap { max-height: none !important; height: auto !important; }
+#results-gallery .caption-label { white-space: normal; max-width: 100%; }
+#status-line { min-height: 1.5rem; overflow-wrap: anywhere; }
+#status-line .rn-failed { color: var(--error-text-color, #b91c1c); font-weight: 600; }
+#command-line textarea { font-family: var(--font-mono); }
+:focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
+"""
+
+
+def header(facts: Sequence[str]) -> str:
+    """Return the head of the page.
+
+    Args:
+        facts: of the model, each in a few words.
+    """
+    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return (
+        "<h1>renoise</h1><p>Change one thing of an image, and keep the rest. Say what the image shows and what it "
+        f'shall show.</p><ul class="rn-facts" aria-label="The model">{items}</ul>'
+    )
+
+
+def status(text: str, *, failed: bool = False) -> str:
+    """Return the status line, which screen readers read out when it changes.
+
+    Examples:
+        >>> status("2 edits.")
+        '<p role="status" aria-live="polite">2 edits.</p>'
+    """
+    kind = ' class="rn-failed"' if failed else ""
+    return f'<p role="status" aria-live="polite"{kind}>{escape(text)}</p>'
+
+
+def progress_bar(happening: Pass | Waiting) -> str:
+    """Return how far the work is, with the image so far."""
+    text = escape(progress(happening))
+    if isinstance(happening, Waiting):
+        return f'<div class="rn-progress"><div><p>{text}</p><progress aria-label="Progress"></progress></div></div>'
+    shown = ""
+    if happening.preview is not None:
+        shown = f'<img alt="The image so far" src="{_data(happening.preview)}">'
+    bar = f'<progress aria-label="Progress" value="{happening.done}" max="{max(happening.total, 1)}"></progress>'
+    return (
+        f'<div class="rn-progress" data-done="{happening.done}" data-total="{happening.total}">{shown}'
+        f"<div><p>{text}</p>{bar}</div></div>"
+    )
+
+
+def _data(image: Image.Image) -> str:
+    """Return an image as an address that holds its bytes, so that no file has to be served."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
