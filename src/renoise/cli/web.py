@@ -40,7 +40,7 @@ class WebModel(ModelChoice):
             "-m",
             metavar="NAME",
             parser=values.readable,
-            help="mini-turbo (the default), mini or mini-lcm, which are bundled; a pipeline directory, a .safetensors "
+            help="mini-turbo, mini or mini-lcm, which are bundled; a pipeline directory, a .safetensors "
             "checkpoint, or a model hub name such as stabilityai/sdxl-turbo.",
         ),
     ] = DEFAULT_MODEL
@@ -85,7 +85,7 @@ class Page:
     ] = False
     mcp: Annotated[
         bool,
-        _page("--mcp", help="Serve the Model Context Protocol as well, for language models; wants renoise[mcp]."),
+        _page("--mcp", help="Serve the Model Context Protocol as well, for language models; wants renoise\\[mcp]."),
     ] = False
     max_pixels: Annotated[
         int | None,

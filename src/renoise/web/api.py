@@ -162,7 +162,8 @@ def _note(happening: Happening, writer: Writer, report: Report) -> None:
         report["inversion_passes"] = happening.passes
         report["inverted_before"] = happening.before
         report["psnr"] = None if quality is None else _finite(asdict(quality))
-        report["converged"] = bool(happening.inversion.converged.all())
+        solved = not happening.inversion.config.walking.direct  # a direct walk solves nothing that could converge
+        report["converged"] = bool(happening.inversion.converged.all()) if solved else None
     elif isinstance(happening, Edited):
         writer.edited(happening)
         report.setdefault("edits", []).append({"target": happening.target, "passes": happening.passes})

@@ -225,8 +225,10 @@ def outputs() -> Outputs:
     """Put what is shown on the page, and return it."""
     status = gr.HTML(look.status("Drop an image, or pick an example."), elem_id="status-line")
     progress = gr.HTML("", elem_id="progress", visible=False)
+    gr.HTML(look.title("Before and after"))
     slider = gr.ImageSlider(
         label="Before and after",
+        show_label=False,
         type="filepath",
         format="png",
         interactive=False,
@@ -235,8 +237,10 @@ def outputs() -> Outputs:
         elem_id="compare-slider",
     )
     compare_with = gr.Radio([], label="The original beside", visible=False, elem_id="compare-with")
+    gr.HTML(look.title("All edits"))
     gallery = gr.Gallery(
         label="All edits",
+        show_label=False,
         format="png",
         columns=3,
         height="auto",
@@ -294,9 +298,11 @@ def _examples() -> Any:
     found = examples.bundled()
     if not found:
         return None
+    gr.HTML(look.title("Or pick an example"))
     return gr.Gallery(
         [(str(example.path), example.prompt.partition(",")[0]) for example in found],
-        label="Or pick an example",
+        label="Examples",
+        show_label=False,
         columns=4,
         height="auto",
         object_fit="contain",

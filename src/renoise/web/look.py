@@ -25,22 +25,34 @@ CSS = """
 @media (min-width: 900px) { .rn-columns > * { flex: 1 1 0 !important; } }
 #header h1 { font-size: 1.6rem; margin: 0 0 .2rem; }
 #header p { margin: 0; color: var(--body-text-color-subdued); }
-.rn-facts { display: flex; flex-wrap: wrap; gap: .4rem; margin-top: .6rem; padding: 0; list-style: none; }
+.rn-facts { display: flex; flex-wrap: wrap; gap: .4rem; margin: .6rem 0 0 !important; padding: 0 !important;
+  list-style: none !important; }
 .rn-facts li { border: 1px solid var(--border-color-primary); border-radius: 999px; padding: .1rem .7rem;
   font-size: .85rem; margin: 0; overflow-wrap: anywhere; }
+.rn-title { font-size: 1rem !important; margin: .4rem 0 0 !important; font-weight: 600; }
 .rn-progress { display: flex; gap: .8rem; align-items: center; }
-.rn-progress img { width: 96px; height: auto; border-radius: 6px; border: 1px solid var(--border-color-primary); }
+.rn-progress img { width: 96px; height: auto; margin: 0; border-radius: 6px;
+  border: 1px solid var(--border-color-primary); }
 .rn-progress div { flex: 1; min-width: 0; }
+.rn-progress p { margin: 0 0 .3rem; font-variant-numeric: tabular-nums; }
 .rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
-#source-image img, #compare-slider img { object-fit: contain !important; }
-#source-image .image-frame, #source-image .image-container { height: auto; }
-#results-gallery .grid-wrap { max-height: none !important; height: auto !important; }
-#results-gallery img { object-fit: contain !important; }
-#examples-gallery .grid-wrap { max-height: none !important; height: auto !important; }
-#results-gallery .caption-label { white-space: normal; max-width: 100%; }
-#status-line { min-height: 1.5rem; overflow-wrap: anywhere; }
+#status-line { overflow-wrap: anywhere; }
+#status-line p { margin: 0; min-height: 1.5rem; }
 #status-line .rn-failed { color: var(--error-text-color, #b91c1c); font-weight: 600; }
-#command-line textarea { font-family: var(--font-mono); }
+#source-image img, #compare-slider img { object-fit: contain !important; }
+#examples-gallery .grid-wrap, #results-gallery .grid-wrap { min-height: 0 !important; max-height: none !important;
+  height: auto !important; overflow: visible !important; }
+#examples-gallery .grid-container, #results-gallery .grid-container { padding: 0 !important; gap: .6rem !important; }
+#examples-gallery .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+#results-gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+#examples-gallery .thumbnail-lg, #results-gallery .thumbnail-lg { aspect-ratio: auto !important; height: auto !important;
+  width: 100%; display: flex; flex-direction: column; }
+#examples-gallery img, #results-gallery .thumbnail-lg img { object-fit: contain !important; height: auto !important;
+  width: 100%; }
+#examples-gallery .caption-label, #results-gallery .caption-label { position: static !important; width: 100%;
+  max-width: 100% !important; white-space: normal; text-align: start; border: none; border-radius: 0; box-shadow: none;
+  font-size: .8rem; }
+#command-line textarea { font-family: var(--font-mono); font-size: .85rem; }
 :focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 """
 
@@ -56,6 +68,11 @@ def header(facts: Sequence[str]) -> str:
         "<h1>renoise</h1><p>Change one thing of an image, and keep the rest. Say what the image shows and what it "
         f'shall show.</p><ul class="rn-facts" aria-label="The model">{items}</ul>'
     )
+
+
+def title(text: str) -> str:
+    """Return the heading of a part of the page."""
+    return f'<h2 class="rn-title">{escape(text)}</h2>'
 
 
 def status(text: str, *, failed: bool = False) -> str:

@@ -121,8 +121,8 @@ class Writer:
         path = self._folder.write_image(happening.image, name, {"target": happening.target, **happening.record})
         mask, changed = None, None
         if happening.changed is not None:
-            mask = self._folder.write_image(happening.changed, f"{name}-could-change")
-            changed = self._folder.write_image(overlay(happening.image, happening.changed), f"{name}-changed")
+            mask = self._folder.write_image(happening.changed, f"mask-{name}")
+            changed = self._folder.write_image(overlay(happening.image, happening.changed), f"changed-{name}")
         caption = f"{happening.number}. {shown(happening.target, _CAPTION)}"
         self.results = replace(self.results, edits=(*self.results.edits, Drawn(caption, path, mask, changed)))
         return self.results

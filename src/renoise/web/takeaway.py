@@ -25,7 +25,7 @@ from renoise.web.studio import Loaded
 # The text of a PNG that holds its settings.
 KEY = "renoise"
 # A name of more characters is cut, so that a folder and a suffix fit in beside it.
-_LONGEST = 48
+_LONGEST = 40
 
 
 class Folder:
