@@ -19,9 +19,11 @@ from renoise.web.studio import Studio
 
 _KEEP = [
     ("What the edit lets stand (automatic)", "auto"),
-    ("All but what I paint", PAINTED),
+    ("All but what I paint, to the last pixel", PAINTED),
     ("Nothing: draw it anew in the same layout", "nothing"),
 ]
+# The columns of the convergence plot.
+PASS, RESIDUAL, TIMESTEP = "network pass", "residual, log10", "timestep"
 _FITS = {
     "crop": "crop: the middle of it",
     "pad": "pad: the whole of it, with its edges continued",
@@ -72,6 +74,7 @@ class Outputs:
 
     status: Any
     progress: Any
+    area: Any
     compare_with: Any
     slider: Any
     show_changed: Any
@@ -142,7 +145,7 @@ def inputs(studio: Studio) -> tuple[Inputs, Buttons, Any]:
     )
     keep = gr.Radio(_KEEP, value="auto", label="What to keep", elem_id="keep")
     mask_paint = gr.ImageEditor(
-        label="Paint over what may change; all else keeps its pixels",
+        label="Paint what may change",
         type="pil",
         image_mode="RGBA",
         format="png",
@@ -223,8 +226,15 @@ def inputs(studio: Studio) -> tuple[Inputs, Buttons, Any]:
 
 def outputs() -> Outputs:
     """Put what is shown on the page, and return it."""
-    status = gr.HTML(look.status("Drop an image, or pick an example."), elem_id="status-line")
-    progress = gr.HTML("", elem_id="progress", visible=False)
+    with gr.Column(elem_id="told"):
+        status = gr.HTML(look.status("Drop an image, or pick an example."), elem_id="status-line")
+        progress = gr.HTML("", elem_id="progress", visible=False)
+    with gr.Column(elem_id="results", visible=False) as area:
+        return Outputs(status, progress, area, *_results(), gr.State(None))
+
+
+def _results() -> tuple[Any, ...]:
+    """Put what a request gives on the page, and return it in the order of `Outputs`."""
     gr.HTML(look.title("Before and after"))
     slider = gr.ImageSlider(
         label="Before and after",
@@ -270,27 +280,15 @@ def outputs() -> Outputs:
     with gr.Accordion("Convergence", open=False, elem_id="convergence-panel"):
         convergence = gr.LinePlot(
             None,
-            x="network pass",
-            y="residual, log10",
-            color="timestep",
+            x=PASS,
+            y=RESIDUAL,
+            tooltip="all",
             height=320,
-            label="Residual of each step after each network pass, as its decimal logarithm",
+            label="How far each step was from its fixed point, as a decimal logarithm",
             buttons=[],
             elem_id="convergence",
         )
-    return Outputs(
-        status,
-        progress,
-        compare_with,
-        slider,
-        show_changed,
-        gallery,
-        quality,
-        downloads,
-        command,
-        convergence,
-        gr.State(None),
-    )
+    return compare_with, slider, show_changed, gallery, quality, downloads, command, convergence
 
 
 def _examples() -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from renoise.errors import ConfigError, RenoiseError
 from renoise.web import examples, look, presets, sentences, takeaway, views
-from renoise.web.controls import Inputs, Outputs
+from renoise.web.controls import PASS, RESIDUAL, TIMESTEP, Inputs, Outputs
 from renoise.web.forms import PAINTED, EditRequest, Source
 from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark, Waiting
 from renoise.web.messages import as_message
@@ -150,6 +150,7 @@ class Events:
         if isinstance(happening, Inverted):
             results = writer.inverted(happening)
             return {
+                out.area: gr.update(visible=True),
                 out.quality: sentences.quality(happening),
                 out.convergence: _frame(happening),
                 **self._compared(results),
@@ -214,9 +215,9 @@ def _frame(inverted: Inverted) -> pd.DataFrame:
     points = views.convergence(inverted.inversion, inverted.timesteps)
     return pd.DataFrame(
         {
-            "network pass": [point.number for point in points],
-            "residual, log10": [point.residual for point in points],
-            "timestep": [f"{point.timestep:g}" for point in points],
+            PASS: [point.number for point in points],
+            RESIDUAL: [point.residual for point in points],
+            TIMESTEP: [f"{point.timestep:g}" for point in points],
         }
     )
 

@@ -36,8 +36,10 @@ CSS = """
 .rn-progress div { flex: 1; min-width: 0; }
 .rn-progress p { margin: 0 0 .3rem; font-variant-numeric: tabular-nums; }
 .rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
+#told { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); padding-block: .4rem; gap: .4rem; }
 #status-line { overflow-wrap: anywhere; }
 #status-line p { margin: 0; min-height: 1.5rem; }
+#shown span.error, #shown .clear-status { display: none !important; }
 #status-line .rn-failed { color: var(--error-text-color, #b91c1c); font-weight: 600; }
 #source-image img, #compare-slider img { object-fit: contain !important; }
 #examples-gallery .grid-wrap, #results-gallery .grid-wrap { min-height: 0 !important; max-height: none !important;

@@ -51,7 +51,9 @@ def as_label(argument: Argument) -> str:
 def told(message: Told) -> str:
     """Return an error or a warning of the library as a sentence for the page."""
     text = message.told(as_label)
-    return f"{text[:1].upper()}{text[1:]}."
+    first, _, _ = text.partition(" ")
+    # A file's name stays as it is.
+    return f"{text[:1].upper()}{text[1:]}." if first.isalpha() else f"{text}."
 
 
 def failure(error: BaseException) -> str:

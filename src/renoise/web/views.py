@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -103,7 +102,7 @@ class Point:
     """One residual of a plot.
 
     Attributes:
-        number: the network pass of its step, from 1 on.
+        number: the residual's place in the order in which the steps were walked, from 1 on.
         timestep: the timestep of the step.
         residual: how far the step was from its fixed point then, as its decimal logarithm.
     """
@@ -121,14 +120,13 @@ def convergence(inversion: Inversion, timesteps: Sequence[float]) -> list[Point]
         timesteps: of its steps, the noisiest first.
     """
     history = inversion.residuals[:, None] if inversion.residual_history is None else inversion.residual_history
-    found: list[Point] = []
-    for timestep, passes in zip(timesteps, history[:, :, 0].tolist(), strict=False):
-        residuals = [value for value in passes if not math.isnan(value)]
-        found += [
-            Point(number, timestep, float(np.log10(max(value, _LEAST_RESIDUAL))))
-            for number, value in enumerate(residuals, start=1)
-        ]
-    return found
+    told = [
+        (timestep, max(value, _LEAST_RESIDUAL))
+        for timestep, passes in reversed(list(zip(timesteps, history[:, :, 0].tolist(), strict=False)))
+        for value in passes
+        if not math.isnan(value)
+    ]
+    return [Point(i, timestep, math.log10(value)) for i, (timestep, value) in enumerate(told, start=1)]
 
 
 def _rows(latent: Tensor) -> Tensor:
