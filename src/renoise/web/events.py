@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from renoise.errors import ConfigError, RenoiseError
 from renoise.web import examples, look, presets, sentences, takeaway, views
 from renoise.web.controls import PASS, RESIDUAL, TIMESTEP, Inputs, Outputs
-from renoise.web.forms import PAINTED, EditRequest, Source
+from renoise.web.forms import PAINTED, Source
 from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark, Waiting
 from renoise.web.messages import as_message
 from renoise.web.requests import edit_of, source_of
@@ -25,6 +26,26 @@ from renoise.web.worker import Job
 _PAINT_SIDE = 1024
 
 Update = dict[Any, Any]
+
+
+@dataclass
+class _Run:
+    """A request that is worked on, with what the page needs in the end.
+
+    Attributes:
+        job: does the work.
+        writer: writes the files.
+        command: the equal command line; empty where there is none.
+        remarks: what the library warned of.
+        plot: the residuals of the inversion. It is shown last, because Gradio's browser side spoils a plot that comes
+            before the end.
+    """
+
+    job: Job
+    writer: Writer
+    command: str = ""
+    remarks: list[str] = field(default_factory=list)
+    plot: pd.DataFrame | None = None
 
 
 class Events:
@@ -47,19 +68,19 @@ class Events:
     def edit(self, request: gr.Request, *values: Any) -> Iterator[Update]:
         """Edit the image with each target."""
 
-        def begin() -> tuple[Job, Writer, str]:
+        def begin() -> _Run:
             asked = edit_of(self._named(values), self._studio.limits, self._layers)
-            job = self._studio.edit(asked)
-            return job, Writer(self._folder, asked.source, asked.mask), self._command(asked)
+            command = takeaway.command(asked, self._studio.loaded)
+            return _Run(self._studio.edit(asked), Writer(self._folder, asked.source, asked.mask), command)
 
         yield from self._run(request, begin)
 
     def reconstruct(self, request: gr.Request, *values: Any) -> Iterator[Update]:
         """Invert the image and draw it again."""
 
-        def begin() -> tuple[Job, Writer, str]:
+        def begin() -> _Run:
             source = source_of(self._named(values), self._studio.limits)
-            return self._studio.invert(source), Writer(self._folder, source), ""
+            return _Run(self._studio.invert(source), Writer(self._folder, source))
 
         yield from self._run(request, begin)
 
@@ -104,18 +125,15 @@ class Events:
             raise as_message(ConfigError("this inversion did not keep its image, so that there is nothing to paint on"))
         return gr.update(visible=True, value={"background": shown, "layers": [], "composite": None})
 
-    def _run(self, request: gr.Request, begin: Any) -> Iterator[Update]:
+    def _run(self, request: gr.Request, begin: Callable[[], _Run]) -> Iterator[Update]:
         """Do the work of a button, and yield what the page shows of it."""
         out, session = self._out, _session(request)
         try:
-            job, writer, command = begin()
-            self._jobs[session] = job
+            run = begin()
+            self._jobs[session] = run.job
             yield self._emptied()
-            remarks: list[str] = []
-            for happening in job.happenings():
-                if isinstance(happening, Remark):
-                    remarks.append(happening.text)
-                yield self._shown(happening, writer, command, remarks)
+            for happening in run.job.happenings():
+                yield self._shown(happening, run)
         except Exception as error:
             yield {out.status: look.status(sentences.failure(error), failed=True), out.progress: _hidden()}
             raise as_message(error) from error
@@ -137,7 +155,7 @@ class Events:
             out.results: None,
         }
 
-    def _shown(self, happening: Happening, writer: Writer, command: str, remarks: Sequence[str]) -> Update:
+    def _shown(self, happening: Happening, run: _Run) -> Update:
         """Return what the page shows of something that happened."""
         out = self._out
         if isinstance(happening, (Pass, Waiting)):
@@ -146,19 +164,17 @@ class Events:
                 out.progress: gr.update(value=look.progress_bar(happening), visible=True),
             }
         if isinstance(happening, Remark):
+            run.remarks.append(happening.text)
             return {out.status: look.status(happening.text)}
         if isinstance(happening, Inverted):
-            results = writer.inverted(happening)
-            return {
-                out.area: gr.update(visible=True),
-                out.quality: sentences.quality(happening),
-                out.convergence: _frame(happening),
-                **self._compared(results),
-            }
+            run.plot = _frame(happening)
+            results = run.writer.inverted(happening)
+            told = {out.area: gr.update(visible=True), out.quality: sentences.quality(happening)}
+            return {**told, **self._compared(results)}
         if isinstance(happening, Edited):
-            results = writer.edited(happening)
+            results = run.writer.edited(happening)
             return {out.gallery: results.gallery(), **self._compared(results)}
-        return self._ended(happening, writer.results, command, remarks)
+        return self._ended(happening, run)
 
     def _compared(self, results: Results) -> Update:
         out, captions = self._out, results.captions
@@ -170,14 +186,15 @@ class Events:
             ),
         }
 
-    def _ended(self, ended: Ended, results: Results, command: str, remarks: Sequence[str]) -> Update:
-        out = self._out
-        told = " ".join([sentences.cost(ended, len(results.edits)), *remarks])
+    def _ended(self, ended: Ended, run: _Run) -> Update:
+        out, results = self._out, run.writer.results
+        told = " ".join([sentences.cost(ended, len(results.edits)), *run.remarks])
         return {
             out.status: look.status(told),
             out.progress: _hidden(),
             out.downloads: gr.update(value=results.downloads or None, visible=bool(results.downloads)),
-            out.command: gr.update(value=command, visible=bool(command)),
+            out.command: gr.update(value=run.command, visible=bool(run.command)),
+            out.convergence: run.plot,
         }
 
     def _named(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -205,9 +222,6 @@ class Events:
     def _layers(self, name: str) -> list[bytes]:
         blobs = self._inputs.mask_paint.blob_storage.pop(name, None)
         return [] if blobs is None else [layer for layer in blobs.layers if layer]
-
-    def _command(self, asked: EditRequest) -> str:
-        return takeaway.command(asked, self._studio.loaded)
 
 
 def _frame(inverted: Inverted) -> pd.DataFrame:

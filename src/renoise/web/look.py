@@ -36,7 +36,8 @@ CSS = """
 .rn-progress div { flex: 1; min-width: 0; }
 .rn-progress p { margin: 0 0 .3rem; font-variant-numeric: tabular-nums; }
 .rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
-#told { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); padding-block: .4rem; gap: .4rem; }
+#told { position: sticky; top: 0; z-index: 5; padding-block: .4rem; gap: .4rem;
+  background: var(--body-background-fill); }
 #status-line { overflow-wrap: anywhere; }
 #status-line p { margin: 0; min-height: 1.5rem; }
 #shown span.error, #shown .clear-status { display: none !important; }
@@ -47,8 +48,8 @@ CSS = """
 #examples-gallery .grid-container, #results-gallery .grid-container { padding: 0 !important; gap: .6rem !important; }
 #examples-gallery .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 #results-gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
-#examples-gallery .thumbnail-lg, #results-gallery .thumbnail-lg { aspect-ratio: auto !important; height: auto !important;
-  width: 100%; display: flex; flex-direction: column; }
+#examples-gallery .thumbnail-lg, #results-gallery .thumbnail-lg { aspect-ratio: auto !important; width: 100%;
+  height: auto !important; display: flex; flex-direction: column; }
 #examples-gallery img, #results-gallery .thumbnail-lg img { object-fit: contain !important; height: auto !important;
   width: 100%; }
 #examples-gallery .caption-label, #results-gallery .caption-label { position: static !important; width: 100%;
