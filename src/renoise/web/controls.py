@@ -230,11 +230,11 @@ def outputs() -> Outputs:
         status = gr.HTML(look.status("Drop an image, or pick an example."), elem_id="status-line")
         progress = gr.HTML("", elem_id="progress", visible=False)
     with gr.Column(elem_id="results", visible=False) as area:
-        return Outputs(status, progress, area, *_results(), gr.State(None))
+        return _results(status, progress, area)
 
 
-def _results() -> tuple[Any, ...]:
-    """Put what a request gives on the page, and return it in the order of `Outputs`."""
+def _results(status: Any, progress: Any, area: Any) -> Outputs:
+    """Put what a request gives on the page, and return it with what stands above it."""
     gr.HTML(look.title("Before and after"))
     slider = gr.ImageSlider(
         label="Before and after",
@@ -283,12 +283,25 @@ def _results() -> tuple[Any, ...]:
             x=PASS,
             y=RESIDUAL,
             tooltip="all",
-            height=320,
+            height=380,
             label="How far each step was from its fixed point, as a decimal logarithm",
             buttons=[],
             elem_id="convergence",
         )
-    return compare_with, slider, show_changed, gallery, quality, downloads, command, convergence
+    return Outputs(
+        status,
+        progress,
+        area,
+        compare_with,
+        slider,
+        show_changed,
+        gallery,
+        quality,
+        downloads,
+        command,
+        convergence,
+        gr.State(None),
+    )
 
 
 def _examples() -> Any:

@@ -26,12 +26,12 @@ _LABELS = {
     "fit": "the way to fit the image",
     "seed": "the seed",
 }
-# What else the page does in place of an argument that it does not have.
-_PASSED_ON = {
-    "edit_data": "renoise invert --edit-data",
-    "dtype": "renoise web --dtype",
-    "device": "renoise web --device",
-    "model": "renoise web --model",
+# Commands that have an option for an argument that the page lacks.
+_OPTIONS = {
+    "edit_data": ("--edit-data", "renoise invert"),
+    "dtype": ("--dtype", "renoise web"),
+    "device": ("--device", "renoise web"),
+    "model": ("--model", "renoise web"),
 }
 
 
@@ -40,12 +40,14 @@ def as_label(argument: Argument) -> str:
 
     Examples:
         >>> as_label(Argument("num_steps", 50)), as_label(Argument("dtype", "float32")), as_label(Argument("eta", 0.5))
-        ('the number of steps 50', 'renoise web --dtype float32', 'eta=0.5')
+        ('the number of steps 50', 'the option --dtype float32 of renoise web', 'eta=0.5')
     """
-    label = _LABELS.get(argument.name) or _PASSED_ON.get(argument.name)
-    if label is None:
-        return str(argument)
-    return label if argument.value is None else f"{label} {argument.shown}"
+    value = "" if argument.value is None else f" {argument.shown}"
+    if argument.name in _OPTIONS:
+        option, command = _OPTIONS[argument.name]
+        return f"the option {option}{value} of {command}"
+    label = _LABELS.get(argument.name)
+    return str(argument) if label is None else f"{label}{value}"
 
 
 def told(message: Told) -> str:

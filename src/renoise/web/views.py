@@ -52,7 +52,8 @@ class Preview:
         """
         z = latents[0].float().cpu()
         colours = adaptive_avg_pool2d(pixels.float().cpu(), (z.shape[-2], z.shape[-1]))[0].flatten(1).T
-        weights = torch.linalg.lstsq(_rows(z), colours).solution
+        # By singular values, because an image of one colour has channels that say nothing.
+        weights = torch.linalg.lstsq(_rows(z), colours, driver="gelsd").solution
         return cls(weights, float(z.std()))
 
     def of(self, latents: Tensor) -> Image.Image:
