@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -300,15 +301,31 @@ def test_a_name_and_a_password_are_asked_for(tmp_path: Path, png_file: Path) -> 
             client_module.Client(guarded, auth=("anna", "wrong"), verbose=False)
 
 
-def test_all_files_go_with_the_server(png_file: Path) -> None:
-    import os
+def test_files_are_deleted_on_a_schedule_and_examples_stay(png_file: Path) -> None:
+    studio = Studio(loaded_editor(), Limits(file_seconds=3), Loaded("mini-turbo"))
+    with serving(studio, Address(port=0)) as served:
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        before = files_in(folder)
+        client_module.Client(served, verbose=False).predict(upload(png_file), [TARGET], PROMPT, api_name="/edit")
+        assert len(files_in(folder)) >= len(before) + 5
+        for _ in range(200):
+            if files_in(folder) == before:
+                break
+            time.sleep(0.1)
+        assert files_in(folder) == before
 
+
+def test_all_files_go_with_the_server(png_file: Path) -> None:
     studio = Studio(loaded_editor(), LIMITS, Loaded("mini-turbo"))
     with serving(studio, Address(port=0)) as served:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         client_module.Client(served, verbose=False).predict(upload(png_file), [TARGET], PROMPT, api_name="/edit")
-        assert [path for path in folder.rglob("*") if path.is_file()]
+        assert files_in(folder)
     assert not folder.exists()
+
+
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
 
 
 def _resident() -> int:

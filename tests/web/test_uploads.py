@@ -52,6 +52,7 @@ def test_an_image_is_read_upright_and_in_rgb(tmp_path: Path) -> None:
         ),
         (lambda path: Image.new("1", (20_000, 20_000)).save(path), "cat.png is too large"),  # a bomb of 50 kB
         (lambda path: path.mkdir(), "cat.png is a directory"),
+        (lambda path: None, "cat.png is no longer on the server, which keeps files for a while; upload it again"),
     ],
 )
 def test_what_is_no_small_image_is_refused_by_its_own_name(tmp_path: Path, write: Any, problem: str) -> None:

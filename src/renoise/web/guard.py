@@ -14,6 +14,8 @@ from renoise.web.uploads import refuse_addresses
 
 # What a request has beside the bytes of its file.
 _BESIDE = 2**20
+# So many times what is allowed is poured away before the line is cut.
+_PATIENCE = 8
 
 
 class Guarded(gr.Blocks):  # type: ignore[misc]
@@ -66,6 +68,7 @@ class BoundedBodies:
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or int(announced) > self._most:
+            await self._pour_away(receive)
             await _refuse(send, f"the request is too large: at most {self._most:,} bytes are taken")
             return
         taken = 0
@@ -78,6 +81,14 @@ class BoundedBodies:
             return {"type": "http.disconnect"} if taken > self._most else message
 
         await self._app(scope, bounded, send)
+
+    async def _pour_away(self, receive: Any) -> None:
+        """Take what is sent without keeping it, up to a point: a client reads no answer before it has sent all."""
+        taken, more = 0, True
+        while more and taken < _PATIENCE * self._most:
+            message = await receive()
+            taken += len(message.get("body", b""))
+            more = message.get("more_body", False)
 
 
 async def _refuse(send: Any, text: str) -> None:

@@ -13,20 +13,19 @@ from renoise.web.guard import Guarded, RecentLayers
 from renoise.web.studio import Studio
 
 TITLE = "renoise"
-# Every so many seconds, files that are older than they may be are deleted.
-_SWEEP_SECONDS = 60
 
 
-def build(studio: Studio, folder: Path) -> Any:
+def build(studio: Studio, folder: Path, sweep_seconds: int) -> Any:
     """Return the page of a studio.
 
     Args:
         studio: does the work.
-        folder: where files for clients are written: the one in which Gradio keeps its uploads.
+        folder: where files for clients are written, inside the one in which Gradio keeps its uploads.
+        sweep_seconds: how often Gradio deletes what is older than it may be.
     """
     limits = studio.limits
     with Guarded(
-        title=TITLE, analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, limits.file_seconds), fill_width=True
+        title=TITLE, analytics_enabled=False, delete_cache=(sweep_seconds, limits.file_seconds), fill_width=True
     ) as page:
         api.add(studio, folder)  # first, so that its names are its own
         controls.header(studio)

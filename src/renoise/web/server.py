@@ -12,11 +12,14 @@ from pathlib import Path
 from renoise.errors import ConfigError
 from renoise.web import examples, look
 from renoise.web.studio import Studio
+from renoise.web.sweeping import sweeping
 
 # Threads of Gradio's own beside those that wait for the model: uploads, comparisons, Stop.
 _OTHER_THREADS = 24
 # What Gradio and the libraries below it look for in the environment.
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+# How often files that are older than they may be are deleted, in seconds.
+_SWEEP_SECONDS = 60
 _FOLDER = "GRADIO_TEMP_DIR"
 
 
@@ -60,7 +63,9 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
         from renoise.web.guard import BoundedBodies
         from renoise.web.page import build
 
-        page = build(studio, Path(folder))
+        every = min(_SWEEP_SECONDS, studio.limits.file_seconds)
+        written = Path(folder) / "requests"
+        page = build(studio, written, every)
         page.queue(max_size=4 * studio.limits.queue, default_concurrency_limit=None)
         theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=look.FONT, font_mono=look.MONO)
         shown = examples.folder()
@@ -95,7 +100,9 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
                 remedy="give another port",
             ) from error
         try:
-            yield public or local
+            # Later than Gradio, which then finds what it wants to delete.
+            with sweeping(written, studio.limits.file_seconds + 2 * every, every):
+                yield public or local
         finally:
             page.close(verbose=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,6 +159,8 @@ def refuse_addresses(values: Any) -> None:
 
 
 def _require_small(path: str, limits: Limits, error: type[RenoiseError]) -> None:
+    if not os.path.lexists(path):
+        raise error(f"{path} is no longer on the server, which keeps files for a while", remedy="upload it again")
     size = require_file(path, error).st_size
     if size > limits.upload_bytes:
         raise error(
