@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 from PIL import Image
 
+from renoise import ConfigError
 from renoise.web.limits import Limits
 from renoise.web.server import Address, serving
 from renoise.web.studio import Loaded, Studio
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.web, pytest.mark.slow]
 gradio = pytest.importorskip("gradio", reason="the page is not installed: pip install 'renoise[web]'")
 client_module = pytest.importorskip("gradio_client", reason="the page is not installed: pip install 'renoise[web]'")
 
+GUIDE = Path(__file__).parents[2] / "docs" / "web.md"
 PROMPT, TARGET = "a red square", "a blue square"
 LIMITS = Limits(upload_bytes=2_000_000, pixels=1_000_000, queue=2, prompt_length=200, targets=3)
 
@@ -121,6 +124,28 @@ def test_the_same_seed_gives_equal_bytes_and_another_one_does_not(
         assert not report["inverted_before"]
         files.append(digest(path))
     assert files[0] == files[1] != files[2]
+
+
+@pytest.mark.skipif(not GUIDE.exists(), reason="the sources' documents are not beside the tests")
+def test_the_code_of_the_guide_runs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (128, 128), "orange").save("cat.png")
+    (code,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("http://127.0.0.1:7860", url), names)
+    assert len(names["edits"]) == 2
+    assert Path(names["inversion"]).suffix == ".safetensors"
+    assert names["report"]["inverted_before"]
+
+
+def test_a_port_that_is_taken_is_named(shared: tuple[Studio, str]) -> None:
+    studio, url = shared
+    taken = int(url.rstrip("/").rpartition(":")[2])
+    with (
+        pytest.raises(ConfigError, match=f"cannot be served at 127.0.0.1:{taken}"),
+        serving(studio, Address(port=taken)),
+    ):
+        pass
 
 
 def test_two_clients_at_once_get_their_own(connect: Callable[[], Any], tmp_path: Path) -> None:

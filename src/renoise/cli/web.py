@@ -143,8 +143,13 @@ def web(page: Page, choice: WebModel, talk: Talk, sampler: o.Sampler = None, spa
         address = Address(page.host, page.port, user, share=page.share, open=page.open, mcp=page.mcp)
         with serving(Studio(work.editor, limits, loaded), address) as url:
             work.note(f"the page is at {url} (Ctrl-C ends it)")
-            threading.Event().wait()
+            _wait()
     return ""
+
+
+def _wait() -> None:
+    """Wait until the command is interrupted."""
+    threading.Event().wait()
 
 
 def _options(choice: ModelChoice, sampler: str | None, spacing: str | None) -> list[str]:
