@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from renoise import ConfigError, StorageError
 from renoise.web.limits import Limits
@@ -59,3 +60,11 @@ def test_an_inversion_goes_before_an_image(tmp_path: Path, png_file: Path) -> No
     (tmp_path / "x.safetensors").write_bytes(b"no inversion")
     with pytest.raises(StorageError, match=r"^x.safetensors is not a readable inversion"):
         source_of({"image": upload(png_file), "inversion": upload(tmp_path / "x.safetensors")}, LIMITS)
+
+
+def test_what_is_remarked_on_a_file_goes_with_the_request(tmp_path: Path) -> None:
+    path = tmp_path / "moving.gif"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    source = source_of({"image": upload(path)}, LIMITS)
+    assert source.remarks == ("moving.gif holds 3 frames; the first is taken.",)

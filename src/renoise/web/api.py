@@ -64,7 +64,7 @@ def add(studio: Studio, folder: Path) -> None:
         targets: list[str],
         prompt: str | None = None,
         strength: float | None = None,
-        keep: Keep = "auto",
+        keep: Keep | None = None,
         mask: FileData | None = None,
         preset: Preset | None = None,
         steps: int | None = None,
@@ -81,7 +81,7 @@ def add(studio: Studio, folder: Path) -> None:
             targets: what the image shall show, a prompt for each edit.
             prompt: what the image shows.
             strength: how much changes, from 0 to 1; by default 0.7.
-            keep: what stays without a mask.
+            keep: what stays without a mask; by default what suits the inversion.
             mask: an image that is white where the edit may change.
             preset: how the image is inverted; by default what suits edits.
             steps: sampler steps; by default those of the preset.
@@ -155,7 +155,7 @@ def _note(happening: Happening, writer: Writer, report: Report) -> None:
             "timestep": happening.timestep,
         }
     elif isinstance(happening, Remark):
-        report["remarks"].append(happening.text)
+        report["remarks"] += [happening.text] if happening.text not in report["remarks"] else []
     elif isinstance(happening, Inverted):
         writer.inverted(happening)
         quality = happening.known.quality

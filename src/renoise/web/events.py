@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Events:
         self._folder = folder
         self._inputs = inputs
         self._out = outputs
-        self._jobs: dict[str, Job] = {}
+        self._jobs: defaultdict[str, list[Job]] = defaultdict(list)
 
     def edit(self, request: gr.Request, *values: Any) -> Iterator[Update]:
         """Edit the image with each target."""
@@ -86,10 +87,11 @@ class Events:
 
     def stop(self, request: gr.Request) -> str:
         """Stop the work of this visitor within one network pass."""
-        job = self._jobs.get(_session(request))
-        if job is None:
+        jobs = list(self._jobs.get(_session(request), ()))
+        if not jobs:
             return look.status("Nothing is being worked on.")
-        job.stop()
+        for job in jobs:
+            job.stop()
         return look.status("Stopping after this network pass.")
 
     def compare(self, caption: str | None, changed: bool, results: Results | None) -> Any:
@@ -127,18 +129,28 @@ class Events:
 
     def _run(self, request: gr.Request, begin: Callable[[], _Run]) -> Iterator[Update]:
         """Do the work of a button, and yield what the page shows of it."""
-        out, session = self._out, _session(request)
         try:
             run = begin()
-            self._jobs[session] = run.job
+        except Exception as error:
+            yield self._failed(error)
+            raise as_message(error) from error
+        jobs = self._jobs[_session(request)]
+        jobs.append(run.job)
+        try:
             yield self._emptied()
             for happening in run.job.happenings():
                 yield self._shown(happening, run)
         except Exception as error:
-            yield {out.status: look.status(sentences.failure(error), failed=True), out.progress: _hidden()}
+            yield self._failed(error)
             raise as_message(error) from error
         finally:
-            self._jobs.pop(session, None)
+            jobs.remove(run.job)
+            if not jobs:
+                self._jobs.pop(_session(request), None)
+
+    def _failed(self, error: Exception) -> Update:
+        failed = look.status(sentences.failure(error), failed=True)
+        return {self._out.status: failed, self._out.progress: _hidden()}
 
     def _emptied(self) -> Update:
         out = self._out
@@ -188,7 +200,7 @@ class Events:
 
     def _ended(self, ended: Ended, run: _Run) -> Update:
         out, results = self._out, run.writer.results
-        told = " ".join([sentences.cost(ended, len(results.edits)), *run.remarks])
+        told = " ".join([sentences.cost(ended, len(results.edits)), *dict.fromkeys(run.remarks)])
         return {
             out.status: look.status(told),
             out.progress: _hidden(),

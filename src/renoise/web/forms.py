@@ -42,6 +42,7 @@ class Source:
         iterations: the renoising iterations of each step; None is what the preset has.
         seed: the seed of the noises.
         fit: one of `renoise.images.FITS`.
+        remarks: what the library warned of when the file was read, as sentences.
     """
 
     image: Image.Image | None
@@ -53,6 +54,7 @@ class Source:
     iterations: int | None = None
     seed: int = 0
     fit: str = "crop"
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ preprocessing is switched off, because it opens uploads without this library's l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 
 from renoise.errors import ConfigError
 from renoise.web.forms import PAINTED, EditRequest, Source, read_edit, read_source
+from renoise.web.hearing import hearing
 from renoise.web.limits import Limits
+from renoise.web.sentences import told
 from renoise.web.uploads import painted_mask, path_of, read_image, read_inversion, read_mask
 
 # Gives the bytes of the layers that a browser sent ahead under a name, and forgets them.
@@ -37,7 +40,11 @@ def source_of(values: Mapping[str, Any], limits: Limits) -> Source:
     path = path_of(values.get("image"))
     if path is None:
         return read_source(None, None, "", values, limits)
-    return read_source(read_image(path, limits), None, _name(values["image"], path), values, limits)
+    remarks: list[str] = []
+    with hearing(lambda warning: remarks.append(told(warning))):
+        image = read_image(path, limits)
+    source = read_source(image, None, _name(values["image"], path), values, limits)
+    return replace(source, remarks=tuple(remark.replace(f"{Path(path).parent}/", "") for remark in remarks))
 
 
 def edit_of(values: Mapping[str, Any], limits: Limits, layers: Layers | None = None) -> EditRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from PIL import Image
 from renoise import Editor, images, masks
 from renoise.config import InversionConfig
 from renoise.edit_rules import require_changes
-from renoise.errors import Argument, ConfigError, RenoiseWarning
+from renoise.errors import Argument, ConfigError
 from renoise.fingerprint import fingerprint
 from renoise.images import to_tensor
 from renoise.inversion import Inversion
@@ -22,6 +21,7 @@ from renoise.progress import Progress
 from renoise.web.cache import Inversions, Known, key_of
 from renoise.web.forms import EditRequest, Source
 from renoise.web.happenings import Edited, Inverted, Pass, Remark
+from renoise.web.hearing import hearing
 from renoise.web.limits import Limits
 from renoise.web.sentences import told
 from renoise.web.views import Preview, preview_of
@@ -85,7 +85,7 @@ class Studio:
         config = self._checked(source)
 
         def work(tell: Tell) -> None:
-            with self._remarks(tell):
+            with _remarking(source, tell):
                 self._inverted(source, config, None, tell)
 
         return Job(work, self._turns)
@@ -112,7 +112,7 @@ class Studio:
         inverting = request.negative_prompt if config.guidance_scale > 1.0 else None
 
         def work(tell: Tell) -> None:
-            with self._remarks(tell):
+            with _remarking(source, tell):
                 known = self._inverted(source, config, inverting, tell, request.mask)
                 self._edits(request, known.inversion, guidance, tell)
 
@@ -238,23 +238,6 @@ class Studio:
             "config": inversion.config.to_record(),
         }
 
-    @contextmanager
-    def _remarks(self, tell: Tell) -> Iterator[None]:
-        """Tell of what the library warns of. Only the request whose turn it is works under this."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", RenoiseWarning)
-            show = warnings.showwarning
-
-            def heard(message: Warning | str, *where: Any, **more: Any) -> None:
-                if isinstance(message, RenoiseWarning):
-                    tell(Remark(told(message)))
-                else:
-                    show(message, *where, **more)
-
-            warnings.showwarning = heard
-            yield
-
 
 class _Teller:
     """Tells of each network pass; it is what an editor takes as `progress`.
@@ -283,6 +266,15 @@ class _Teller:
                 small,
             )
         )
+
+
+@contextmanager
+def _remarking(source: Source, tell: Tell) -> Iterator[None]:
+    """Tell of what the library warned of when the source was read, and of what it warns of now."""
+    for text in source.remarks:
+        tell(Remark(text))
+    with hearing(lambda warning: tell(Remark(told(warning)))):
+        yield
 
 
 def _only(drawn: Any) -> Any:
