@@ -75,6 +75,17 @@ def test_a_wrong_value_of_an_edit_is_named(source: Source, wrong: dict[str, Any]
         read_edit(source, None, {"targets": "a dog", **wrong}, LIMITS)
 
 
+@pytest.mark.parametrize(("field", "number"), [("", None), ("  ", None), ("7", 7), (" 12 ", 12), ("0", 0)])
+def test_a_field_of_digits_is_a_number(drawing: Image.Image, field: str, number: int | None) -> None:
+    assert read_source(drawing, None, "cat.png", {"iterations": field}, LIMITS).iterations == number
+
+
+@pytest.mark.parametrize("field", ["-1", "1.5", "1e3", "\u0663", "9" * 400, "four"])
+def test_another_field_is_not(drawing: Image.Image, field: str) -> None:
+    with pytest.raises(ConfigError, match="iterations must be a whole number"):
+        read_source(drawing, None, "cat.png", {"iterations": field}, LIMITS)
+
+
 def test_without_an_image_nothing_can_be_done() -> None:
     with pytest.raises(ConfigError, match="there is no image; drop one, or pick an example"):
         read_source(None, None, "", {"prompt": "a cat"}, LIMITS)

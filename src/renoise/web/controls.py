@@ -77,6 +77,7 @@ class Outputs:
     area: Any
     compare_with: Any
     slider: Any
+    divider: Any
     show_changed: Any
     gallery: Any
     quality: Any
@@ -168,14 +169,9 @@ def inputs(studio: Studio) -> tuple[Inputs, Buttons, Any]:
             steps = gr.Number(
                 default.steps, label="Steps", precision=0, minimum=1, maximum=limits.steps, elem_id="steps"
             )
-            iterations = gr.Number(
-                None,
-                label="Renoising iterations",
-                info="Empty: as the preset has it.",
-                precision=0,
-                minimum=0,
-                maximum=limits.iterations,
-                elem_id="iterations",
+            # A field for numbers has no way to be empty: it shows and sends 0.
+            iterations = gr.Textbox(
+                label="Renoising iterations", placeholder="as the preset has it", max_length=6, elem_id="iterations"
             )
         with gr.Row():
             scale = gr.Number(
@@ -246,6 +242,7 @@ def _results(status: Any, progress: Any, area: Any) -> Outputs:
         buttons=["fullscreen"],
         elem_id="compare-slider",
     )
+    divider = gr.Slider(0, 100, value=50, step=1, label="Where before and after meet", elem_id="divider", buttons=[])
     compare_with = gr.Radio([], label="The original beside", visible=False, elem_id="compare-with")
     gr.HTML(look.title("All edits"))
     gallery = gr.Gallery(
@@ -294,6 +291,7 @@ def _results(status: Any, progress: Any, area: Any) -> Outputs:
         area,
         compare_with,
         slider,
+        divider,
         show_changed,
         gallery,
         quality,

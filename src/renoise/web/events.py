@@ -98,6 +98,10 @@ class Events:
         """Show the image before beside another one."""
         return None if results is None else results.pair(caption, changed=bool(changed))
 
+    def divide(self, position: float) -> Any:
+        """Move the line between the two images of the slider."""
+        return gr.update(slider_position=position)
+
     def show_changed(self, changed: bool, caption: str | None, results: Results | None) -> tuple[Any, Any]:
         """Show the edits, or what they changed."""
         if results is None:
@@ -172,7 +176,7 @@ class Events:
         out = self._out
         if isinstance(happening, (Pass, Waiting)):
             return {
-                out.status: look.status(sentences.progress(happening)),
+                out.status: look.status(sentences.doing(happening)),
                 out.progress: gr.update(value=look.progress_bar(happening), visible=True),
             }
         if isinstance(happening, Remark):

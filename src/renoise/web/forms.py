@@ -26,6 +26,8 @@ from renoise.web.limits import Limits
 PAINTED = "painted"
 # A guidance scale beyond this makes noise of every image.
 MOST_GUIDANCE = 100.0
+# No whole number that is asked for has more digits.
+_DIGITS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,10 +180,12 @@ def _text(given: Any, name: str, limits: Limits) -> str | None:
 
 
 def _count(given: Any, name: str, least: int, most: int) -> int | None:
-    """Return a whole number, which JSON may have as 4.0; None and an empty field are the default."""
-    if given is None or given == "":
+    """Return a whole number, which JSON may have as 4.0 and a field as digits; None and an empty field are none."""
+    if given is None or (isinstance(given, str) and not given.strip()):
         return None
     value = int(given) if isinstance(given, float) and given.is_integer() else given
+    if isinstance(given, str) and len(given) < _DIGITS and given.strip().isascii() and given.strip().isdigit():
+        value = int(given)
     return whole(value, name, least, most)
 
 

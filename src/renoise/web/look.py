@@ -19,8 +19,8 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 # Columns stand beside each other from 900 pixels on. Images have the height of their content: heights that Gradio fixes
 # would cut them.
 CSS = """
-.gradio-container { max-width: 1280px !important; margin-inline: auto !important; }
-.rn-columns { flex-wrap: wrap; align-items: flex-start; }
+.gradio-container { max-width: 1280px !important; margin-inline: auto !important; overflow: clip !important; }
+.rn-columns { flex-wrap: wrap; align-items: stretch; }
 @media (max-width: 899px) { .rn-columns > * { flex: 1 1 100% !important; min-width: 0 !important; } }
 @media (min-width: 900px) { .rn-columns > * { flex: 1 1 0 !important; } }
 #header h1 { font-size: 1.6rem; margin: 0 0 .2rem; }
@@ -36,6 +36,7 @@ CSS = """
 .rn-progress div { flex: 1; min-width: 0; }
 .rn-progress p { margin: 0 0 .3rem; font-variant-numeric: tabular-nums; }
 .rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
+#told, #results { flex-grow: 0 !important; }
 #told { position: sticky; top: 0; z-index: 5; padding-block: .4rem; gap: .4rem;
   background: var(--body-background-fill); }
 #status-line { overflow-wrap: anywhere; }
@@ -55,6 +56,7 @@ CSS = """
 #examples-gallery .caption-label, #results-gallery .caption-label { position: static !important; width: 100%;
   max-width: 100% !important; white-space: normal; text-align: start; border: none; border-radius: 0; box-shadow: none;
   font-size: .8rem; }
+#downloads .label-clear-button { display: none; }
 #command-line textarea { font-family: var(--font-mono); font-size: .85rem; }
 :focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 """

@@ -46,6 +46,7 @@ def build(studio: Studio, folder: Path, sweep_seconds: int) -> Any:
         shown.compare_with.input(
             events.compare, [shown.compare_with, shown.show_changed, shown.results], shown.slider, **quick
         )
+        shown.divider.input(events.divide, shown.divider, shown.slider, **quick)
         shown.show_changed.input(
             events.show_changed,
             [shown.show_changed, shown.compare_with, shown.results],

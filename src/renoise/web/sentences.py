@@ -75,6 +75,17 @@ def failure(error: BaseException) -> str:
     )
 
 
+def doing(happening: Pass | Waiting) -> str:
+    """Return what is being done in a few words, which do not change with every network pass.
+
+    Examples:
+        >>> doing(Pass("editing 1/2", 3, 4, 249.0, 2, 4))
+        'Editing 1/2 ...'
+    """
+    work = "waiting" if isinstance(happening, Waiting) else happening.work
+    return f"{work[:1].upper()}{work[1:]} ..."
+
+
 def progress(happening: Pass | Waiting) -> str:
     """Return how far the work is, in one line.
 
