@@ -41,6 +41,12 @@ def test_a_mask_is_an_upload_or_painted(png_file: Path) -> None:
     assert (request.keep, request.mask.getpixel((1, 1)), request.mask.getpixel((6, 1))) == (None, 255, 0)
 
 
+def test_plain_sampling_has_no_knobs(png_file: Path) -> None:
+    values = {"image": upload(png_file), "targets": "a dog", "keep": "plain", "strength": 0.7}
+    request = edit_of(values, LIMITS)
+    assert (request.strength, request.keep, request.mask) == (None, None, None)
+
+
 def test_layers_may_be_uploads(png_file: Path, tmp_path: Path) -> None:
     (tmp_path / "layer.png").write_bytes(layer((8, 8), (0, 0, 8, 8)))
     paint = {"background": None, "layers": [None, upload(tmp_path / "layer.png")], "composite": None}

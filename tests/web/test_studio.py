@@ -128,3 +128,29 @@ def test_the_cache_stays_within_its_bytes(studio: Studio, source: Source, drawin
         list(small.invert(own).happenings())
     assert len(small.inversions) == 2
     assert small.inversions.nbytes <= 2 * one.known.nbytes
+
+
+def test_without_knobs_an_edit_is_what_the_library_makes_of_it(
+    studio: Studio, drawing: Image.Image, make_request: Make
+) -> None:
+    values = {"prompt": "a red square", "preset": "fast"}
+    source = read_source(drawing, None, "red.png", values, Limits())
+    request = make_request(source, strength=None)
+    assert studio.is_plain(request)
+    (edited,) = told(studio.edit(request), Edited)
+    inversion = studio.editor.invert(drawing, "a red square", config=studio.editor.config("fast"))
+    assert edited.image.tobytes() == studio.editor.edit(inversion, "a blue square").tobytes()
+    assert edited.changed is None
+    assert not studio.is_plain(make_request(source))
+    assert not studio.is_plain(make_request(strength=None))
+
+
+def test_noise_that_was_solved_for_is_measured_by_itself(studio: Studio, drawing: Image.Image) -> None:
+    source = read_source(drawing, None, "red.png", {"prompt": "a red square", "preset": "fast"}, Limits())
+    run = list(studio.invert(source).happenings())
+    (inverted,) = [one for one in run if isinstance(one, Inverted)]
+    quality = inverted.known.quality
+    assert quality is not None
+    assert quality.round_trip is not None
+    assert 20.0 < quality.round_trip < 100.0
+    assert [one.passes - inverted.passes for one in run if isinstance(one, Ended)] == [4]

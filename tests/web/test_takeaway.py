@@ -44,6 +44,8 @@ def pixels(image: Any) -> Any:
         ({"preset": "fast", "seed": 3, "fit": "stretch"}, {"strength": 0.35}),
         ({"steps": 3}, {"keep": "nothing", "guidance": 2.0, "negative_prompt": "it's blurred"}),
         ({"iterations": 1}, {"strength": 1.0}),
+        ({"preset": "paper"}, {"strength": None}),
+        ({}, {"strength": None}),
     ],
 )
 def test_the_command_line_draws_the_same_image(

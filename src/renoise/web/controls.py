@@ -14,13 +14,14 @@ from renoise.edit_rules.structure import DEFAULT_STRENGTH
 from renoise.images import FITS
 from renoise.ranges import LARGEST_SEED
 from renoise.web import examples, look, presets, sentences
-from renoise.web.forms import MOST_GUIDANCE, PAINTED
+from renoise.web.forms import MOST_GUIDANCE, PAINTED, PLAIN
 from renoise.web.studio import Studio
 
 _KEEP = [
     ("What the edit lets stand (automatic)", "auto"),
     ("All but what I paint, to the last pixel", PAINTED),
     ("Nothing: draw it anew in the same layout", "nothing"),
+    ("Only the noise: plain sampling, as the paper has it", PLAIN),
 ]
 # The columns of the convergence plot.
 PASS, RESIDUAL, TIMESTEP = "network pass", "residual, log10", "timestep"

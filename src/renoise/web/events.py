@@ -12,10 +12,12 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
+from renoise.config import OWN_VARIANTS
+from renoise.edit_rules.changes import KEEP
 from renoise.errors import ConfigError, RenoiseError
 from renoise.web import examples, look, presets, sentences, takeaway, views
 from renoise.web.controls import PASS, RESIDUAL, TIMESTEP, Inputs, Outputs
-from renoise.web.forms import PAINTED, Source
+from renoise.web.forms import PAINTED, PLAIN, Source
 from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark, Waiting
 from renoise.web.messages import as_message
 from renoise.web.requests import edit_of, source_of
@@ -70,7 +72,14 @@ class Events:
         """Edit the image with each target."""
 
         def begin() -> _Run:
-            asked = edit_of(self._named(values), self._studio.limits, self._layers)
+            named = self._named(values)
+            asked = edit_of(named, self._studio.limits, self._layers)
+            if named["keep"] == PLAIN and not self._studio.is_plain(asked):
+                raise ConfigError(
+                    "this inversion keeps more than the noise, so that an edit of it is no plain sampling",
+                    argument="keep",
+                    remedy="take another preset than edit, or another choice of what to keep",
+                )
             command = takeaway.command(asked, self._studio.loaded)
             return _Run(self._studio.edit(asked), Writer(self._folder, asked.source, asked.mask), command)
 
@@ -108,14 +117,27 @@ class Events:
             return [], None
         return results.gallery(changed=bool(changed)), results.pair(caption, changed=bool(changed))
 
-    def choose_preset(self, name: str) -> tuple[int, float]:
-        """Return the steps and the guidance scale that a preset begins with."""
-        config = self._studio.editor.config(name)
+    def choose_preset(self, name: str, keep: str) -> tuple[int, float, Any]:
+        """Return the steps and the guidance scale that a preset begins with, and what edits keep with it.
+
+        Presets of others than this project are for plain sampling; the rules of edits are made for its own.
+        """
+        if name not in OWN_VARIANTS:
+            keep = PLAIN
+        elif keep == PLAIN:
+            keep = KEEP[0]
+        return *self._begins_with(name), keep
+
+    def _begins_with(self, preset: str) -> tuple[int, float]:
+        config = self._studio.editor.config(preset)
         return config.num_steps, self._studio.editor.edit_guidance(config)
 
     def choose_example(self, event: gr.SelectData) -> tuple[str, None, str, str]:
         """Return the image and the prompts of an example, and no inversion."""
-        example = examples.bundled()[int(event.index)]
+        offered = examples.bundled()
+        if not isinstance(event.index, int) or not 0 <= event.index < len(offered):
+            raise as_message(ConfigError("there is no such example", remedy="pick one of those that are shown"))
+        example = offered[event.index]
         return str(example.path), None, example.prompt, "\n".join(example.targets)
 
     def choose_keep(self, keep: str, image: Any, inversion: Any) -> Any:
@@ -230,7 +252,7 @@ class Events:
     def _without_defaults(self, named: dict[str, Any]) -> dict[str, Any]:
         """Leave out the steps and the guidance scale that the preset has anyway, as a short command line does."""
         if named["preset"] in presets.OFFERED:
-            steps, guidance = self.choose_preset(named["preset"])
+            steps, guidance = self._begins_with(named["preset"])
             named["steps"] = None if named["steps"] == steps else named["steps"]
             named["guidance"] = None if named["guidance"] == guidance else named["guidance"]
         return named

@@ -24,6 +24,8 @@ from renoise.web.limits import Limits
 
 # What the page calls a mask that is painted there, beside the names that the library has for what to keep.
 PAINTED = "painted"
+# What it calls an edit without any of the knobs.
+PLAIN = "plain"
 # A guidance scale beyond this makes noise of every image.
 MOST_GUIDANCE = 100.0
 # No whole number that is asked for has more digits.

@@ -53,9 +53,11 @@ def build(studio: Studio, folder: Path, sweep_seconds: int) -> Any:
             [shown.gallery, shown.slider],
             **quick,
         )
-        asked.preset.input(events.choose_preset, asked.preset, [asked.steps, asked.guidance], **quick)
+        asked.preset.input(
+            events.choose_preset, [asked.preset, asked.keep], [asked.steps, asked.guidance, asked.keep], **quick
+        )
         painting = [asked.keep, asked.source_image, asked.inversion_file]
-        for changed in (asked.keep.input, asked.source_image.change, asked.inversion_file.change):
+        for changed in (asked.keep.change, asked.source_image.change, asked.inversion_file.change):
             changed(events.choose_keep, painting, asked.mask_paint, **quick)
         if chosen is not None:
             chosen.select(

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from renoise.errors import ConfigError
-from renoise.web.forms import PAINTED, EditRequest, Source, read_edit, read_source
+from renoise.web.forms import PAINTED, PLAIN, EditRequest, Source, read_edit, read_source
 from renoise.web.hearing import hearing
 from renoise.web.limits import Limits
 from renoise.web.sentences import told
@@ -52,7 +52,7 @@ def edit_of(values: Mapping[str, Any], limits: Limits, layers: Layers | None = N
 
     Args:
         values: those of `source_of`; `mask`, an upload; `paint`, what an image editor holds, which counts where `keep`
-            is "painted"; and the fields of `renoise.web.forms.read_edit`.
+            is "painted" (where it is "plain", no knob counts); and the fields of `renoise.web.forms.read_edit`.
         limits: the bounds.
         layers: gives what a browser painted.
 
@@ -60,6 +60,8 @@ def edit_of(values: Mapping[str, Any], limits: Limits, layers: Layers | None = N
         RenoiseError: as for `source_of`, or if nothing is painted.
     """
     source = source_of(values, limits)
+    if values.get("keep") == PLAIN:
+        return read_edit(source, None, {**values, "keep": None, "strength": None}, limits)
     if values.get("keep") != PAINTED:
         path = path_of(values.get("mask"))
         return read_edit(source, None if path is None else read_mask(path, limits), values, limits)

@@ -147,12 +147,12 @@ def _reconstruction(inverted: Inverted) -> str:
     found: Quality | None = inverted.known.quality
     if found is None:
         return ""
-    if inverted.inversion.for_edits:
+    if inverted.inversion.config.walking.direct:
         return (
             "Edits start from the image itself, as the autoencoder draws it: PSNR "
             f"{decibels(found.image)} against the image, and no difference from the round trip."
         )
-    text = f"The reconstruction has PSNR {decibels(found.image)} against the image"
+    text = f"The reconstruction from the noise alone has PSNR {decibels(found.image)} against the image"
     if found.round_trip is None or found.bound is None:
         return f"{text}."
     return (

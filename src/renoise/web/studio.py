@@ -113,10 +113,19 @@ class Studio:
 
         def work(tell: Tell) -> None:
             with _remarking(source, tell):
-                known = self._inverted(source, config, inverting, tell, request.mask)
-                self._edits(request, known.inversion, guidance, tell)
+                inversion = self._inverted(source, config, inverting, tell, request.mask).inversion
+                if self.is_plain(request):
+                    inversion = inversion.alone()
+                self._edits(request, inversion, guidance, tell)
 
         return Job(work, self._turns)
+
+    def is_plain(self, request: EditRequest) -> bool:
+        """Tell whether an edit is plain sampling, as `renoise edit` has it where no knob of an edit is given."""
+        source = request.source
+        if any(knob is not None for knob in (request.strength, request.keep, request.mask)):
+            return False
+        return not (self.config(source).walking.direct if source.inversion is None else source.inversion.for_edits)
 
     def _checked(self, source: Source) -> InversionConfig:
         """Return the settings of a source once it is clear that the model can work on it."""
@@ -183,7 +192,9 @@ class Studio:
             keep_residual_history=True,
             progress=_Teller(tell, "inverting", preview),
         )
-        pixels = self.editor.reconstruct(inversion, "pt", progress=_Teller(tell, "reconstructing", preview))
+        # What was kept for edits would make the reconstruction exact, and say nothing of noise that was solved for.
+        drawn = inversion if config.walking.direct else inversion.alone()
+        pixels = self.editor.reconstruct(drawn, "pt", progress=_Teller(tell, "reconstructing", preview))
         quality = self.editor.quality(prepared, pixels)[0]
         fit = inversion.fits[0]
         again = images.unfit(images.to_pictures(pixels)[0], fit)
