@@ -30,6 +30,14 @@ gradio = pytest.importorskip("gradio", reason="the page is not installed: pip in
 client_module = pytest.importorskip("gradio_client", reason="the page is not installed: pip install 'renoise[web]'")
 
 GUIDE = Path(__file__).parents[2] / "docs" / "web.md"
+# The first is Gradio's.
+REFUSALS = (
+    "it was not uploaded by a user",
+    "must be uploaded",
+    "has an address in place of an upload",
+    "There is no image",
+)
+ARGUMENTS = 13  # of /edit
 PROMPT, TARGET = "a red square", "a blue square"
 LIMITS = Limits(upload_bytes=2_000_000, pixels=1_000_000, queue=2, prompt_length=200, targets=3)
 
@@ -77,8 +85,11 @@ def send_file(url: str, data: bytes) -> str:
 
 
 def post(url: str, data: list[Any], endpoint: str = "edit") -> str:
-    """Call an endpoint as any program can, without a client's manners, and return the last event with its data."""
-    body = json.dumps({"data": data}).encode()
+    """Call an endpoint as any program can, without a client's manners, and return the last event with its data.
+
+    What is left out of the data is null.
+    """
+    body = json.dumps({"data": [*data, *[None] * (ARGUMENTS - len(data))]}).encode()
     asked = Request(f"{url}gradio_api/call/{endpoint}", body, {"Content-Type": "application/json"})
     with urlopen(asked, timeout=60) as answer:
         event = json.load(answer)["event_id"]
@@ -258,6 +269,7 @@ def test_a_path_in_a_request_is_never_opened(url: str, tmp_path: Path, path: str
     Image.new("RGB", (16, 16)).save(own)
     told = post(url, [{"path": path.replace("{own}", str(own)), **meta}, [TARGET]])
     assert told.startswith("event: error")
+    assert any(refusal in told for refusal in REFUSALS)
     assert "root:" not in told
 
 
@@ -277,8 +289,20 @@ def test_an_address_in_a_request_is_never_fetched(
     for address in ("http://example.org/a.png", "https://127.0.0.1/a.png"):
         file = {"path": address, **meta} if field == "path" else {"path": "/tmp/a.png", "url": address, **meta}
         for data in ([file, [TARGET]], [None, [TARGET], file], [None, [file]]):
-            assert post(url, data).startswith("event: error")
+            told = post(url, data)
+            assert told.startswith("event: error")
+            assert any(refusal in told for refusal in REFUSALS)
+            assert "Traceback" not in told
     assert fetched == []
+
+
+def test_an_upload_may_be_named_by_its_address(url: str, png_file: Path) -> None:
+    (stored,) = json.loads(send_file(url, png_file.read_bytes()))
+    for host in (url, "http://elsewhere.example/"):
+        file = {"path": f"{host}gradio_api/file={stored}", "meta": {"_type": "gradio.FileData"}}
+        assert post(url, [file, [TARGET], PROMPT]).startswith("event: complete")
+    outside = {"path": f"{url}gradio_api/file=/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    assert post(url, [outside, [TARGET], PROMPT]).startswith("event: error")
 
 
 def test_files_of_the_machine_are_not_served(url: str, png_file: Path) -> None:

@@ -14,7 +14,7 @@ from renoise.web.forms import Source
 from renoise.web.happenings import Inverted
 from renoise.web.limits import Limits
 from renoise.web.studio import Studio
-from renoise.web.uploads import painted_mask, path_of, read_image, read_inversion, read_mask, refuse_addresses
+from renoise.web.uploads import painted_mask, path_of, read_image, read_inversion, read_mask, require_uploads
 from web.conftest import told
 
 LIMITS = Limits(upload_bytes=100_000, pixels=20_000, steps=10)
@@ -138,8 +138,16 @@ def test_a_file_with_an_address_is_refused_wherever_it_stands(file: dict[str, An
         nested = [nested]
     for values in ([file], [{"layers": [file]}], nested):
         with pytest.raises(ConfigError, match="address"):
-            refuse_addresses(values)
+            require_uploads(values)
 
 
 def test_uploads_have_the_addresses_of_this_server_and_pass() -> None:
-    refuse_addresses([{"path": "/tmp/gradio/a.png", "url": "http://127.0.0.1:7860/file=/tmp/gradio/a.png"}, "http://x"])
+    require_uploads([{"path": "/tmp/gradio/a.png", "url": "http://127.0.0.1:7860/file=/tmp/gradio/a.png"}, "http://x"])
+
+
+def test_an_address_of_this_servers_stands_for_its_file() -> None:
+    file = {"path": "http://anywhere:1/gradio_api/file=/tmp/gradio/a%20cat.png", "meta": META}
+    require_uploads([[file]])
+    assert file["path"] == "/tmp/gradio/a cat.png"
+    with pytest.raises(ConfigError, match="address"):
+        require_uploads([{"path": "http://anywhere/gradio_api/file=http://elsewhere/a.png"}])

@@ -10,7 +10,7 @@ import gradio as gr
 from renoise.errors import RenoiseError
 from renoise.web.limits import Limits
 from renoise.web.messages import as_message
-from renoise.web.uploads import refuse_addresses
+from renoise.web.uploads import require_uploads
 
 # What a request has beside the bytes of its file.
 _BESIDE = 2**20
@@ -24,7 +24,7 @@ class Guarded(gr.Blocks):  # type: ignore[misc]
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **options: Any) -> Any:
         """See `gradio.Blocks.preprocess_data`."""
         try:
-            refuse_addresses(inputs)
+            require_uploads(inputs)
         except RenoiseError as error:
             raise as_message(error) from error
         return await super().preprocess_data(block_fn, inputs, *more, **options)

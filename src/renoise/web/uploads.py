@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from PIL import Image, ImageChops
 
@@ -19,6 +20,8 @@ from renoise.web.limits import Limits
 
 # From this opacity on, a stroke of the brush counts as painted: its edge is smoothed.
 _PAINTED = 128
+# What stands before a file's path where Gradio hands it out.
+_HANDED_OUT = "/gradio_api/file="
 _PAINT = "the painted mask"
 
 
@@ -133,29 +136,36 @@ def path_of(payload: Any) -> str | None:
     return found
 
 
-def refuse_addresses(values: Any) -> None:
-    """Check that a request names uploads by where they lie on the server, and by no address on a network.
+def require_uploads(values: Any) -> None:
+    """Check that a request names files by where they lie on this server, and by no address on a network.
+
+    An address under which this server hands out a file stands for that file, whoever is said to serve it: programs get
+    such addresses back from an upload. It is changed into the file's path, which Gradio then checks as any other.
 
     Args:
-        values: all that a client sent, as JSON has it.
+        values: all that a client sent, as JSON has it; changed in place.
 
     Raises:
-        ConfigError: if a file in it has an address, or brings its bytes along in one.
+        ConfigError: if a file in it has another address, or brings its bytes along in one.
     """
     left = [values]
     while left:
         one = left.pop()
         if isinstance(one, dict):
-            path, url = one.get("path"), one.get("url")
-            if isinstance(path, str) and ("://" in path or path.startswith("data:")):
-                raise ConfigError(
-                    "a file has an address in place of an upload", remedy="download it and upload it here"
-                )
-            if isinstance(url, str) and url.startswith("data:"):
-                raise ConfigError("a file brings its bytes along in its address", remedy="upload it here")
+            _require_upload(one)
             left += one.values()
         elif isinstance(one, (list, tuple)):
             left += one
+
+
+def _require_upload(file: dict[Any, Any]) -> None:
+    path, url = file.get("path"), file.get("url")
+    if isinstance(path, str) and _HANDED_OUT in path:
+        file["path"] = path = unquote(path.partition(_HANDED_OUT)[2])
+    if isinstance(path, str) and ("://" in path or path.startswith("data:")):
+        raise ConfigError("a file has an address in place of an upload", remedy="download it and upload it here")
+    if isinstance(url, str) and url.startswith("data:"):
+        raise ConfigError("a file brings its bytes along in its address", remedy="upload it here")
 
 
 def _require_small(path: str, limits: Limits, error: type[RenoiseError]) -> None:
