@@ -42,10 +42,14 @@ def pixels(image: Any) -> Any:
     [
         ({}, {}),
         ({"preset": "fast", "seed": 3, "fit": "stretch"}, {"strength": 0.35}),
-        ({"steps": 3}, {"keep": "nothing", "guidance": 2.0, "negative_prompt": "it's blurred"}),
-        ({"iterations": 1}, {"strength": 1.0}),
-        ({"preset": "paper"}, {"strength": None}),
-        ({}, {"strength": None}),
+        pytest.param(
+            {"steps": 3},
+            {"keep": "nothing", "guidance": 2.0, "negative_prompt": "it's blurred"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"iterations": 1}, {"strength": 1.0}, marks=pytest.mark.slow),
+        pytest.param({"preset": "paper"}, {"strength": None}, marks=pytest.mark.slow),
+        pytest.param({}, {"strength": None}, marks=pytest.mark.slow),
     ],
 )
 def test_the_command_line_draws_the_same_image(
@@ -58,6 +62,7 @@ def test_the_command_line_draws_the_same_image(
     assert (pixels("edit.png") == pixels(edited.image)).all()
 
 
+@pytest.mark.slow
 def test_so_it_does_with_a_mask_several_targets_and_an_inversion(
     studio: Studio, make_request: Make, here: Path, drawing: Image.Image
 ) -> None:

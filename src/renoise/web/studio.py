@@ -50,7 +50,7 @@ class Studio:
     Args:
         editor: works for one request at a time.
         limits: what a client may ask for.
-        loaded: how the editor was loaded.
+        loaded: how the editor was loaded; None is by its name alone, and NAME stands for one that has none.
 
     Examples:
         >>> studio = Studio(Editor.from_pretrained("mini-turbo"))  # doctest: +SKIP
@@ -61,7 +61,7 @@ class Studio:
     def __init__(self, editor: Editor, limits: Limits | None = None, loaded: Loaded | None = None) -> None:
         self.editor = editor
         self.limits = Limits() if limits is None else limits
-        self.loaded = Loaded(editor.name or "mini") if loaded is None else loaded
+        self.loaded = Loaded(editor.name or "NAME") if loaded is None else loaded
         self.inversions = Inversions(self.limits.cache_bytes)
         self._turns = Turns(self.limits.queue)
 
