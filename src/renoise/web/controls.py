@@ -3,8 +3,8 @@
 Each part has a fixed `elem_id`, by which styles and tests find it. What is asked for: source-image, examples-gallery,
 inversion-panel, inversion-file, source-prompt, target-prompts, strength, keep, mask-paint, preset, advanced, steps,
 iterations, guidance, negative-prompt, seed and fit, with edit-button, reconstruct-button and stop-button. What is
-shown: header, status-line, progress, results, compare-slider, divider, compare-with, results-gallery, show-changed, quality,
-downloads, command-line, convergence-panel and convergence.
+shown: header, status-line, progress, results, compare-slider, divider, compare-with, results-gallery, show-changed,
+quality, downloads, command-line, convergence-panel and convergence.
 """
 
 from __future__ import annotations
