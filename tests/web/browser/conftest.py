@@ -7,95 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from web.browser.serving import Served, serve
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-HERE = Path(__file__).parent
-START_S = 120
 # Nothing but this machine has a name or an address, so that a request elsewhere fails and is seen as well.
 ALONE = ("--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-
-Serve = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `renoise web`."""
-
-    url: str
-    output: Path
-    addresses: Path
-
-    @property
-    def said(self) -> str:
-        """What the command has printed so far."""
-        return self.output.read_text()
-
-    @property
-    def hosts(self) -> set[str]:
-        """The hosts that the process has looked up or connected to so far."""
-        return set(self.addresses.read_text().split())
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except urllib.error.HTTPError:
-        return True  # it wants to know who asks
-    except OSError:
-        return False
-
-
-@contextmanager
-def serve(folder: Path, *options: str) -> Iterator[Served]:
-    """Run `renoise web` until the end of the block; it serves when the block begins."""
-    port = free_port()
-    one = Served(f"http://127.0.0.1:{port}/", folder / "output.txt", folder / "addresses.txt")
-    arguments = ["web", "--model", "mini-turbo", "--port", str(port), *options]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GRADIO_")}
-    with one.output.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "serving.py"), str(one.addresses), *arguments],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-    try:
-        end = time.monotonic() + START_S
-        while not answers(one.url):
-            assert process.poll() is None, f"renoise web ended with {process.returncode}: {one.said}"
-            assert time.monotonic() < end, f"renoise web does not serve after {START_S} s: {one.said}"
-            time.sleep(0.2)
-        yield one
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="session")

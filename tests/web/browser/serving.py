@@ -1,32 +1,83 @@
-"""Run `renoise` as its command does, and note every address that the process looks up or connects to.
-
-`python serving.py NOTES web --port 7860` writes a line to the file NOTES for each of them.
-"""
+"""Start `renoise web` as its own process, and stop it."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-EVENTS = {"socket.connect": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.sendto": 1}
-
-
-def watch(notes: Path) -> None:
-    """Write a line to a file for each address that this process looks up, connects to or sends to from now on."""
-    lines = notes.open("a", buffering=1)
-
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS:
-            address = arguments[EVENTS[event]]
-            host = address[0] if isinstance(address, tuple) else address
-            lines.write(f"{host.decode() if isinstance(host, bytes) else host}\n")
-
-    sys.addaudithook(note)
+WATCHED = Path(__file__).with_name("watched.py")
+START_S = 120
 
 
-if __name__ == "__main__":
-    watch(Path(sys.argv.pop(1)))
-    from renoise.cli import main
+@dataclass(frozen=True)
+class Served:
+    """A running `renoise web`."""
 
-    main()
+    url: str
+    output: Path
+    addresses: Path
+
+    @property
+    def said(self) -> str:
+        """What the command has printed so far."""
+        return self.output.read_text()
+
+    @property
+    def hosts(self) -> set[str]:
+        """The hosts that the process has looked up or connected to so far."""
+        return set(self.addresses.read_text().split())
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except urllib.error.HTTPError:
+        return True  # it wants to know who asks
+    except OSError:
+        return False
+
+
+@contextmanager
+def serve(folder: Path, *options: str) -> Iterator[Served]:
+    """Run `renoise web` until the end of the block; it serves when the block begins."""
+    port = free_port()
+    one = Served(f"http://127.0.0.1:{port}/", folder / "output.txt", folder / "addresses.txt")
+    arguments = ["web", "--model", "mini-turbo", "--port", str(port), *options]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GRADIO_")}
+    with one.output.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(WATCHED), str(one.addresses), *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    try:
+        end = time.monotonic() + START_S
+        while not answers(one.url):
+            assert process.poll() is None, f"renoise web ended with {process.returncode}: {one.said}"
+            assert time.monotonic() < end, f"renoise web does not serve after {START_S} s: {one.said}"
+            time.sleep(0.2)
+        yield one
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
