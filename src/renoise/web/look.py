@@ -16,6 +16,30 @@ from renoise.web.sentences import progress
 FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
+# Where the theme's own colours are too pale to be read: text has a contrast of 4.5 in light and dark, as accessibility
+# asks for, and fields have an edge.
+COLOURS = {
+    "background_fill_primary": "*neutral_50",
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "block_label_text_color": "*primary_800",
+    "block_title_text_color": "*primary_800",
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_dark": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "button_primary_background_fill_hover_dark": "*primary_700",
+    "checkbox_label_background_fill_selected": "*primary_600",
+    "checkbox_border_color": "*neutral_400",
+    "checkbox_border_color_dark": "*neutral_400",
+    "input_border_color": "*neutral_300",
+    "input_placeholder_color": "*neutral_500",
+    "input_placeholder_color_dark": "*neutral_400",
+    "link_text_color": "*primary_700",
+    "link_text_color_dark": "*primary_300",
+}
+
 # Columns stand beside each other from 900 pixels on. Images have the height of their content: heights that Gradio fixes
 # would cut them.
 CSS = """

@@ -68,6 +68,7 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
         page = build(studio, written, every)
         page.queue(max_size=4 * studio.limits.queue, default_concurrency_limit=None)
         theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=look.FONT, font_mono=look.MONO)
+        theme.set(**look.COLOURS)
         shown = examples.folder()
         bounded = [Middleware(BoundedBodies, limits=studio.limits)]
         try:

@@ -23,18 +23,27 @@ class Served:
     """A running `renoise web`."""
 
     url: str
-    output: Path
-    addresses: Path
+    folder: Path
 
     @property
     def said(self) -> str:
         """What the command has printed so far."""
-        return self.output.read_text()
+        return (self.folder / "output.txt").read_text()
 
     @property
     def hosts(self) -> set[str]:
         """The hosts that the process has looked up or connected to so far."""
-        return set(self.addresses.read_text().split())
+        return set((self.folder / "addresses.txt").read_text().split())
+
+    @contextmanager
+    def slowed(self, seconds: float) -> Iterator[None]:
+        """Let each network pass take some seconds more within the block."""
+        flag = self.folder / "slow"
+        flag.write_text(str(seconds))
+        try:
+            yield
+        finally:
+            flag.unlink()
 
 
 def free_port() -> int:
@@ -57,12 +66,12 @@ def answers(url: str) -> bool:
 def serve(folder: Path, *options: str) -> Iterator[Served]:
     """Run `renoise web` until the end of the block; it serves when the block begins."""
     port = free_port()
-    one = Served(f"http://127.0.0.1:{port}/", folder / "output.txt", folder / "addresses.txt")
+    one = Served(f"http://127.0.0.1:{port}/", folder)
     arguments = ["web", "--model", "mini-turbo", "--port", str(port), *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GRADIO_")}
-    with one.output.open("w") as output:
+    with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, str(WATCHED), str(one.addresses), *arguments],
+            [sys.executable, str(WATCHED), str(folder), *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,

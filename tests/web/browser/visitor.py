@@ -77,9 +77,10 @@ class Visitor:
         self.begin()
         return self.end()
 
-    def wait_for_text(self, part: str, text: str) -> None:
-        """Wait until a part of the page says something."""
-        self.part(part).filter(has_text=re.compile(text)).first.wait_for()
+    def wait_for_images(self) -> None:
+        """Wait until all images are there, and what moves has come to its end."""
+        self.page.wait_for_function("() => [...document.images].every(image => image.complete)")
+        self.page.wait_for_timeout(700)
 
     @property
     def status(self) -> str:
