@@ -81,6 +81,12 @@ CSS = """
   max-width: 100% !important; white-space: normal; text-align: start; border: none; border-radius: 0; box-shadow: none;
   font-size: .8rem; }
 #downloads .label-clear-button { display: none; }
+.block:has(> .html-container .rn-title) { margin-bottom: -.8rem; }
+#quality { padding-inline: .75rem; }
+#convergence { height: auto !important; overflow: visible !important; }
+#examples-gallery .caption-label { overflow-wrap: anywhere; }
+@media (max-width: 899px) { #examples-gallery .caption-label { font-size: .7rem; padding-inline: .2rem; } }
+#downloads .stem { white-space: normal; overflow-wrap: anywhere; }
 #command-line textarea { font-family: var(--font-mono); font-size: .85rem; }
 :focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 """

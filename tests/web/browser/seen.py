@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-# Images that are out of shape or cut off, each as a line of text. An image may be smaller than its box where it is
-# fitted into it whole; what is drawn of it must lie within everything that hides what leaves its bounds.
-CUT_OR_DISTORTED = """() => [...document.images].flatMap(image => {
-    const box = image.getBoundingClientRect(), style = getComputedStyle(image);
-    if (!image.naturalWidth || !box.width || !box.height || style.visibility === 'hidden') return [];
-    const name = `${image.src.slice(-40)} ${box.width} x ${box.height} (${style.objectFit})`;
-    const natural = image.naturalWidth / image.naturalHeight;
-    if (style.objectFit === 'fill' || style.objectFit === 'cover' || style.objectFit === 'none') {
+# Images and plots that are out of shape or cut off, each as a line of text. An image may be smaller than its box where
+# it is fitted into it whole; what is drawn of it must lie within everything that hides what leaves its bounds.
+CUT_OR_DISTORTED = """() => [...document.querySelectorAll('img, svg.marks')].flatMap(image => {
+    const box = image.getBoundingClientRect(), style = getComputedStyle(image), plot = image.matches('svg');
+    if (!(plot || image.naturalWidth) || !box.width || !box.height || style.visibility === 'hidden') return [];
+    const name = `${plot ? 'plot' : image.src.slice(-40)} ${box.width} x ${box.height} (${style.objectFit})`;
+    const natural = plot ? box.width / box.height : image.naturalWidth / image.naturalHeight;
+    if (!plot && !['contain', 'scale-down'].includes(style.objectFit)) {
         if (Math.abs(box.width / box.height / natural - 1) > 0.03) return [`out of shape or cut: ${name}`];
     }
     const width = Math.min(box.width, box.height * natural), height = Math.min(box.height, box.width / natural);
@@ -49,7 +49,8 @@ HARD_TO_READ = """() => {
     while (walker.nextNode()) {
         const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
         const box = element.getBoundingClientRect(), style = getComputedStyle(element);
-        if (!/[\\p{L}\\p{N}]/u.test(text) || !element.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+        if (!/[\\p{L}\\p{N}]/u.test(text)) continue;
+        if (!element.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
         if (box.width < 2 || box.height < 2 || element.closest('[disabled], script, style, .sr-only')) continue;
         const ground = behind(element), ink = over(rgba(style.color), ground);
         const [dark, bright] = [light(ground), light(ink)].sort((a, b) => a - b);

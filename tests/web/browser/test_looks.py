@@ -85,7 +85,8 @@ def test_images_of_any_shape_are_shown_whole(
     visitor.choose("fit", "pad")
     visitor.say("a sky", "a sea\na field")
     visitor.edit()
-XX if turned else 'wide'}-{width}")
+    visitor.wait_for_images()
+    screenshot(visitor.page, f"{'high' if turned else 'wide'}-{width}")
     assert visitor.page.evaluate(CUT_OR_DISTORTED) == []
     shapes = visitor.part("compare-slider").locator("img").evaluate_all("all => all.map(one => one.naturalWidth)")
     assert shapes == [120 if turned else 480] * 2

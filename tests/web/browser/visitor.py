@@ -78,8 +78,11 @@ class Visitor:
         return self.end()
 
     def wait_for_images(self) -> None:
-        """Wait until all images are there, and what moves has come to its end."""
-        self.page.wait_for_function("() => [...document.images].every(image => image.complete)")
+        """Wait until all images are there, those out of sight as well, and what moves has come to its end."""
+        self.page.wait_for_function("""() => [...document.images].every(image => {
+            image.loading = 'eager';
+            return image.complete;
+        })""")
         self.page.wait_for_timeout(700)
 
     @property
