@@ -60,8 +60,13 @@ CSS = """
 .rn-progress div { flex: 1; min-width: 0; }
 .rn-progress p { margin: 0 0 .3rem; font-variant-numeric: tabular-nums; }
 .rn-progress progress { width: 100%; height: .7rem; accent-color: var(--color-accent); }
+.rn-progress progress[value] { appearance: none; border: none; border-radius: 999px; overflow: hidden;
+  background: var(--border-color-primary); }
+.rn-progress progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.rn-progress progress::-webkit-progress-value { background: var(--color-accent); }
+.rn-progress progress::-moz-progress-bar { background: var(--color-accent); }
 #told, #results { flex-grow: 0 !important; }
-#told { position: sticky; top: 0; z-index: 5; padding-block: .4rem; gap: .4rem;
+#told { position: sticky; top: 0; z-index: 30; padding-block: .4rem; gap: .4rem;
   background: var(--body-background-fill); }
 #status-line { overflow-wrap: anywhere; }
 #status-line p { margin: 0; min-height: 1.5rem; }
@@ -80,13 +85,16 @@ CSS = """
 #examples-gallery .caption-label, #results-gallery .caption-label { position: static !important; width: 100%;
   max-width: 100% !important; white-space: normal; text-align: start; border: none; border-radius: 0; box-shadow: none;
   font-size: .8rem; }
-#downloads .label-clear-button { display: none; }
+#downloads td:last-child { display: none; }
 .block:has(> .html-container .rn-title) { margin-bottom: -.8rem; }
 #quality { padding-inline: .75rem; }
 #convergence { height: auto !important; overflow: visible !important; }
+#convergence .vega-embed { height: 340px !important; }
 #examples-gallery .caption-label { overflow-wrap: anywhere; }
 @media (max-width: 899px) { #examples-gallery .caption-label { font-size: .7rem; padding-inline: .2rem; } }
 #downloads .stem { white-space: normal; overflow-wrap: anywhere; }
+#downloads td.filename { flex: 1 1 0; min-width: 0; }
+#downloads td.download { flex: none; min-width: 0; width: auto; }
 #command-line textarea { font-family: var(--font-mono); font-size: .85rem; }
 :focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 """

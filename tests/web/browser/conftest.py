@@ -81,6 +81,7 @@ def screenshot(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page
 
     def take(page: Page, name: str) -> Path:
         path = folder / f"{name}.png"
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=path, full_page=True)
         return path
 

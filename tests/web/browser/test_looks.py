@@ -42,10 +42,14 @@ def test_all_is_whole_and_readable(
         if step == "edited":
             visitor.pick_example(4)
             visitor.advanced()
+            visitor.choose("preset", "paper")
             visitor.edit()
             visitor.part("convergence-panel").locator("button").first.click()
             page.mouse.move(0, 0)
             visitor.wait_for_images()
+            plot = visitor.part("convergence").locator("svg.marks").bounding_box()
+            assert plot is not None
+            assert plot["height"] > 200
         assert page.evaluate("document.documentElement.scrollWidth") <= width, step
         assert page.evaluate(CUT_OR_DISTORTED) == [], step
         assert page.evaluate(HARD_TO_READ) == [], step
