@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 ALONE = ("--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The page that all tests share; it is started once, and only where there is a browser."""
     with serve(tmp_path_factory.mktemp("served")) as one:
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium, driven by playwright."""
+    """Debian's chromium, driven by playwright, whose event loop would be in the way of tests outside this folder."""
     pytest.importorskip("gradio", reason="the page needs gradio: pip install 'renoise[web]'", exc_type=ImportError)
     pytest.importorskip("playwright", reason="the browser is driven by playwright: pip install playwright")
     program = shutil.which("chromium")

@@ -83,7 +83,7 @@ def test_the_slider_shows_more_of_the_one_or_of_the_other(visitor: Visitor) -> N
         image, grip = slider.locator("img").first.bounding_box(), handle.bounding_box()
         assert image is not None
         assert grip is not None
-        return (grip["x"] + grip["width"] / 2 - image["x"]) / image["width"]
+        return float((grip["x"] + grip["width"] / 2 - image["x"]) / image["width"])
 
     assert abs(share() - 0.5) < 0.05
     clip = "all => all.map(one => getComputedStyle(one).clipPath).join()"
@@ -97,6 +97,13 @@ def test_the_slider_shows_more_of_the_one_or_of_the_other(visitor: Visitor) -> N
     visitor.page.mouse.up()
     assert 0.7 < share() < 0.9
     assert slider.locator("img").evaluate_all(clip) != middle
+    # The same without a mouse: a field beside the slider.
+    visitor.part("divider").locator("input[type=range]").fill("20")
+    visitor.page.wait_for_function("""() => {
+        const image = document.querySelector('#compare-slider img').getBoundingClientRect();
+        const grip = document.querySelector('#compare-slider .inner').getBoundingClientRect();
+        return Math.abs((grip.left + grip.width / 2 - image.left) / image.width - 0.2) < 0.05;
+    }""")
 
 
 def test_a_second_edit_costs_no_pass_to_invert(visitor: Visitor, ball: Path) -> None:
@@ -162,9 +169,9 @@ def test_only_what_is_painted_changes(
     visitor.choose("keep", "All but what I paint")
     canvas = visitor.part("mask-paint").locator("canvas").first
     canvas.wait_for()
-    canvas.scroll_into_view_if_needed()
     visitor.page.wait_for_timeout(1500)  # the image is put on the canvas
     screenshot(visitor.page, "to-paint-on")
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2

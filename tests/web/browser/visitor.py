@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,17 +87,17 @@ class Visitor:
     @property
     def status(self) -> str:
         """What the status line says."""
-        return self.part("status-line").inner_text().strip()
+        return str(self.part("status-line").inner_text()).strip()
 
     @property
     def quality(self) -> str:
         """What the page says of how good the inversion is."""
-        return self.part("quality").inner_text().strip()
+        return str(self.part("quality").inner_text()).strip()
 
     @property
-    def captions(self) -> Sequence[str]:
+    def captions(self) -> list[str]:
         """The captions of the edits in the gallery."""
-        return self.part("results-gallery").locator(".caption-label").all_inner_texts()
+        return list(self.part("results-gallery").locator(".caption-label").all_inner_texts())
 
     @property
     def compared(self) -> list[str]:
@@ -111,6 +110,6 @@ class Visitor:
         link = self.part("downloads").locator(f"a[download*='{name}']").first
         with self.page.expect_download() as begun:
             link.click()
-        path = folder / begun.value.suggested_filename
+        path = folder / str(begun.value.suggested_filename)
         begun.value.save_as(path)
         return path
