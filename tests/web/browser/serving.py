@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WATCHED = Path(__file__).with_name("watched.py")
-START_S = 120
+START_S = 300
 
 
 @dataclass(frozen=True)
