@@ -6,6 +6,7 @@ import ast
 import doctest
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
@@ -26,13 +27,24 @@ REPOSITORY = re.compile(
 )
 
 
-@pytest.mark.parametrize("name", MODULES)
+def of_the_page(name: str) -> bool:
+    """Tell whether a module imports Gradio, which is an extra, and takes long."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None and "import gradio" in Path(spec.origin).read_text()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.web] if of_the_page(name) else []) for name in MODULES]
+)
 def test_docstring_examples(name: str) -> None:
+    if of_the_page(name):
+        pytest.importorskip("gradio", reason="the page is not installed: pip install 'renoise[web]'")
     assert doctest.testmod(import_module(name)).failed == 0
 
 
 def test_there_are_examples_to_test() -> None:
-    examples = [name for name in MODULES if ">>> " in (import_module(name).__doc__ or "") or _has_examples(name)]
+    modules = [name for name in MODULES if not of_the_page(name)]
+    examples = [name for name in modules if ">>> " in (import_module(name).__doc__ or "") or _has_examples(name)]
     assert {
         "renoise.steps",
         "renoise.solvers.fixed_point",

@@ -425,3 +425,11 @@ def test_unwritable_targets_are_refused_beforehand(quarters: Image.Image, tmp_pa
         with pytest.raises(ImageError, match=message):
             images.save(quarters, target)
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_a_file_can_be_bounded_further(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (11, 10)).save(path)
+    assert images.load(path, max_pixels=110).size == (11, 10)
+    with pytest.raises(ImageError, match="is too large: 11 x 10 pixels, at most 109; scale it down first"):
+        images.load(path, max_pixels=109)

@@ -49,11 +49,16 @@ _UNREAD = {
 _BEGINNINGS = {b"%!PS": ".eps", b"\xc5\xd0\xd3\xc6": ".eps", b"%PDF": ".pdf", b"\xd7\xcd\xc6\x9a": ".wmf"}
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read the image in a file, decoded but in whatever mode it has; of several frames the first.
 
+    Args:
+        path: the file.
+        max_pixels: the most pixels that it may have, `MAX_PIXELS` or fewer; a larger one is refused before it is
+            decoded.
+
     Raises:
-        ImageError: if there is no regular file, or it cannot be opened or decoded, is larger than `MAX_PIXELS`, or has
+        ImageError: if there is no regular file, or it cannot be opened or decoded, is larger than `max_pixels`, or has
             a layout that is known to be decoded wrongly.
 
     Warns:
@@ -67,43 +72,45 @@ def open_image(path: Path) -> Image.Image:
     except OSError as error:
         raise ImageError(f"{name} cannot be opened: {reason(error)}", remedy="check its permissions") from error
     with file:
-        return _decoded(file, name, path.suffix.lower())
+        return _decoded(file, name, path.suffix.lower(), max_pixels)
 
 
-def open_bytes(data: bytes, name: str) -> Image.Image:
+def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read the image in the bytes of a file, as `open_image` does.
 
     Args:
         data: all bytes of the file.
         name: what errors call it.
+        max_pixels: as for `open_image`.
 
     Raises:
         ImageError: as `open_image` does.
     """
-    return _decoded(io.BytesIO(data), name, "")
+    return _decoded(io.BytesIO(data), name, "", max_pixels)
 
 
-def _decoded(file: BinaryIO, name: str, suffix: str) -> Image.Image:
+def _decoded(file: BinaryIO, name: str, suffix: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with decoding(name):
-        image = decoded(_identified(file, name, suffix), name)
+        image = decoded(_identified(file, name, suffix), name, max_pixels)
         frames = _count_frames(file)
     if frames > 1:
         warnings.warn(ImageWarning(f"{name} holds {frames} frames; the first is taken"), stacklevel=4)
     return image
 
 
-def decoded(image: Image.Image, name: str) -> Image.Image:
+def decoded(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image that PIL has opened, within the limits of this module, and mend what PIL decodes wrongly.
 
     Args:
         image: of any mode; one that holds its pixels already is checked as well.
         name: what errors call it.
+        max_pixels: the most pixels that it may have.
 
     Raises:
         ImageError: if its format is not read, it has no pixels or too many, or a layout that is decoded wrongly.
             Decoders raise other errors (`decoding`).
     """
-    require_area(image, name)
+    require_area(image, name, max_pixels)
     if image.format is not None and not _is_read(image.format, type(image)):
         raise ImageError(f"{name} is of the format {image.format}, which is not read", remedy="convert it to PNG first")
     mend = require_layout(image, name)
@@ -134,12 +141,12 @@ def decoding(name: str) -> Iterator[None]:
         ) from error
 
 
-def require_area(image: Image.Image, name: str) -> None:
+def require_area(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Raise an `ImageError` for an image without pixels or with too many."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
-            f"{name} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}", remedy="scale it down first"
+            f"{name} is too large: {width} x {height} pixels, at most {max_pixels:,}", remedy="scale it down first"
         )
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width} x {height})")

@@ -75,7 +75,7 @@ class Fit:
     box: tuple[int, int, int, int] | None = None
 
 
-def load(image: Any, backdrop: str = "white") -> Image.Image:
+def load(image: Any, backdrop: str = "white", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read one image of any kind as a PIL image in mode RGB.
 
     Args:
@@ -84,6 +84,8 @@ def load(image: Any, backdrop: str = "white") -> Image.Image:
             from an embedded profile to sRGB, transparency is laid over the backdrop. Of a file with several frames the
             first is taken, and a warning says so.
         backdrop: one of `BACKDROPS`, the colour that is seen through transparent parts.
+        max_pixels: the most pixels that the image of a file may have, `MAX_PIXELS` or fewer; a larger one is refused
+            before it is decoded.
 
     Raises:
         ImageError: if it cannot be read or understood.
@@ -95,7 +97,7 @@ def load(image: Any, backdrop: str = "white") -> Image.Image:
         )
     if isinstance(image, (str, os.PathLike)):
         path = as_path(image, ImageError)
-        return _in_rgb(open_image(path), str(path), backdrop)
+        return _in_rgb(open_image(path, max_pixels), str(path), backdrop)
     if isinstance(image, Image.Image):
         with decoding("the image"):
             opened = decoded(image, "the image")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from parity import relative, start
+from quick import slow_but
 from renoise import (
     ConfigError,
     Editor,
@@ -28,7 +29,7 @@ NAMES = ["sd15-ddim", "sdxl", "sd3", "flux-dev"]
 FEW = InversionConfig(num_steps=2, renoising=Renoising(1))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(["sd3"], NAMES))
 def test_an_inversion_keeps_what_the_adapter_was_shown(name: str, tmp_path: Path, picture: Image.Image) -> None:
     editor = Editor(with_ip_adapter(name, tmp_path))
     z_0, other = start(editor, 2), picture.rotate(180)

@@ -83,6 +83,7 @@ def test_one_warning_for_a_call(models: dict[str, Model]) -> None:
     assert text.endswith("left out: 'aaaaa' (and the end of 1 more)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["cat " * 250_000, "a" * 1_000_000, " " * 60_000 + "cat " * 100, "猫" * 60_000])
 def test_a_megabyte_of_prompt_takes_seconds(models: dict[str, Model], text: str) -> None:
     (told,) = said(models["sdxl"], request(text))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from parity import relative, start, through_the_autoencoder
+from quick import slow_but
 from renoise import Editor, InversionConfig, Renoising
 from tiny_pipelines import BUILDERS
 
@@ -112,7 +113,7 @@ def test_compiled_networks(name: str, in_place: bool) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 0.02), ("bfloat16", 0.15)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(["sd15-ddim"], NAMES))
 def test_half_precision_networks_keep_float32_latents(
     name: str, dtype: str, error: float, tmp_path: Path, picture: Image.Image
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from parity import PROMPTS, ours, relative, start, theirs, through_the_autoencoder
+from quick import slow_but
 from renoise import Editor, InversionConfig, Renoising
 from tiny_pipelines import BUILDERS
 
@@ -86,7 +87,7 @@ def test_images_go_through_the_pipelines_autoencoder(name: str, picture: Image.I
     torch.testing.assert_close(editor.decode(latents, "pt"), decoded)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(["sd15-ddim", "flux-dev"], FAMILIES))
 def test_a_saved_pipeline_inverts_and_edits_by_path(name: str, tmp_path: Path, picture: Image.Image) -> None:
     BUILDERS[name]().save_pretrained(tmp_path / "model")
     editor = Editor.from_pretrained(tmp_path / "model", device="cpu")

@@ -12,6 +12,7 @@ import torch
 
 from parity import PROMPTS, ours, relative, start, theirs
 from quantised import bitsandbytes, gguf_flux, torchao
+from quick import slow_but
 from renoise import Editor, Inversion, InversionConfig, ModelError, Renoising
 from renoise.fingerprint import fingerprint, same_model
 from tiny_pipelines import BUILDERS
@@ -47,10 +48,9 @@ def builders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
     }
 
 
-QUICK = ("gguf", "torchao int8", "bitsandbytes of 4 bits")
-SORTS = [
-    pytest.param(sort, marks=() if sort in QUICK else pytest.mark.slow)
-    for sort in (
+SORTS = slow_but(
+    ["gguf", "torchao int8", "bitsandbytes of 4 bits"],
+    [
         "gguf",
         "gguf of 4 bits",
         "torchao int8",
@@ -60,8 +60,8 @@ SORTS = [
         "bitsandbytes of 4 bits",
         "bitsandbytes of 4 bits twice",
         "layerwise casting",
-    )
-]
+    ],
+)
 
 
 @pytest.mark.parametrize("sort", SORTS)

@@ -71,7 +71,11 @@ def assert_same_steps(scheduler: Any, steps: tuple[Step, ...], eta: float | None
 
 # LCM and TCD have a spacing of their own; Euler ancestral does not implement sample prediction.
 CASES = [
-    pytest.param(name, config, eta, prediction, spacing, id=f"{name}-{i}-{prediction}-{spacing}")
+    pytest.param(
+        *(name, config, eta, prediction, spacing),
+        id=f"{name}-{i}-{prediction}-{spacing}",
+        marks=() if spacing == SPACINGS[0] else pytest.mark.slow,
+    )
     for i, (name, config, eta) in enumerate(SAMPLERS)
     for prediction in PREDICTIONS
     for spacing in SPACINGS

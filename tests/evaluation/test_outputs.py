@@ -11,6 +11,7 @@ import matplotlib
 import pytest
 from PIL import Image
 
+from quick import slow_but
 from renoise.errors import StorageError
 from renoise.evaluation import outputs
 from renoise.evaluation.measurement import Measurement
@@ -23,7 +24,7 @@ PLOTS = {"figure7": ["residuals"], "frontier": ["frontier", "noise"]}
 USUAL_PLOTS = ["psnr", "psnr-roundtrip"]
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", slow_but(["table1", "figure7", "editing"], RUNS))
 def test_the_folder_of_every_run(run: str, make_run: MakeRun, tmp_path: Path) -> None:
     page = written(tmp_path, run, make_run(run))
     names = PLOTS.get(run, USUAL_PLOTS)
@@ -39,7 +40,7 @@ def test_the_folder_of_every_run(run: str, make_run: MakeRun, tmp_path: Path) ->
     assert [figure.get("id") for figure in page.all("figure") if figure.get("class") == "plot"] == names
 
 
-@pytest.mark.parametrize("run", ["table1", "figure7", "figure8"])
+@pytest.mark.parametrize("run", slow_but(["table1"], ["table1", "figure7", "figure8"]))
 def test_equal_measurements_make_equal_files(run: str, make_run: MakeRun, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     outputs.write(first, run, make_run(run))
@@ -72,6 +73,6 @@ def test_a_run_with_rows_of_ones_own(make_row: MakeRow, tmp_path: Path) -> None:
     assert [figure.get("id") for figure in page.all("figure") if figure.get("class") == "plot"] == USUAL_PLOTS
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", slow_but(["table1", "figure7", "editing"], RUNS))
 def test_rows_of_ones_own_under_any_name(run: str, make_row: MakeRow, tmp_path: Path) -> None:
     assert written(tmp_path, run, make_row(30.0, 31.0, settings={"kind": "mine"})).all("details")

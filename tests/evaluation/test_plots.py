@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from quick import slow_but
 from renoise.evaluation import plots
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.runs import RUNS, SAMPLERS, Plots
@@ -178,7 +179,7 @@ def test_lines_are_told_apart_without_their_colours(run: str, name: str, make_ru
     assert {to_hex(line.get_color()) for line in lines} <= okabe_ito | {"#222222"}
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", slow_but(["table1", "figure7", "editing"], RUNS))
 def test_no_text_lies_on_other_text_or_is_cut_off(run: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: dict[Text, Bbox] = {}
     draw = Text.draw

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from quick import slow_but
 from renoise.evaluation.measurement import Measurement
 from renoise.evaluation.runs import RUNS, SAMPLERS
 from report_pages import keep_image, written
@@ -21,7 +22,7 @@ MakeRow = Callable[..., list[Measurement]]
 MakeRun = Callable[..., list[Measurement]]
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", slow_but(["table1", "figure7", "editing"], RUNS))
 def test_the_report_stands_alone(run: str, make_run: MakeRun, tmp_path: Path) -> None:
     measured = make_run(run, images=2)
     keep_image(tmp_path, measured[0], "picture")
@@ -193,7 +194,7 @@ def test_reasons_for_failures_are_told_once(make_row: MakeRow, make_failure: Mak
     assert "1 of 4 without a reconstruction : too large 9.png" in page.words
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", slow_but(["table1", "figure7", "editing"], RUNS))
 def test_a_run_in_which_everything_failed(run: str, make_run: MakeRun, make_failure: Make, tmp_path: Path) -> None:
     names = ("row", "label", "settings", "image")
     failed = [make_failure(**{n: getattr(m, n) for n in names}) for m in make_run(run, images=2)]

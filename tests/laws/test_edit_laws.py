@@ -20,6 +20,7 @@ from diffusers import (
 from torch import Tensor
 
 from parity import PROMPTS, relative, start
+from quick import slow_but
 from renoise import Editor, Inversion, InversionConfig, Progress, StorageError, presets
 from renoise.edit_rules import EditRule, KeepNothing, KeepStructure, PlainSampling
 from tiny_pipelines import BUILDERS
@@ -42,7 +43,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "flux schnell": ("flux-schnell", None, {}),
 }
 RULES: tuple[EditRule | None, ...] = (None, PlainSampling(), KeepStructure(0.9), KeepNothing(0.5))
-SLOW = [pytest.param(name, marks=[] if name in ("ddim", "lcm") else [pytest.mark.slow]) for name in CASES]
+NAMES = slow_but(["ddim", "lcm"], CASES)
 
 
 def editor_of(case: str) -> Editor:
@@ -63,7 +64,7 @@ def inverted(case: str, editor: Editor, count: int = 2, **options: Any) -> tuple
     return z_0, editor.invert(latents=z_0, prompt=list(PROMPTS[:count]), config=settings_of(case, editor), **options)
 
 
-@pytest.mark.parametrize("case", SLOW)
+@pytest.mark.parametrize("case", NAMES)
 def test_the_source_prompt_and_strength_0_give_the_reconstruction(case: str) -> None:
     editor = editor_of(case)
     told: list[Progress] = []
@@ -83,7 +84,7 @@ def test_the_source_prompt_and_strength_0_give_the_reconstruction(case: str) -> 
         assert torch.equal(editor.edit(inversion, "a zebra", strength=0.0, keep=keep, **own), again)
 
 
-@pytest.mark.parametrize("case", SLOW)
+@pytest.mark.parametrize("case", NAMES)
 def test_the_sources_walk_is_exact_where_the_network_runs(case: str) -> None:
     """The walk takes the source's latents for the source prompt; by its rule it comes to the same."""
     editor = editor_of(case)
@@ -95,7 +96,7 @@ def test_the_sources_walk_is_exact_where_the_network_runs(case: str) -> None:
         assert relative(drawn, z_0) < 1e-3
 
 
-@pytest.mark.parametrize("case", SLOW)
+@pytest.mark.parametrize("case", NAMES)
 def test_images_of_a_batch_are_edited_as_they_are_alone(case: str, tmp_path: Path) -> None:
     editor = editor_of(case)
     z_0, inversion = inverted(case, editor)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from parity import relative, start
+from quick import slow_but
 from renoise import Editor, Inversion, InversionConfig
 from renoise.directly import DDCM, DirectRule, FlowEdit
 from renoise.edit_rules import EditRule, EditStep, KeepStructure, PlainSampling
@@ -77,12 +78,7 @@ class Case:
         object.__setattr__(self, "embedded", self.editor.invert(latents=z[:1], **given))
 
 
-QUICK = ("euler ancestral",)
-
-
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SAMPLERS]
-)
+@pytest.fixture(scope="module", params=slow_but(["euler ancestral"], SAMPLERS))
 def case(request: pytest.FixtureRequest) -> Case:
     name, eta = SAMPLERS[request.param]
     editor = Editor(BUILDERS["sd3" if name is None else "sd15-ddim"]())

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from parity import PROMPTS, relative, start
+from quick import slow_but
 from renoise import Editor, Inversion, InversionConfig
 from renoise.solvers import Anderson, Extrapolated, FixedPoint, NoisedImage, Residual
 from tiny_pipelines import BUILDERS
@@ -37,7 +38,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "sd3 shown an image": ("sd3", None, {}),
     "flux shown an image": ("flux-dev", None, {"guidance_scale": 3.5}),
 }
-SLOW = [pytest.param(name, marks=[] if name == "ddim" else [pytest.mark.slow]) for name in CASES]
+NAMES = slow_but(["ddim"], CASES)
 
 
 def editor_of(case: str, folder: Path) -> Editor:
@@ -65,7 +66,7 @@ def given(shown: tuple[Tensor, ...] | None, images: Sequence[int]) -> dict[str, 
 
 
 @pytest.mark.filterwarnings("ignore::renoise.errors.ConvergenceWarning")  # untrained networks are hard to invert
-@pytest.mark.parametrize("case", SLOW)
+@pytest.mark.parametrize("case", NAMES)
 def test_images_of_a_batch_are_inverted_as_they_are_alone(case: str, tmp_path: Path, picture: Image.Image) -> None:
     editor = editor_of(case, tmp_path)
     config, count = settings_of(case, editor), 3

@@ -20,6 +20,7 @@ from renoise.cli.evaluate import evaluate
 from renoise.cli.failures import UsageError, offer
 from renoise.cli.groups import flattened
 from renoise.cli.info import info
+from renoise.cli.web import web
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -88,6 +89,11 @@ _COMMANDS: dict[str, tuple[Callable[..., str], str, str]] = {
         evaluate,
         "Measure how true reconstructions are and what edits keep, and compare methods.",
         "renoise evaluate table2 --model mini-turbo --limit 16 --out results",
+    ),
+    "web": (
+        web,
+        "Serve a page in which images are edited with a browser.",
+        "renoise web --model mini-turbo --open",
     ),
     "models": (
         models,
