@@ -18,6 +18,7 @@ from renoise.files import as_path
 from renoise.images import Fit
 from renoise.inversion_record import IMAGE_EMBEDS, PIXELS, TENSORS, numbered
 from renoise.prompts import Prompt, one_each
+from renoise.ranges import whole
 from renoise.solvers import CONVERGED
 
 
@@ -138,6 +139,43 @@ class Inversion:
             >>> editor.reconstruct(inversion.alone()).save("from-the-noise-alone.png")  # doctest: +SKIP
         """
         return replace(self, for_edits=False, trajectory=None, offsets=None, images=None)
+
+    def one(self, index: int) -> Inversion:
+        """Return the inversion of one image of a batch, as if it had come alone.
+
+        Args:
+            index: its place in the batch, from 0.
+
+        Raises:
+            ConfigError: if the batch has no such place.
+
+        Examples:
+            >>> batch.one(0).save("cat.safetensors")  # doctest: +SKIP
+        """
+        count, i = self.batch_size, whole(index, "index", 0, self.batch_size - 1)
+        own: dict[str, Any] = {"residuals": self.residuals[:, i : i + 1], "latents": self.latents[i : i + 1]}
+        for name in ("noise", "trajectory", "offsets"):
+            held = getattr(self, name)
+            own[name] = None if held is None else held[:, i : i + 1]
+        if self.residual_history is not None:
+            own["residual_history"] = self.residual_history[..., i : i + 1]
+        for name, embeds in self.text_embeds.items():
+            own[name] = embeds[i : i + 1] if len(embeds) == count else embeds
+        if self.image_embeds is not None:  # without guidance and with it, of all images alike or of each
+            rows = ([i, count + i] if len(held) == 2 * count else [0, 1] for held in self.image_embeds)
+            own["image_embeds"] = tuple(held[row] for held, row in zip(self.image_embeds, rows, strict=True))
+        negatives = self.negative_prompt
+        return replace(
+            self,
+            **own,
+            prompt=self.prompts[i],
+            negative_prompt=negatives if negatives is None or isinstance(negatives, str) else negatives[i],
+            network_passes=int(self.passes[i]),
+            image_passes=None,
+            images=None if self.images is None else (self.images[i],),
+            fits=(self.fits[i],),
+            batched=False,
+        )
 
     @property
     def edit_data(self) -> str:

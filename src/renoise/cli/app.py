@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from renoise.cli import job
 from renoise.cli import options as o
 from renoise.cli.commands import edit, invert, reconstruct
 from renoise.cli.evaluate import evaluate
@@ -22,11 +23,13 @@ from renoise.cli.groups import flattened
 from renoise.cli.info import info
 from renoise.cli.web import web
 
-app = typer.Typer(
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_SHAPE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": "rich",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(**_SHAPE)
+jobs = typer.Typer(**_SHAPE)
 
 
 def _version(asked: bool) -> None:
@@ -101,5 +104,21 @@ _COMMANDS: dict[str, tuple[Callable[..., str], str, str]] = {
         "renoise models stabilityai/sdxl-turbo",
     ),
 }
-for _name, (_command, _about, _example) in _COMMANDS.items():
-    app.command(_name, cls=_Command, help=f"{_about}\n\nFor example: {_example}")(flattened(_command))
+_JOB_COMMANDS: dict[str, tuple[Callable[..., str], str, str]] = {
+    "run": (
+        job.run,
+        "Invert and edit all images of a data set, or those that are missing.",
+        "renoise job run mini-heldout out --targets-column edits --model mini-turbo",
+    ),
+    "plan": (
+        job.plan,
+        "Try some rows, and say what the job will take: passes, time, memory and disk.",
+        "renoise job plan mini-heldout --targets-column edits --model mini-turbo",
+    ),
+    "status": (job.status, "Say what became of the rows of a job.", "renoise job status out"),
+    "retry": (job.retry, "Try the failed rows of a job again.", "renoise job retry out"),
+}
+for _app, _commands in ((app, _COMMANDS), (jobs, _JOB_COMMANDS)):
+    for _name, (_command, _about, _example) in _commands.items():
+        _app.command(_name, cls=_Command, help=f"{_about}\n\nFor example: {_example}")(flattened(_command))
+app.add_typer(jobs, name="job", help="Run a whole data set, on one machine or many (needs the extra jobs).")

@@ -47,6 +47,16 @@ _OPTIONS = {
     "compile": ("--compile",),
     "dtype": ("--dtype",),
     "force": ("--force",),
+    "to": ("--to",),
+    "targets_column": ("--targets-column",),
+    "image_column": ("--image-column",),
+    "caption_column": ("--caption-column",),
+    "id_column": ("--id-column",),
+    "max_failures": ("--max-failures",),
+    "engine": ("--engine",),
+    "workers": ("--workers",),
+    "gpus_per_worker": ("--gpus-per-worker",),
+    "address": ("--address",),
 }
 # Options that one command has and others advise.
 _ELSEWHERE = {"edit_data": "renoise invert --edit-data"}

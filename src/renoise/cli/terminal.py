@@ -95,6 +95,11 @@ class Terminal:
             self._bar.stop()
             self._bar = None
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether a bar is shown, which is so on a terminal only."""
+        return self._bar is not None
+
     def note(self, text: str) -> None:
         """Say something in a separate line."""
         line = f"renoise: {shown(' '.join(text.split()), _LONGEST_NOTE)}"

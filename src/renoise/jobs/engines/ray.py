@@ -1,0 +1,163 @@
+"""The engine for many workers: Ray Data hands blocks to actors, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from renoise.errors import RenoiseError
+from renoise.escaping import shown
+from renoise.jobs.extra import library
+from renoise.jobs.settings import JobSettings, Running
+from renoise.jobs.sources import Source
+from renoise.jobs.worker import Report, Task, Worker
+
+# How often a block whose worker died is tried again, by itself.
+_RETRIES = 5
+# Ray takes shares of a CPU in hundredths of this size, and refuses none at all.
+_SMALLEST = 0.01
+
+
+class RayEngine:
+    """Works on blocks with as many actors as are asked for.
+
+    Ray Data is given the blocks' places and not their images, so that nothing large passes through its object store,
+    and every actor reads what it works on.
+
+    Args:
+        running: the workers, and what each takes.
+        source: the input.
+        settings: the job's.
+        folder: the job's, which all machines of a cluster must share.
+
+    Raises:
+        ConfigError: if Ray is not installed.
+    """
+
+    def __init__(self, running: Running, source: Source, settings: JobSettings, folder: str) -> None:
+        self._running = running
+        self._settings = settings
+        self._worker: dict[str, Any] = {"source": source, "settings": settings, "folder": folder}
+        self._ray = library("ray")
+        self._data = library("ray.data")
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Start Ray or connect to it, unless the program has done so, and leave it again."""
+        ours = not self._ray.is_initialized()
+        if ours:
+            self._start()
+        context = self._data.DataContext.get_current()
+        before = context.enable_progress_bars
+        context.enable_progress_bars = False
+        try:
+            yield
+        finally:
+            context.enable_progress_bars = before
+            if ours:
+                self._ray.shutdown()
+
+    def _start(self) -> None:
+        # Ray would tell its makers about its use.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        # What starts Ray here says what it has; a cluster that runs has that already.
+        new = {} if self._running.address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+        try:
+            self._ray.init(address=self._running.address, **quiet, **new)
+        except Exception as error:  # Ray raises errors of many libraries
+            where = f" at {self._running.address}" if self._running.address else ""
+            problem = f"Ray cannot be reached or started{where}: {shown(' '.join(str(error).split()), 300)}"
+            raise RenoiseError(problem, argument="address", remedy="check the address, and ray status") from error
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the model is on a machine that works with it."""
+        task = self._ray.remote(_facts).options(**self._resources())
+        try:
+            found: Any = self._ray.get(task.remote(self._worker))
+        except Exception as error:
+            raise _failed(error) from error
+        if isinstance(found, str):
+            raise RenoiseError(found)
+        return dict(found)
+
+    def run(self, tasks: Sequence[Task], facts: Mapping[str, Any]) -> Iterator[Report]:
+        """Work on blocks, and yield a report of each as it comes."""
+        context = self._data.DataContext.get_current()
+        context.execution_options.preserve_order = False
+        waiting = self._data.from_items([{"task": number} for number in range(len(tasks))], override_num_blocks=len(tasks))
+        arguments = {"worker": {**self._worker, "facts": facts}, "tasks": self._ray.put(list(tasks))}
+        reports = waiting.map_batches(
+            _Actor,
+            fn_constructor_kwargs=arguments,
+            batch_size=1,
+            compute=self._data.ActorPoolStrategy(size=min(self._running.workers, len(tasks)), max_tasks_in_flight_per_actor=2),
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+            **self._resources(),
+        )
+        rows = reports.iter_rows()
+        try:
+            while (row := _next(rows)) is not None:
+                yield row["report"]
+        finally:
+            with suppress(Exception):
+                rows.close()
+
+    def _resources(self) -> dict[str, float]:
+        """Return what each actor takes: a CPU for each thread, or less where that would leave none free for Ray."""
+        cpus = float(self._ray.cluster_resources().get("CPU", 1.0))
+        share = max(_SMALLEST, (cpus - 1.0) / self._running.workers)
+        taken: float = self._settings.threads
+        if share < taken:
+            taken = math.floor(share) if share >= 1.0 else max(_SMALLEST, math.floor(100 * share) / 100)
+        if cpus <= 1.0:
+            taken = _SMALLEST
+        gpus = self._running.gpus_per_worker
+        return {"num_cpus": taken} if gpus is None else {"num_cpus": taken, "num_gpus": gpus}
+
+
+class _Actor:
+    """A worker in a process of Ray's.
+
+    Args:
+        worker: the worker's arguments.
+        tasks: the reference of all tasks, which rows name by their numbers.
+    """
+
+    def __init__(self, worker: dict[str, Any], tasks: Any) -> None:
+        self._worker = Worker(**worker)
+        self._tasks: list[Task] = library("ray").get(tasks)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Work on the blocks of a batch."""
+        return {"report": [self._worker.work(self._tasks[int(number)]) for number in batch["task"]]}
+
+
+def _facts(worker: dict[str, Any]) -> dict[str, Any] | str:
+    """Return what the model is, or why it cannot be loaded: errors of other processes come wrapped."""
+    try:
+        return Worker(**worker).facts()
+    except RenoiseError as error:
+        return str(error)
+
+
+def _next(rows: Iterator[Any]) -> Any:
+    try:
+        return next(rows, None)
+    except Exception as error:
+        raise _failed(error) from error
+
+
+def _failed(error: Exception) -> RenoiseError:
+    """Return what went wrong in Ray in one line: its errors begin with the traceback of another process."""
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    return RenoiseError(
+        f"the job has stopped, because Ray could not go on ({type(cause or error).__name__}: "
+        f"{shown(lines[-1] if lines else 'without words', 300)})",
+        remedy="give the same command to go on",
+    )
