@@ -87,9 +87,7 @@ def retry(out: j.Out, work: j.Work, *, reporting: Reporting) -> str:
     return _told("job retry", found, reporting)
 
 
-def _settings(
-    asked: j.Asked, inverting: j.Inverting, model: ModelChoice, rows: j.Rows, threads: int
-) -> dict[str, Any]:
+def _settings(asked: j.Asked, inverting: j.Inverting, model: ModelChoice, rows: j.Rows, threads: int) -> dict[str, Any]:
     """Return the options under the names that the library has for them."""
     return {
         "to": asked.to or (),

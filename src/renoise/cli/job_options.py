@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from renoise.cli import values
-from renoise.cli.options import Settings
 from renoise.cli.edit_options import KeepName
+from renoise.cli.options import Settings
 from renoise.cli.panels import GUIDANCE_RESCALE, NEGATIVE_PROMPT, changing, inverting
 
 # No data set has as many rows.

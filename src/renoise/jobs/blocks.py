@@ -62,7 +62,8 @@ def index(source: Source, rows_per_block: int) -> Index:
             digest.update(f"{found.id}\n".encode("utf-8", "surrogatepass"))
             yield found
 
-    rows, blocks, scan = 0, [], checked()
+    blocks: list[Block] = []
+    rows, scan = 0, checked()
     while group := list(islice(scan, rows_per_block)):
         blocks.append(Block(len(blocks), len(group), joined(one.span for one in group)))
         rows += len(group)

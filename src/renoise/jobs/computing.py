@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
 
+from renoise.checks import dtype_name
 from renoise.config import InversionConfig
 from renoise.editor import Editor
 from renoise.errors import RenoiseError
 from renoise.escaping import shown
 from renoise.failing import is_out_of_memory
+from renoise.fingerprint import fingerprint
 from renoise.inversion import Inversion
 from renoise.jobs.batches import Piece, load
 from renoise.jobs.rows import Row
@@ -20,6 +23,7 @@ from renoise.jobs.seeds import seed_of
 from renoise.jobs.settings import JobSettings
 from renoise.progress import Progress
 from renoise.quality import Quality
+from renoise.schedulers import describe
 
 _LONGEST_ERROR = 500
 
@@ -68,6 +72,16 @@ class Computing:
         self._guidance = (
             editor.edit_guidance(self.config) if settings.guidance_scale is None else settings.guidance_scale
         )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides results of the model: its fingerprint, type, device, sampler and settings."""
+        return {
+            "fingerprint": fingerprint(self.editor.pipe),
+            "dtype": dtype_name(self.editor.dtype),
+            "device": self.editor.device.type,
+            "scheduler": describe(self.editor.pipe.scheduler),
+            "config": self.config.to_record(),
+        }
 
     def run(self, pieces: Sequence[Piece]) -> list[Made]:
         """Work on a batch; if that fails, on each of its images alone."""

@@ -18,5 +18,6 @@ def library(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"jobs need packages that are not installed ({error.name or name})", remedy="run: pip install 'renoise[jobs]'"
+            f"jobs need packages that are not installed ({error.name or name})",
+            remedy="run: pip install 'renoise[jobs]'",
         ) from error

@@ -105,8 +105,9 @@ class Manifest:
         elif self.settings == other.settings and (self.rows, self.ids) != (other.rows, other.ids):
             found.append(f"the input's rows have changed: there were {self.rows}, and now {other.rows}")
         before, now = self.settings.to_record(), other.settings.to_record()
-        found += [f"{key} was {seen(before[key], 60)} and is {seen(now[key], 60)}" for key in now if before[key] != now[key]]
-        found += _of_models(self.model, other.model)
+        found += [
+            f"{key} was {seen(before[key], 60)} and is {seen(now[key], 60)}" for key in now if before[key] != now[key]
+        ]
         names = sorted(set(self.versions) | set(other.versions))
         pairs = ((name, self.versions.get(name), other.versions.get(name)) for name in names)
         found += [f"{name} was {a or 'not there'} and is {b or 'not there'}" for name, a, b in pairs if a != b]
@@ -202,18 +203,3 @@ def versions() -> dict[str, str]:
 
 def _counted(inputs: Inputs) -> str:
     return f"{inputs.files} files of {inputs.bytes:,} bytes ({inputs.digest[:8]})"
-
-
-def _of_models(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    from renoise.fingerprint import same_model
-
-    found = []
-    if not same_model(before.get("fingerprint", {}), now.get("fingerprint", {})):
-        found.append("the model has other weights or adapters")
-    for name in ("dtype", "device"):
-        if before.get(name) != now.get(name):
-            found.append(f"the networks' {name} was {seen(before.get(name), 20)} and is {seen(now.get(name), 20)}")
-    for name, words in (("scheduler", "the model's sampler"), ("config", "the preset that the model has")):
-        if before.get(name) != json.loads(json.dumps(now.get(name))):
-            found.append(f"{words} is another one")
-    return found

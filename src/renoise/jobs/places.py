@@ -67,9 +67,13 @@ class Place:
     def _opened(self) -> tuple[Any, str]:
         fs = library("pyarrow.fs")
         try:
-            found: tuple[Any, str] = fs.FileSystem.from_uri(self.name) if is_url(self.name) else (
-                fs.LocalFileSystem(),
-                self.name,
+            found: tuple[Any, str] = (
+                fs.FileSystem.from_uri(self.name)
+                if is_url(self.name)
+                else (
+                    fs.LocalFileSystem(),
+                    self.name,
+                )
             )
         except Exception as error:  # pyarrow raises its own errors and those of each file system
             raise self._unreadable(error) from error

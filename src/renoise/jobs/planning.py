@@ -7,7 +7,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -128,7 +127,9 @@ def plan(source: str | os.PathLike[str], *, sample: int = 8, **knobs: Any) -> Pl
         sampled=len(made),
         failed=len(made) - len(done),
         passes=sum(passes) / len(passes),
-        exact=config.walking.direct and len({len(one.row.targets) for one in done}) == 1 and not settings.targets_column,
+        exact=config.walking.direct
+        and len({len(one.row.targets) for one in done}) == 1
+        and not settings.targets_column,
         pass_milliseconds=1000.0 * seconds / sum(passes),
         loading_seconds=loading,
         memory=_memory(computing),
@@ -137,9 +138,7 @@ def plan(source: str | os.PathLike[str], *, sample: int = 8, **knobs: Any) -> Pl
     )
 
 
-def _tried(
-    computing: Computing, source: Source, settings: JobSettings, sample: int
-) -> tuple[list[Made], float]:
+def _tried(computing: Computing, source: Source, settings: JobSettings, sample: int) -> tuple[list[Made], float]:
     """Return what became of the first rows, and the seconds that they took after a batch that is not counted."""
     from renoise.jobs.batches import Piece, batches
     from renoise.jobs.computing import Made

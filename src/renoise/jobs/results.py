@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,11 @@ from renoise.files import write_atomically
 from renoise.jobs.extra import library
 
 MANIFEST, BLOCKS, METRICS, EDITS, INVERSIONS = "manifest.json", "blocks.jsonl", "metrics", "edits", "inversions"
+# Where a worker leaves a mark for as long as it works on a block, and how many of them one block may have.
+TRIES, MOST_TRIES = ".tries", 5
 Status = Literal["done", "failed"]
-DONE, FAILED = "done", "failed"
+DONE: Status = "done"
+FAILED: Status = "failed"
 # Ids that are file names as they are, on every system.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TABLE = re.compile(r"block-(\d{7,})\.parquet")
@@ -114,6 +118,39 @@ class Folder:
                 f"cannot write {target}: {reason(error)}", remedy="free space, and give the same command to go on"
             ) from error
 
+    def begin(self, block: int) -> None:
+        """Take note that a worker begins with a block.
+
+        Raises:
+            StorageError: if it has ended too many workers, which would go on for ever.
+        """
+        path = self.path / _attempt(block)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with path.open("ab") as file:
+                file.write(b".")
+            tries = path.stat().st_size
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {reason(error)}", remedy="free space, and go on") from error
+        if tries > MOST_TRIES:
+            self.end(block)
+            raise StorageError(
+                f"block {block} has ended its worker {MOST_TRIES} times, each time without an error: it was killed, or "
+                "the memory did not suffice",
+                remedy="see that there is enough of it, make batches smaller in another folder, or go on to try again",
+            )
+
+    def end(self, block: int) -> None:
+        """Take note that a worker is through with a block, or has told why it is not."""
+        path = self.path / _attempt(block)
+        with suppress(OSError):
+            path.unlink()
+
+    def tidy(self) -> None:
+        """Remove what only a job that runs has a use for."""
+        with suppress(OSError):
+            (self.path / TRIES).rmdir()
+
     def write_edit(self, id_: str, number: int, image: Image.Image) -> None:
         """Write an edit as PNG."""
         buffer = io.BytesIO()
@@ -162,6 +199,10 @@ class Folder:
                 yield int(named[1]), path
 
 
+def _attempt(block: int) -> str:
+    return f"{TRIES}/block-{block:07d}"
+
+
 def table_name(block: int) -> str:
     """Return the path of a block's table below the job's folder."""
     return f"{METRICS}/block-{block:07d}.parquet"
@@ -202,4 +243,6 @@ def _result(record: dict[str, Any]) -> Result:
     try:
         return Result(**{**record, "targets": tuple(record["targets"] or ())})
     except (TypeError, KeyError) as error:
-        raise StorageError("a table of the job has other columns than this version's", remedy="update renoise") from error
+        raise StorageError(
+            "a table of the job has other columns than this version's", remedy="update renoise"
+        ) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from renoise.jobs.worker import Report, Task, failed_ids
 _LOCK = ".lock"
 
 
-def run(source: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Callback | None = None, **knobs: Any) -> JobStatus:
+def run(
+    source: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Callback | None = None, **knobs: Any
+) -> JobStatus:
     """Invert and edit all images of an input, or those that an earlier run of the same job left undone.
 
     Args:
@@ -59,7 +61,9 @@ def run(source: str | os.PathLike[str], out: str | os.PathLike[str], *, progress
         inputs = Inputs.of(opened.files)
         same = before is not None and (before.source, before.inputs) == (name, inputs)
         same = same and before is not None and before.settings == settings
-        found = read_index(folder.path, before) if same and before is not None else index(opened, settings.rows_per_block)
+        found = (
+            read_index(folder.path, before) if same and before is not None else index(opened, settings.rows_per_block)
+        )
         model = {} if before is None else before.model
         now = Manifest(name, opened.kind, inputs, found.rows, len(found.blocks), found.ids, model, settings, versions())
         if before is not None:
@@ -67,7 +71,7 @@ def run(source: str | os.PathLike[str], out: str | os.PathLike[str], *, progress
         done = set(folder.done())
         tasks = [Task(block) for block in found.blocks if block.number not in done]
         engine = engine_for(running, opened, settings, str(folder.path))
-        _work(engine, tasks, _Job(folder, now, found, before), running.limit(found.rows), progress)
+        _work(engine, tasks, _Job(folder, now, found, before is not None), running.limit(found.rows), progress)
         return status(folder.path)
 
 
@@ -108,7 +112,7 @@ def retry(out: str | os.PathLike[str], *, progress: Callback | None = None, **kn
             if number < len(found.blocks) and (only := failed_ids(folder.read_table(number)))
         ]
         engine = engine_for(running, opened, before.settings, str(folder.path))
-        _work(engine, tasks, _Job(folder, now, found, before), running.limit(found.rows), progress)
+        _work(engine, tasks, _Job(folder, now, found, not mended), running.limit(found.rows), progress)
         return status(folder.path)
 
 
@@ -118,23 +122,22 @@ class _Job:
 
     Attributes:
         folder: the job's.
-        now: its manifest as it is now, but for the model where it was never loaded.
+        now: its manifest; without a model if none was loaded for it yet.
         found: its rows.
-        before: its manifest as it was found; None at its beginning.
+        written: whether the folder has that manifest.
     """
 
     folder: Folder
     now: Manifest
     found: Index
-    before: Manifest | None
+    written: bool
 
-    def begin(self, facts: dict[str, Any]) -> None:
-        """Check the model, and write the manifest where it is new or its input was mended."""
-        now = replace(self.now, model=facts)
-        if self.before is not None:
-            require_same(self.before, replace(now, inputs=self.before.inputs), self.folder.path)
-        if self.before is None or self.before.inputs != now.inputs:
-            now.write(self.folder, self.found)
+    def begin(self, engine: Engine) -> Mapping[str, Any]:
+        """Write the manifest where it is new or its input was mended, and return what the model must be."""
+        facts = self.now.model or engine.facts()
+        if not self.written:
+            replace(self.now, model=facts).write(self.folder, self.found)
+        return facts
 
 
 def _work(engine: Engine, tasks: Sequence[Task], job: _Job, limit: int, progress: Callback | None) -> None:
@@ -146,8 +149,7 @@ def _work(engine: Engine, tasks: Sequence[Task], job: _Job, limit: int, progress
     count = _Count(job.found.rows, limit, len(before), sum(one["status"] == FAILED for one in before))
     count.require_few(job.folder)
     with engine.open():
-        facts = engine.facts()
-        job.begin(facts)
+        facts = job.begin(engine)
         count.begin()
         with closing(engine.run(tasks, facts)) as reports:
             for report in reports:
@@ -157,6 +159,7 @@ def _work(engine: Engine, tasks: Sequence[Task], job: _Job, limit: int, progress
                 if report.stop is not None:
                     raise RenoiseError(f"the job has stopped: {report.stop}")
                 count.require_few(job.folder)
+    job.folder.tidy()
 
 
 class _Count:
@@ -219,7 +222,9 @@ def _folder(out: str | os.PathLike[str]) -> Folder:
     path = as_path(out, ConfigError)
     if is_url(str(path)) or is_url(os.fspath(out)):
         raise ConfigError(
-            "results are written to a folder, not to a URL", argument="out", remedy="mount the storage, or name a folder"
+            "results are written to a folder, not to a URL",
+            argument="out",
+            remedy="mount the storage, or name a folder",
         )
     return Folder(path.expanduser().absolute())
 
@@ -227,7 +232,7 @@ def _folder(out: str | os.PathLike[str]) -> Folder:
 @contextmanager
 def _held(folder: Folder) -> Iterator[None]:
     """Make the folder, and keep other processes from working in it; take it away again if nothing came of it."""
-    path = folder.path
+    path, made = folder.path, False
     try:
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -245,13 +250,13 @@ def _held(folder: Folder) -> Iterator[None]:
         raise StorageError(f"the folder {path} cannot be used: {reason(error)}", argument="out") from error
     finally:
         if not (path / MANIFEST).exists():
-            _clear(path)
+            _clear(path, made=made)
 
 
-def _clear(path: Path) -> None:
-    for name in (_LOCK, BLOCKS):
-        (path / name).unlink(missing_ok=True)
-    try:
-        path.rmdir()
-    except OSError:
-        return
+def _clear(path: Path, *, made: bool) -> None:
+    """Remove what stands in a folder of which no job came, and the folder itself if it was made for it."""
+    with suppress(OSError):
+        for name in (_LOCK, BLOCKS):
+            (path / name).unlink(missing_ok=True)
+        if made:
+            path.rmdir()

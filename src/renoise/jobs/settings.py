@@ -151,7 +151,12 @@ class JobSettings:
         """
         from renoise.editor import Editor
 
-        options = {"lora": list(self.lora) or None, "sampler": self.sampler, "spacing": self.spacing, "compile": self.compile}
+        options = {
+            "lora": list(self.lora) or None,
+            "sampler": self.sampler,
+            "spacing": self.spacing,
+            "compile": self.compile,
+        }
         return Editor.from_pretrained(self.model, dtype=self.dtype, device=self.device, **options)
 
     def config(self, editor: Editor) -> InversionConfig:
@@ -304,4 +309,3 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
 
 def _numbers(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-

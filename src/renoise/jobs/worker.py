@@ -75,25 +75,20 @@ class Worker:
         self._facts = facts
         self._computing: Computing | None = None
 
+    def expect(self, facts: Mapping[str, Any]) -> None:
+        """Refuse to work with another model than one with these facts, which is loaded or will be."""
+        self._facts = facts
+        if self._computing is not None:
+            self._require_same(self._computing, facts)
+
     def facts(self) -> dict[str, Any]:
         """Load the model, and return what decides results of it: its fingerprint, type, sampler and settings.
 
         Raises:
             RenoiseError: if it cannot be loaded, or the job's settings do not fit it.
         """
-        from renoise.checks import dtype_name
-        from renoise.fingerprint import fingerprint
-        from renoise.schedulers import describe
-
         with self._settings.calculating():
-            computing = self._loaded()
-        return {
-            "fingerprint": fingerprint(computing.editor.pipe),
-            "dtype": dtype_name(computing.editor.dtype),
-            "device": computing.editor.device.type,
-            "scheduler": describe(computing.editor.pipe.scheduler),
-            "config": computing.config.to_record(),
-        }
+            return self._loaded().facts()
 
     def work(self, task: Task) -> Report:
         """Work on a block and write its results; whatever is to end the job comes back as the report's `stop`."""
@@ -103,6 +98,7 @@ class Worker:
             with self._settings.calculating(), _heard(remarks):
                 results = self._block(task)
         except RenoiseError as error:
+            self._folder.end(task.block.number)
             return Report(task.block.number, stop=str(error), remarks=tuple(remarks))
         worked = [one for one in results if task.only is None or one.id in task.only]
         failed = sum(one.status == FAILED for one in worked)
@@ -112,12 +108,14 @@ class Worker:
 
     def _block(self, task: Task) -> list[Result]:
         """Work on a block; its table is written last, and says that it is done."""
+        self._folder.begin(task.block.number)
         rows = [row for span in task.block.spans for row in self._source.read(span)]
         before = {} if task.only is None else {one.id: one for one in self._folder.read_table(task.block.number)}
         asked = [row for row in rows if task.only is None or row.id in task.only]
         found = before | {one.id: one for one in self._results(asked)}
         results = [found[row.id] for row in rows]
         self._folder.write_table(task.block.number, results)
+        self._folder.end(task.block.number)
         return results
 
     def _results(self, rows: Sequence[Row]) -> Iterator[Result]:
@@ -166,19 +164,20 @@ class Worker:
         if self._computing is None:
             from renoise.jobs.computing import Computing
 
-            self._computing = Computing(self._settings.editor(), self._settings)
+            computing = Computing(self._settings.editor(), self._settings)
             if self._facts is not None:
-                self._require_same(self._facts)
+                self._require_same(computing, self._facts)
+            self._computing = computing
         return self._computing
 
-    def _require_same(self, facts: Mapping[str, Any]) -> None:
-        from renoise.fingerprint import same_model
+    def _require_same(self, computing: Computing, facts: Mapping[str, Any]) -> None:
+        from renoise.jobs.models import differences
 
-        if not same_model(facts["fingerprint"], self.facts()["fingerprint"]):
+        if found := differences(facts, computing.facts()):
             raise ModelError(
-                f"the model {self._settings.model!r} has other weights here than where the job began",
+                f"the job was begun with another model: {'; '.join(found)}",
                 argument="model",
-                remedy="give all machines of the job the same model",
+                remedy="give the model that it was begun with, on all machines alike, or name another folder",
             )
 
 

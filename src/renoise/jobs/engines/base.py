@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class Engine(Protocol):
             RenoiseError: if it cannot be loaded.
         """
 
-    def run(self, tasks: Sequence[Task], facts: dict[str, Any]) -> Iterator[Report]:
+    def run(self, tasks: Sequence[Task], facts: Mapping[str, Any]) -> Generator[Report]:
         """Work on blocks, and yield a report of each as soon as it is done, in any order.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -31,7 +31,8 @@ class LocalEngine:
         """Return what the model is, which is loaded for it and stays so."""
         return self._worker.facts()
 
-    def run(self, tasks: Sequence[Task], facts: dict[str, Any]) -> Iterator[Report]:
+    def run(self, tasks: Sequence[Task], facts: Mapping[str, Any]) -> Generator[Report]:
         """Work on blocks, and yield a report of each."""
+        self._worker.expect(facts)
         for task in tasks:
             yield self._worker.work(task)

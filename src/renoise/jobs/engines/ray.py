@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import msgspec
 
 from renoise.errors import RenoiseError
 from renoise.escaping import shown
@@ -15,8 +18,6 @@ from renoise.jobs.settings import JobSettings, Running
 from renoise.jobs.sources import Source
 from renoise.jobs.worker import Report, Task, Worker
 
-# How often a block whose worker died is tried again, by itself.
-_RETRIES = 5
 # Ray takes shares of a CPU in hundredths of this size, and refuses none at all.
 _SMALLEST = 0.01
 
@@ -50,13 +51,15 @@ class RayEngine:
         ours = not self._ray.is_initialized()
         if ours:
             self._start()
-        context = self._data.DataContext.get_current()
-        before = context.enable_progress_bars
+        context, logger = self._data.DataContext.get_current(), logging.getLogger("ray.data")
+        before = context.enable_progress_bars, logger.level
         context.enable_progress_bars = False
+        logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            context.enable_progress_bars = before
+            context.enable_progress_bars = before[0]
+            logger.setLevel(before[1])
             if ours:
                 self._ray.shutdown()
 
@@ -84,28 +87,24 @@ class RayEngine:
             raise RenoiseError(found)
         return dict(found)
 
-    def run(self, tasks: Sequence[Task], facts: Mapping[str, Any]) -> Iterator[Report]:
+    def run(self, tasks: Sequence[Task], facts: Mapping[str, Any]) -> Generator[Report]:
         """Work on blocks, and yield a report of each as it comes."""
         context = self._data.DataContext.get_current()
         context.execution_options.preserve_order = False
-        waiting = self._data.from_items([{"task": number} for number in range(len(tasks))], override_num_blocks=len(tasks))
-        arguments = {"worker": {**self._worker, "facts": facts}, "tasks": self._ray.put(list(tasks))}
-        reports = waiting.map_batches(
+        # As text, because Ray Data makes tables of what it is given; a block of its own for each makes them tasks.
+        items = [{"task": msgspec.json.encode(task).decode()} for task in tasks]
+        workers = min(self._running.workers, len(tasks))
+        reports = self._data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_kwargs=arguments,
+            fn_constructor_kwargs={"worker": {**self._worker, "facts": facts}},
             batch_size=1,
-            compute=self._data.ActorPoolStrategy(size=min(self._running.workers, len(tasks)), max_tasks_in_flight_per_actor=2),
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
+            # Two tasks for each worker, so that none waits for the next one.
+            compute=self._data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             **self._resources(),
         )
-        rows = reports.iter_rows()
-        try:
-            while (row := _next(rows)) is not None:
-                yield row["report"]
-        finally:
-            with suppress(Exception):
-                rows.close()
+        rows = iter(reports.iter_rows())
+        while (row := _next(rows)) is not None:
+            yield msgspec.json.decode(row["report"], type=Report)
 
     def _resources(self) -> dict[str, float]:
         """Return what each actor takes: a CPU for each thread, or less where that would leave none free for Ray."""
@@ -125,16 +124,15 @@ class _Actor:
 
     Args:
         worker: the worker's arguments.
-        tasks: the reference of all tasks, which rows name by their numbers.
     """
 
-    def __init__(self, worker: dict[str, Any], tasks: Any) -> None:
+    def __init__(self, worker: dict[str, Any]) -> None:
         self._worker = Worker(**worker)
-        self._tasks: list[Task] = library("ray").get(tasks)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Work on the blocks of a batch."""
-        return {"report": [self._worker.work(self._tasks[int(number)]) for number in batch["task"]]}
+        tasks = (msgspec.json.decode(text, type=Task) for text in batch["task"])
+        return {"report": [msgspec.json.encode(self._worker.work(task)).decode() for task in tasks]}
 
 
 def _facts(worker: dict[str, Any]) -> dict[str, Any] | str:

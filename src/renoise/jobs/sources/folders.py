@@ -149,7 +149,7 @@ def _objects(file: Any, span: Span, source: str) -> Iterator[tuple[int, int, dic
         where = f"{source}, at byte {start},"
         record = parse_json(line, where, ConfigError)
         if not isinstance(record, dict):
-            raise ConfigError(f"{where} is no object such as {{\"file_name\": ...}}", remedy="correct it")
+            raise ConfigError(f'{where} is no object such as {{"file_name": ...}}', remedy="correct it")
         yield start, start + len(line), record, where
 
 

@@ -102,11 +102,12 @@ def saved(place: Place, columns: Columns) -> Table:
                 f"{shown(place.name)} has {len(splits)} splits", argument="source", remedy=f"give one of {names}"
             )
         return saved(Place(f"{place.name.rstrip('/')}/{splits[0]}"), columns)
-    with _reading(place, STATE), place.open(STATE) as file:
-        state = parse_json(bytes(file.read(_LARGEST_STATE)), STATE, ConfigError)
+    with _reading(place, STATE), place.open(STATE) as opened:
+        state = parse_json(bytes(opened.read(_LARGEST_STATE)), STATE, ConfigError)
     listed = state.get("_data_files") if isinstance(state, dict) else None
-    names = [one.get("filename") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    if not names or not all(isinstance(name, str) and place.has(name) for name in names):
+    told = [one.get("filename") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = [name for name in told if isinstance(name, str) and place.has(name)]
+    if not names or len(names) != len(told):
         raise ConfigError(
             f"{shown(place.name)} is no whole data set: files that its {STATE} names are missing",
             argument="source",
@@ -121,7 +122,8 @@ def _parquet_batches(place: Place, span: Span, columns: list[str]) -> Iterator[A
     """Yield the rows of a span of a Parquet file as record batches; row groups without any of them are not read."""
     with place.open(span.file) as opened:
         file = library("pyarrow.parquet").ParquetFile(opened)
-        first, groups, skip = 0, [], 0
+        groups: list[int] = []
+        first = skip = 0
         for group in range(file.metadata.num_row_groups):
             count = file.metadata.row_group(group).num_rows
             if first + count > span.start and (span.stop < 0 or first < span.stop):

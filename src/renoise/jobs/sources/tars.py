@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,7 @@ def _samples(place: Place, span: Span, *, headers: bool = False) -> Iterator[tup
                 member = tar.next()
                 tar.members = []  # type: ignore[attr-defined] # kept, they would take memory for every file
                 if member is None:
+                    _require_end(opened, end)
                     break
                 key, extension = _named(member.name)
                 start, end = end, member.offset_data + -(-member.size // _BLOCK) * _BLOCK
@@ -102,6 +103,14 @@ def _samples(place: Place, span: Span, *, headers: bool = False) -> Iterator[tup
             yield begun, end, record
 
 
+def _require_end(file: Any, position: int) -> None:
+    """Check that an archive ends here: with zeros, which are missing where it was cut short."""
+    file.seek(position)
+    rest = bytes(file.read(_BLOCK))
+    if len(rest) < _BLOCK or any(rest):
+        raise tarfile.ReadError(f"it does not end where it should, at byte {position}")
+
+
 def _named(path: str) -> tuple[str, str]:
     """Return what tells a row's files from others, and the extension: "a/cat.seg.png" is "a/cat" and "seg.png"."""
     folder, _, name = path.rpartition("/")
@@ -118,9 +127,10 @@ def _take(record: dict[str, Any], extension: str, tar: tarfile.TarFile, member: 
     data = b"" if file is None else file.read()
     record[extension] = data
     if extension == "json" and len(data) <= MAX_JSON_BYTES:
-        content = parse_json(data, member.name, ConfigError)
-        if isinstance(content, dict):
-            record |= {key: value for key, value in content.items() if key not in record}
+        with suppress(ConfigError):  # without what it says, the row lacks a caption or a target, and tells so
+            content = parse_json(data, member.name, ConfigError)
+            if isinstance(content, dict):
+                record |= {key: value for key, value in content.items() if key not in record}
 
 
 @contextmanager
