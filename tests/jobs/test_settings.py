@@ -25,11 +25,11 @@ from renoise.jobs.settings import JobSettings, Running, divided
         ({"to": "a", "fit": "squeeze"}, "the fit 'squeeze' is unknown"),
         ({"to": "a", "keep": "all"}, "keep must be one of auto, nothing"),
         ({"to": "a", "prompt": "\ud800"}, "prompt .* holds a lone surrogate"),
-        ({"to": "a", "model": 7}, "expected str|model"),
+        ({"to": "a", "model": 7}, "model must be a text, not 7"),
     ],
 )
 def test_settings_out_of_their_ranges_are_refused(given: dict[str, Any], error: str) -> None:
-    with pytest.raises((ConfigError, TypeError), match=error):
+    with pytest.raises(ConfigError, match=error):
         JobSettings(**given)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from renoise.edit_rules import KEEP
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
+from renoise.files import as_path
 from renoise.images import require_fit
 from renoise.jobs.columns import Columns
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
@@ -106,7 +107,7 @@ class JobSettings:
             self,
             to=_texts(self.to, "to"),
             lora=_texts(self.lora, "lora"),
-            model=os.fspath(self.model),
+            model=str(as_path(self.model, ConfigError)) if isinstance(self.model, os.PathLike) else self.model,
             timesteps=_numbers(self.timesteps),
             sigmas=_numbers(self.sigmas),
             seed=whole(self.seed, "seed", 0, LARGEST_SEED),
