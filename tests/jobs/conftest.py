@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jobs import inputs  # type: ignore[import-not-found, unused-ignore]
 
-TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
-# What decides the results of the jobs of these tests.
-SETTINGS: dict[str, Any] = {
-    "targets_column": "targets",
-    "model": str(TINY),
-    "device": "cpu",
-    "preset": "reverse",
-    "num_steps": 2,
-    "rows_per_block": 6,
-    "batch": 4,
-}
-# The same as options.
-OPTIONS = (
-    *("--targets-column", "targets", "--model", str(TINY), "--device", "cpu", "--preset", "reverse", "--steps", "2"),
-    *("--rows-per-block", "6", "--batch", "4"),
-)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all results of a job, by their paths."""
-    files = (path for name in ("edits", "inversions", "metrics") for path in (folder / name).rglob("*"))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if path.is_file()}
-
-
-def table(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of all tables of a job."""
-    import pyarrow.parquet as pq
-
-    return [row for path in sorted((folder / "metrics").iterdir()) for row in pq.read_table(path).to_pylist()]
-
-
-def command(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Start the command in another process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "renoise", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
+import job_inputs as inputs
+from job_inputs import SETTINGS, command
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +37,6 @@ def killed() -> Iterator[Callable[..., None]]:
     started: list[subprocess.Popen[str]] = []
 
     def run(until: Callable[[], bool], *arguments: str | Path) -> None:
-        import time
-
         process = command(*arguments)
         started.append(process)
         while not until():

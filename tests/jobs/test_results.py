@@ -27,7 +27,7 @@ def test_whatever_an_id_is_its_files_stay_in_their_folder(id_: str) -> None:
     assert 0 < len(name) <= 100
     assert name.isascii()
     assert not name.startswith((".", "-"))
-    assert not set(name) & set("/\\\0:*?\"<>|\n ")
+    assert not set(name) & set('/\\\0:*?"<>|\n ')
 
 
 @given(st.lists(st.text(max_size=20), unique=True))
@@ -77,5 +77,5 @@ def test_a_block_that_ends_every_worker_ends_the_job(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write .*metrics.*; free space, and give the same command to go on"):
+    with pytest.raises(StorageError, match=r"cannot write .*metrics.*; free space, and give the same command to go on"):
         Folder(tmp_path).write("metrics/block-0000000.parquet", b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import inputs  # type: ignore[import-not-found, unused-ignore]
-from jobs.conftest import OPTIONS, SETTINGS, command, contents, table  # type: ignore[import-not-found, unused-ignore]
 from PIL import Image
 
+import job_inputs as inputs
+from job_inputs import OPTIONS, SETTINGS, command, contents, table
 from renoise import ConfigError, Editor, Inversion, NumericalError, RenoiseError, StorageError, jobs
 from renoise.jobs.results import edit_file, inversion_file
 from renoise.jobs.seeds import seed_of
@@ -78,7 +79,7 @@ def test_a_row_alone_has_the_edit_that_an_editor_gives(rows: Path, tmp_path: Pat
     jobs.run(rows, tmp_path / "out", **{**SETTINGS, "batch": 1, "inversions": True})
     row = next(row for row in table(tmp_path / "out") if row["id"] == "row-005")
     editor = Editor.from_pretrained(SETTINGS["model"], device="cpu")
-    image = Image.open(inputs.io.BytesIO(inputs.png(5)))
+    image = Image.open(io.BytesIO(inputs.png(5)))
     config = editor.config("reverse", num_steps=2, seed=row["seed"])
     inversion = editor.invert(image, row["prompt"], config=config)
     for number, target in enumerate(row["targets"]):
@@ -150,14 +151,14 @@ def test_other_inputs_versions_and_weights_are_refused(rows: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="the input's files have changed: 1 files of"):
         jobs.run(own, tmp_path / "out", **SETTINGS)
     own.write_bytes(rows.read_bytes())
-    with pytest.raises(ConfigError, match="the input was .*rows.parquet and is .*other.parquet"):
+    with pytest.raises(ConfigError, match=r"the input was .*rows.parquet and is .*other.parquet"):
         jobs.run(inputs.as_parquet(tmp_path / "other.parquet", inputs.records(48)), tmp_path / "out", **SETTINGS)
     manifest = tmp_path / "out" / "manifest.json"
     record = json.loads(manifest.read_text())
     record["inputs"] = {**record["inputs"]}
     record["versions"]["torch"] = "1.0"
     manifest.write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match="torch was 1.0 and is "):
+    with pytest.raises(ConfigError, match=r"torch was 1.0 and is "):
         jobs.run(own, tmp_path / "out", **SETTINGS)
 
 
@@ -273,7 +274,11 @@ def test_a_full_disk_ends_the_job_with_one_line_and_it_goes_on(rows: Path, by_on
 def test_two_processes_do_not_work_in_one_folder(rows: Path, by_one: Path) -> None:
     from renoise.files import locked
 
-    with (by_one / ".lock").open("ab") as file, locked(file, 0), pytest.raises(StorageError, match="another process is"):
+    with (
+        (by_one / ".lock").open("ab") as file,
+        locked(file, 0),
+        pytest.raises(StorageError, match="another process"),
+    ):
         jobs.run(rows, by_one, **SETTINGS)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import inputs  # type: ignore[import-not-found, unused-ignore]
 
+import job_inputs as inputs
 from renoise import ConfigError
 from renoise.jobs.columns import Columns
 from renoise.jobs.rows import Row, Span, content_id, joined
@@ -23,11 +23,16 @@ ROWS = inputs.records(11)
 TARGETS = Columns(targets="targets")
 Writer = Callable[[Path], Path]
 
+
+def several(folder: Path) -> Path:
+    for n in range(3):
+        inputs.as_parquet(folder / f"{n}.parquet", ROWS[4 * n : 4 * n + 4], row_group_size=3)
+    return folder
+
+
 FORMATS: dict[str, Writer] = {
     "one Parquet file": lambda at: inputs.as_parquet(at / "rows.parquet", ROWS, row_group_size=4),
-    "Parquet files": lambda at: [
-        inputs.as_parquet(at / "rows" / f"{n}.parquet", ROWS[4 * n : 4 * n + 4], row_group_size=3) for n in range(3)
-    ][0].parent,
+    "Parquet files": lambda at: several(at / "rows"),
     "metadata.jsonl": lambda at: inputs.as_folder(at / "rows", ROWS),
     "captions.jsonl": lambda at: inputs.as_folder(at / "rows", ROWS, "captions.jsonl"),
     "metadata.csv": lambda at: inputs.as_folder(at / "rows", ROWS, "metadata.csv"),
@@ -111,7 +116,7 @@ def test_a_folder_has_no_images_of_others(path: str, tmp_path: Path) -> None:
 
 
 def test_captions_may_hold_what_separates_lines_elsewhere(tmp_path: Path) -> None:
-    text = "a cat\u2028and\x85a \"dog\""
+    text = 'a cat\u2028and\x85a "dog"'
     folder = inputs.as_folder(tmp_path / "rows", [{**ROWS[0], "caption": text}])
     assert rows_of(open_source(str(folder), TARGETS))[0].prompt == text
 
@@ -164,7 +169,7 @@ def test_splits_are_told_apart(tmp_path: Path) -> None:
     for split in ("train", "test"):
         inputs.as_saved(tmp_path / "rows" / split, ROWS)
     (tmp_path / "rows" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    with pytest.raises(ConfigError, match="2 splits; give one of .*/test, .*/train"):
+    with pytest.raises(ConfigError, match=r"2 splits; give one of .*/test, .*/train"):
         open_source(str(tmp_path / "rows"), TARGETS)
     assert rows_of(open_source(str(tmp_path / "rows" / "test"), TARGETS)) == expected(ROWS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,9 @@ from renoise.jobs.settings import JobSettings, Running
 from renoise.jobs.sources import Source
 from renoise.jobs.worker import Report, Task, Worker
 
+_REACHING = (
+    "check the address with ray status; a cluster that asks for a token wants RAY_AUTH_MODE=token in the environment"
+)
 # Ray takes shares of a CPU in hundredths of this size, and refuses none at all.
 _SMALLEST = 0.01
 
@@ -33,12 +36,21 @@ class RayEngine:
         source: the input.
         settings: the job's.
         folder: the job's, which all machines of a cluster must share.
+        make: makes a worker from these three; a stand-in measures the engine by itself.
 
     Raises:
         ConfigError: if Ray is not installed.
     """
 
-    def __init__(self, running: Running, source: Source, settings: JobSettings, folder: str) -> None:
+    def __init__(
+        self,
+        running: Running,
+        source: Source,
+        settings: JobSettings,
+        folder: str,
+        make: Callable[..., Worker] = Worker,
+    ) -> None:
+        self._make = make
         self._running = running
         self._settings = settings
         self._worker: dict[str, Any] = {"source": source, "settings": settings, "folder": folder}
@@ -74,13 +86,13 @@ class RayEngine:
         except Exception as error:  # Ray raises errors of many libraries
             where = f" at {self._running.address}" if self._running.address else ""
             problem = f"Ray cannot be reached or started{where}: {shown(' '.join(str(error).split()), 300)}"
-            raise RenoiseError(problem, argument="address", remedy="check the address, and ray status") from error
+            raise RenoiseError(problem, argument="address", remedy=_REACHING) from error
 
     def facts(self) -> dict[str, Any]:
         """Return what the model is on a machine that works with it."""
         task = self._ray.remote(_facts).options(**self._resources())
         try:
-            found: Any = self._ray.get(task.remote(self._worker))
+            found: Any = self._ray.get(task.remote(self._make, self._worker))
         except Exception as error:
             raise _failed(error) from error
         if isinstance(found, str):
@@ -96,7 +108,7 @@ class RayEngine:
         workers = min(self._running.workers, len(tasks))
         reports = self._data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_kwargs={"worker": {**self._worker, "facts": facts}},
+            fn_constructor_kwargs={"make": self._make, "worker": {**self._worker, "facts": facts}},
             batch_size=1,
             # Two tasks for each worker, so that none waits for the next one.
             compute=self._data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
@@ -123,11 +135,12 @@ class _Actor:
     """A worker in a process of Ray's.
 
     Args:
-        worker: the worker's arguments.
+        make: makes the worker.
+        worker: its arguments.
     """
 
-    def __init__(self, worker: dict[str, Any]) -> None:
-        self._worker = Worker(**worker)
+    def __init__(self, make: Callable[..., Worker], worker: dict[str, Any]) -> None:
+        self._worker = make(**worker)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Work on the blocks of a batch."""
@@ -135,10 +148,10 @@ class _Actor:
         return {"report": [msgspec.json.encode(self._worker.work(task)).decode() for task in tasks]}
 
 
-def _facts(worker: dict[str, Any]) -> dict[str, Any] | str:
+def _facts(make: Callable[..., Worker], worker: dict[str, Any]) -> dict[str, Any] | str:
     """Return what the model is, or why it cannot be loaded: errors of other processes come wrapped."""
     try:
-        return Worker(**worker).facts()
+        return make(**worker).facts()
     except RenoiseError as error:
         return str(error)
 

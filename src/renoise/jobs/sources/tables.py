@@ -97,9 +97,11 @@ def saved(place: Place, columns: Columns) -> Table:
     if not place.has(STATE):
         splits = sorted({file.path.split("/")[0] for file in place.files if file.path.endswith(f"/{STATE}")})
         if len(splits) != 1:
-            names = ", ".join(f"{place.name.rstrip('/')}/{split}" for split in splits)
+            listed_splits = ", ".join(f"{place.name.rstrip('/')}/{split}" for split in splits)
             raise ConfigError(
-                f"{shown(place.name)} has {len(splits)} splits", argument="source", remedy=f"give one of {names}"
+                f"{shown(place.name)} has {len(splits)} splits",
+                argument="source",
+                remedy=f"give one of {listed_splits}",
             )
         return saved(Place(f"{place.name.rstrip('/')}/{splits[0]}"), columns)
     with _reading(place, STATE), place.open(STATE) as opened:

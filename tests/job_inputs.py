@@ -1,9 +1,12 @@
-"""Inputs of jobs in all formats, with the same images."""
+"""Inputs of jobs in all formats, with the same images; jobs over 48 of them, and what they leave behind."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-TARGET = "a dog"
+TARGETS = ["a dog", "a fox"]
 
 
 def png(number: int, size: int = 40) -> bytes:
@@ -26,7 +29,12 @@ def png(number: int, size: int = 40) -> bytes:
 def records(count: int, *, bad: bool = False) -> list[dict[str, Any]]:
     """Return rows, of which four cannot be worked on if asked for: no image twice, no caption, and no target."""
     rows: list[dict[str, Any]] = [
-        {"id": f"row-{n:03d}", "image": png(n), "caption": "a cat " * (n % 4 + 1), "targets": [TARGET, "a fox"][: n % 2 + 1]}
+        {
+            "id": f"row-{n:03d}",
+            "image": png(n),
+            "caption": "a cat " * (n % 4 + 1),
+            "targets": TARGETS[: n % 2 + 1],
+        }
         for n in range(count)
     ]
     if bad:
@@ -92,3 +100,45 @@ def as_saved(folder: Path, rows: list[dict[str, Any]], each: int = 4) -> Path:
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
     (folder / "dataset_info.json").write_text("{}")
     return folder
+
+
+TINY = Path(__file__).parent / "data" / "tiny-sd"
+# What decides the results of the jobs of these tests.
+SETTINGS: dict[str, Any] = {
+    "targets_column": "targets",
+    "model": str(TINY),
+    "device": "cpu",
+    "preset": "reverse",
+    "num_steps": 2,
+    "rows_per_block": 6,
+    "batch": 4,
+}
+# The same as options.
+OPTIONS = (
+    *("--targets-column", "targets", "--model", str(TINY), "--device", "cpu", "--preset", "reverse", "--steps", "2"),
+    *("--rows-per-block", "6", "--batch", "4"),
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of all results of a job, by their paths."""
+    files = (path for name in ("edits", "inversions", "metrics") for path in (folder / name).rglob("*"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all tables of a job."""
+    import pyarrow.parquet as pq
+
+    return [row for path in sorted((folder / "metrics").iterdir()) for row in pq.read_table(path).to_pylist()]
+
+
+def command(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Start the command in another process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "renoise", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
