@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -32,7 +31,7 @@ Input = Annotated[
         "what datasets' save_to_disk wrote; mini-heldout; or a URL such as s3://bucket/images.",
     ),
 ]
-Out = Annotated[Path, typer.Argument(metavar="OUT", parser=values.path, help="The folder of the job.")]
+Out = Annotated[str, typer.Argument(metavar="OUT", parser=values.place, help="The folder of the job.")]
 Sample = Annotated[
     int,
     _work("--sample", metavar="N", **values.whole(1, 10_000), help="How many rows to try."),

@@ -74,9 +74,9 @@ def stem_of(id_: str) -> str:
 
     Examples:
         >>> stem_of("cat-01")
-        'a5/cat-01'
+        '0a/cat-01'
         >>> stem_of("../../etc/passwd")
-        '2b/_2bd6c1a3b37cb0b1b0ae9d8f56d9b38a'
+        '37/_3754d6cb3a38e1185e5b382d5f3ef3f1'
     """
     digest = hashlib.sha256(id_.encode("utf-8", "surrogatepass")).hexdigest()
     # No plain name begins with the underscore of those that are hashed.

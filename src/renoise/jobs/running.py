@@ -220,7 +220,7 @@ def source_name(source: str | os.PathLike[str]) -> str:
 
 def _folder(out: str | os.PathLike[str]) -> Folder:
     path = as_path(out, ConfigError)
-    if is_url(str(path)) or is_url(os.fspath(out)):
+    if is_url(os.fspath(out)):
         raise ConfigError(
             "results are written to a folder, not to a URL",
             argument="out",

@@ -103,7 +103,7 @@ class RayEngine:
         """Work on blocks, and yield a report of each as it comes."""
         context = self._data.DataContext.get_current()
         context.execution_options.preserve_order = False
-        # As text, because Ray Data makes tables of what it is given; a block of its own for each makes them tasks.
+        # As text, because Ray Data makes tables of what it is given; one block for each makes them tasks.
         items = [{"task": msgspec.json.encode(task).decode()} for task in tasks]
         workers = min(self._running.workers, len(tasks))
         reports = self._data.from_items(items, override_num_blocks=len(items)).map_batches(
