@@ -15,7 +15,7 @@ import pytest
 from job_inputs import OPTIONS, SETTINGS, contents, table
 from renoise import RenoiseError, jobs
 
-pytestmark = [pytest.mark.jobs, pytest.mark.slow]
+pytestmark = pytest.mark.jobs
 
 RAY: dict[str, Any] = {**SETTINGS, "engine": "ray", "workers": 2}
 # Where the processes of a cluster find this package, installed or not.

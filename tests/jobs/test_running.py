@@ -20,7 +20,7 @@ from renoise import ConfigError, Editor, Inversion, NumericalError, RenoiseError
 from renoise.jobs.results import edit_file, inversion_file
 from renoise.jobs.seeds import seed_of
 
-pytestmark = [pytest.mark.jobs, pytest.mark.slow]
+pytestmark = pytest.mark.jobs
 
 BAD = {"row-003", "row-011", "row-020", "row-031"}
 
