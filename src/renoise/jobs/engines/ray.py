@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from renoise.errors import RenoiseError
+from renoise.errors import Argument, ConfigError, RenoiseError
 from renoise.escaping import shown
 from renoise.jobs.extra import library
 from renoise.jobs.settings import JobSettings, Running
@@ -68,6 +68,7 @@ class RayEngine:
         context.enable_progress_bars = False
         logger.setLevel(logging.ERROR)
         try:
+            self._require_gpus()
             yield
         finally:
             context.enable_progress_bars = before[0]
@@ -80,13 +81,34 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         # What starts Ray here says what it has; a cluster that runs has that already.
-        new = {} if self._running.address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+        new = {} if self._elsewhere else {"include_dashboard": False}
         try:
             self._ray.init(address=self._running.address, **quiet, **new)
         except Exception as error:  # Ray raises errors of many libraries
             where = f" at {self._running.address}" if self._running.address else ""
             problem = f"Ray cannot be reached or started{where}: {shown(' '.join(str(error).split()), 300)}"
             raise RenoiseError(problem, argument="address", remedy=_REACHING) from error
+
+    def _require_gpus(self) -> None:
+        """Refuse shares of GPUs that Ray on this machine does not have, and would wait for without end.
+
+        A cluster may have none yet, and get them when they are asked for.
+        """
+        asked = (self._running.gpus_per_worker or 0.0) * self._running.workers
+        here = float(self._ray.cluster_resources().get("GPU", 0.0))
+        if asked > here and not self._elsewhere:
+            raise ConfigError(
+                Argument("gpus_per_worker"),
+                " and ",
+                Argument("workers"),
+                f" ask for {asked:g} GPUs, and this machine has {here:g}",
+                remedy=("give fewer ", Argument("workers"), ", or a smaller share"),
+            )
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether Ray runs already, here or on other machines."""
+        return bool(self._running.address or os.environ.get("RAY_ADDRESS"))
 
     def facts(self) -> dict[str, Any]:
         """Return what the model is on a machine that works with it."""
