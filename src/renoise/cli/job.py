@@ -166,10 +166,12 @@ def _document(command: str, status: JobStatus) -> dict[str, Any]:
 def _text(status: JobStatus) -> str:
     lines = [
         f"{status.done} of {status.rows} rows are done, {status.failed} failed, {status.left} are left",
-        f"{status.passes} network passes; {status.converged} images near their fixed points",
+        f"{status.passes} network passes",
     ]
+    if status.converged is not None:
+        lines[-1] += f"; {status.converged} images near their fixed points"
     if status.psnr_image is not None:
         trip = "" if status.psnr_round_trip is None else f", {status.psnr_round_trip:.1f} dB against the round trip"
-        lines.append(f"reconstructions: {status.psnr_image:.1f} dB against the images{trip}")
+        lines.append(f"reconstructions from the noise alone: {status.psnr_image:.1f} dB against the images{trip}")
     lines += [f"{count} x {shown(error, 200)}" for error, count in status.errors.items()]
     return "\n".join([*lines, f"in {shown(status.folder)}"])

@@ -38,7 +38,7 @@ class Made:
         passes: the network passes that it took in all.
         inversion: of the image, kept only where it was asked for.
         residual: the largest residual of a step.
-        converged: whether all steps came near their fixed points.
+        converged: whether all steps came near their fixed points; None of a direct walk, which solves nothing.
         quality: how true the reconstruction from the noise alone is; None unless asked for.
         error: what went wrong; None if nothing did.
     """
@@ -130,7 +130,7 @@ class Computing:
                 int(inversion.passes[i]) + counted.passes,
                 self._own(inversion, i, seeds[i]) if settings.inversions else None,
                 float(residuals[i]),
-                bool(inversion.converged[i]),
+                None if self.config.walking.direct else bool(inversion.converged[i]),
                 qualities[i],
             )
             for i, (row, _) in enumerate(rows)

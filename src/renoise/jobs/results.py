@@ -42,7 +42,7 @@ class Result:
         targets: what its edits were to show.
         passes: the network passes that it took in all; 0 if it failed.
         residual: the largest residual of a step (see `renoise.Inversion.residuals`).
-        converged: whether all steps came near their fixed points.
+        converged: whether all steps came near their fixed points; None of a direct walk, which solves nothing.
         psnr_image: PSNR of the reconstruction from the noise alone against the image, in dB; None unless measured.
         psnr_round_trip: against the autoencoder's round trip.
         seed: the row's.

@@ -28,7 +28,7 @@ class JobStatus:
         done: the rows that are done.
         failed: the rows that failed.
         passes: the network passes of the rows that are done.
-        converged: how many of them came near their fixed points.
+        converged: how many of them came near their fixed points; None where nothing was solved for.
         psnr_image: the mean PSNR of the reconstructions against the images in dB; None unless measured.
         psnr_round_trip: against the autoencoder's round trip; None unless measured, or where one is exact.
         errors: what went wrong and how often, the most frequent first.
@@ -40,7 +40,7 @@ class JobStatus:
     done: int
     failed: int
     passes: int
-    converged: int
+    converged: int | None
     psnr_image: float | None
     psnr_round_trip: float | None
     errors: Mapping[str, int] = field(default_factory=dict)
@@ -78,7 +78,9 @@ def status(out: str | os.PathLike[str]) -> JobStatus:
             errors[(one["error"] or "").replace(one["id"], "...")] += 1
             continue
         counts["passes"] += one["passes"]
-        counts["converged"] += bool(one["converged"])
+        if one["converged"] is not None:
+            counts["solved"] += 1
+            counts["converged"] += one["converged"]
         for name in sums:
             if one[name] is not None:
                 sums[name] += one[name]
@@ -91,7 +93,7 @@ def status(out: str | os.PathLike[str]) -> JobStatus:
         counts["done"],
         counts[FAILED],
         counts["passes"],
-        counts["converged"],
+        counts["converged"] if counts["solved"] else None,
         _finite(means["psnr_image"]),
         _finite(means["psnr_round_trip"]),
         dict(errors.most_common(_LISTED)),
