@@ -90,6 +90,20 @@ def test_requests_take_turns_and_are_told_how_many_come_first() -> None:
     assert [isinstance(list(job.happenings())[-1], Ended) for job in (first, second)] == [True, True]
 
 
+def test_a_client_that_goes_away_while_it_waits_leaves_the_queue() -> None:
+    turns, go_on, worked = Turns(1), Event(), Event()
+    first, second = Job(waiting_for(go_on), turns), Job(lambda tell: worked.set(), turns)
+    news = second.happenings()
+    assert [next(news) for _ in range(2)] == [Waiting(1)] * 2  # a server notices only when something is told
+    news.close()  # type: ignore[attr-defined] # a generator is an iterator that can be closed
+    assert second.join(10)
+    third = Job(lambda tell: None, turns)  # there is room again
+    go_on.set()
+    for job in (first, third):
+        list(job.happenings())
+    assert not worked.is_set()
+
+
 def test_a_full_queue_refuses_in_a_sentence() -> None:
     turns, go_on = Turns(1), Event()
     held = [Job(waiting_for(go_on), turns) for _ in range(2)]

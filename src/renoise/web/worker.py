@@ -124,15 +124,13 @@ class Job:
         Raises:
             Exception: what the work raised, but for `Stopped`.
         """
-        told = 0
         try:
             while True:
                 try:
                     news = self._news.get(timeout=_PATIENCE)
                 except Empty:
-                    before = self._before()
-                    if before and before != told:
-                        told = before
+                    # It is told again and again: a client that went away is only noticed when something is told.
+                    if before := self._before():
                         yield Waiting(before)
                     continue
                 if isinstance(news, BaseException):
