@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +55,9 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
         address: where the page is found.
 
     Raises:
-        ConfigError: if it cannot listen there.
+        ConfigError: if it cannot listen there, or cannot be shared.
     """
+    port = _free_port(address)  # before anything slow
     with tempfile.TemporaryDirectory(prefix="renoise-web-") as folder, _environment({**_QUIET, _FOLDER: folder}):
         # Gradio reads the environment when it is imported, so that it is imported here.
         import gradio as gr
@@ -72,35 +75,34 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
         shown = examples.folder()
         bounded = [Middleware(BoundedBodies, limits=studio.limits)]
         try:
-            _, local, public = page.launch(
-                server_name=address.host,
-                server_port=address.port or _free_port(address.host),
-                share=address.share,
-                inbrowser=address.open,
-                auth=address.user,
-                mcp_server=address.mcp,
-                max_file_size=studio.limits.upload_bytes,
-                max_threads=studio.limits.queue + _OTHER_THREADS,
-                allowed_paths=[] if shown is None else [str(shown)],
-                show_error=True,
-                quiet=True,
-                prevent_thread_lock=True,
-                ssr_mode=False,
-                pwa=False,
-                enable_monitoring=False,
-                strict_cors=True,
-                footer_links=["api"],
-                app_kwargs={"middleware": bounded},
-                theme=theme,
-                css=look.CSS,
-            )
+            with redirect_stdout(io.StringIO()) as said:
+                _, local, public = page.launch(
+                    server_name=_in_url(address.host),
+                    server_port=port,
+                    share=address.share,
+                    inbrowser=address.open,
+                    auth=address.user,
+                    mcp_server=address.mcp,
+                    max_file_size=studio.limits.upload_bytes,
+                    max_threads=studio.limits.queue + _OTHER_THREADS,
+                    allowed_paths=[] if shown is None else [str(shown)],
+                    show_error=True,
+                    quiet=True,
+                    prevent_thread_lock=True,
+                    ssr_mode=False,
+                    pwa=False,
+                    enable_monitoring=False,
+                    strict_cors=True,
+                    footer_links=["api"],
+                    app_kwargs={"middleware": bounded},
+                    theme=theme,
+                    css=look.CSS,
+                )
         except OSError as error:
-            raise ConfigError(
-                f"the page cannot be served at {address.host}:{address.port}: {error}",
-                argument="port",
-                remedy="give another port",
-            ) from error
+            raise _unserved(address, "Gradio does not start") from error
         try:
+            if address.share and public is None:
+                raise _unshared(said.getvalue())
             # Later than Gradio, which then finds what it wants to delete.
             with sweeping(written, studio.limits.file_seconds + 2 * every, every):
                 yield public or local
@@ -108,13 +110,42 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
             page.close(verbose=False)
 
 
-def _free_port(host: str) -> int:
-    """Return a port that is free now."""
-    import socket
+def _free_port(address: Address) -> int:
+    """Return the port of an address once it is clear that it is free; 0 stands for any.
 
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    Raises:
+        ConfigError: if one cannot listen there.
+    """
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            # A port on which a server has ended just now is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:  # Python encodes names of hosts itself, and refuses some
+        raise _unserved(address, str(getattr(error, "strerror", None) or "this is no address")) from error
+
+
+def _unshared(said: str) -> ConfigError:
+    return ConfigError(
+        "the page cannot be shared",
+        argument="share",
+        remedy=f"serve it on this machine alone, or see what Gradio says: {' '.join(said.split())}",
+    )
+
+
+def _in_url(host: str) -> str:
+    """Return a host as it stands in the address of a page, where those of IPv6 have brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _unserved(address: Address, why: str) -> ConfigError:
+    return ConfigError(
+        f"the page cannot be served at {_in_url(address.host)}:{address.port} ({why})",
+        argument="port",
+        remedy="give another port, or another address of this machine",
+    )
 
 
 @contextmanager
