@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from renoise import ConfigError
-from renoise.web.forms import EditRequest, Source, read_source
+from renoise.web.forms import EditRequest, Source, read_edit, read_source
 from renoise.web.happenings import Edited, Ended, Inverted, Pass, Remark
 from renoise.web.limits import Limits
 from renoise.web.studio import Studio
@@ -113,6 +113,15 @@ def test_an_image_in_its_own_size_is_bounded(studio: Studio) -> None:
     large = read_source(Image.new("RGB", (2000, 1000)), None, "large.png", {"fit": "keep"}, Limits())
     with pytest.raises(ConfigError, match="at most 65,536 are edited in their own size"):
         studio.invert(large)
+
+
+def test_an_inversion_is_bounded_as_an_image_in_its_own_size_is(studio: Studio) -> None:
+    config = studio.editor.config(num_steps=1)
+    large = studio.editor.invert(Image.new("RGB", (264, 256)), "red", config=config, fit="keep")
+    source = read_source(None, large, "large.safetensors", {}, Limits())
+    for ask in (studio.invert, lambda source: studio.edit(read_edit(source, None, {"targets": "a"}, Limits()))):
+        with pytest.raises(ConfigError, match="264 x 256 pixels, and at most 65,536 are edited in their own size"):
+            ask(source)
 
 
 def test_warnings_of_the_library_are_told(studio: Studio, drawing: Image.Image, make_request: Make) -> None:

@@ -32,6 +32,7 @@ _OPTIONS = {
     "dtype": ("--dtype", "renoise web"),
     "device": ("--device", "renoise web"),
     "model": ("--model", "renoise web"),
+    "force": ("--force", "renoise edit"),
 }
 
 
@@ -41,8 +42,10 @@ def as_label(argument: Argument) -> str:
     Examples:
         >>> as_label(Argument("num_steps", 50)), as_label(Argument("dtype", "float32")), as_label(Argument("eta", 0.5))
         ('the number of steps 50', 'the option --dtype float32 of renoise web', 'eta=0.5')
+        >>> as_label(Argument("force", True))
+        'the option --force of renoise edit'
     """
-    value = "" if argument.value is None else f" {argument.shown}"
+    value = "" if argument.value is None or argument.value is True else f" {argument.shown}"
     if argument.name in _OPTIONS:
         option, command = _OPTIONS[argument.name]
         return f"the option {option}{value} of {command}"

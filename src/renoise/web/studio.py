@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -132,17 +133,24 @@ class Studio:
         config = self.config(source)
         if source.inversion is None:
             self.editor.timesteps(config)
-        if source.image is not None and source.fit == "keep":
-            height, width = self.editor.size
-            most = self.limits.kept_area * height * width
-            if source.image.width * source.image.height > most:
-                raise ConfigError(
-                    f"the image has {source.image.width} x {source.image.height} pixels, and at most {most:,} are "
-                    "edited in their own size",
-                    argument="fit",
-                    remedy=("take another way to fit it, such as ", Argument("fit", "crop"), ", or a smaller image"),
-                )
+        if source.inversion is not None or source.fit == "keep":
+            self._require_own_size(source)
         return config
+
+    def _require_own_size(self, source: Source) -> None:
+        """Refuse what is much larger than the model's own images, because the network would work on all of it."""
+        if source.inversion is not None:
+            height, width = source.inversion.size
+        else:
+            assert source.image is not None  # forms let nothing else through
+            width, height = source.image.size
+        most = self.limits.kept_area * math.prod(self.editor.size)
+        if width * height > most:
+            raise ConfigError(
+                f"the image has {width} x {height} pixels, and at most {most:,} are edited in their own size",
+                argument="fit",
+                remedy=("take another way to fit it, such as ", Argument("fit", "crop"), ", or a smaller image"),
+            )
 
     def _inverted(
         self,
