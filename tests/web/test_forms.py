@@ -28,10 +28,10 @@ def test_values_are_taken_as_they_are(drawing: Image.Image) -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"prompt": "x" * 21}, "prompt has 21 characters, at most 20"),
+        ({"prompt": "x" * 21}, "prompt must have at most 20 characters, not 21"),
         ({"prompt": 7}, "prompt must be text"),
-        ({"prompt": "a\0b"}, "prompt holds a character"),
-        ({"prompt": "\ud800"}, "prompt holds a character"),
+        ({"prompt": "a\0b"}, "prompt must hold no character"),
+        ({"prompt": "\ud800"}, "prompt must hold no character"),
         ({"preset": "best"}, "preset 'best' is unknown"),
         ({"preset": ["edit"]}, "preset .* is unknown"),
         ({"steps": 0}, "num_steps must be a whole number of at least 1"),
@@ -44,6 +44,8 @@ def test_values_are_taken_as_they_are(drawing: Image.Image) -> None:
         ({"seed": float("nan")}, "seed"),
         ({"fit": "squeeze"}, "fit 'squeeze' is unknown"),
         ({"fit": {"a": 1}}, "fit .* is unknown"),
+        ({"fit": {}}, "fit {} is unknown"),
+        ({"fit": 0}, "fit 0 is unknown"),
     ],
 )
 def test_a_wrong_value_of_a_source_is_named(drawing: Image.Image, wrong: dict[str, Any], named: str) -> None:
@@ -60,14 +62,14 @@ def test_a_wrong_value_of_a_source_is_named(drawing: Image.Image, wrong: dict[st
         ({"targets": 5}, "targets must be text"),
         ({"targets": ["a", 5]}, "targets must be text"),
         ({"targets": "a\nb\nc"}, "there are 3 target prompts, at most 2"),
-        ({"targets": "x" * 21}, "targets has 21 characters"),
+        ({"targets": "x" * 21}, "targets must have at most 20 characters, not 21"),
         ({"strength": 1.5}, "strength must be in"),
         ({"strength": "much"}, "strength must be a number"),
         ({"keep": "all"}, "keep 'all' is unknown"),
         ({"guidance": -1}, "guidance_scale must be in"),
         ({"guidance": float("inf")}, "guidance_scale must be in"),
         ({"guidance": 101}, "guidance_scale must be in"),
-        ({"negative_prompt": "x" * 21}, "negative_prompt has 21 characters"),
+        ({"negative_prompt": "x" * 21}, "negative_prompt must have at most 20 characters, not 21"),
     ],
 )
 def test_a_wrong_value_of_an_edit_is_named(source: Source, wrong: dict[str, Any], named: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,9 +31,7 @@ gradio = pytest.importorskip("gradio", reason="the page is not installed: pip in
 client_module = pytest.importorskip("gradio_client", reason="the page is not installed: pip install 'renoise[web]'")
 
 GUIDE = Path(__file__).parents[2] / "docs" / "web.md"
-# The first is Gradio's.
 REFUSALS = (
-    "it was not uploaded by a user",
     "must be uploaded",
     "has an address in place of an upload",
     "There is no image",
@@ -65,6 +64,15 @@ def connect(url: str, tmp_path: Path) -> Callable[[], Any]:
         return client_module.Client(url, verbose=False, download_files=str(tmp_path / "downloads"))
 
     return make
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def upload(path: Path) -> Any:
@@ -153,10 +161,43 @@ def test_a_port_that_is_taken_is_named(shared: tuple[Studio, str]) -> None:
     studio, url = shared
     taken = int(url.rstrip("/").rpartition(":")[2])
     with (
-        pytest.raises(ConfigError, match=f"cannot be served at 127.0.0.1:{taken}"),
+        pytest.raises(ConfigError, match=rf"cannot be served at 127.0.0.1:{taken} \(Address already in use\); give"),
         serving(studio, Address(port=taken)),
     ):
         pass
+
+
+@pytest.mark.parametrize("host", ["", "no.such.host.invalid", "198.51.100.1", "a" * 300, "a..b", "::zz"])
+def test_an_address_of_no_network_of_this_machine_is_named(server: Studio, host: str) -> None:
+    place = f"[{host}]" if ":" in host else host
+    with (
+        pytest.raises(ConfigError, match=f"cannot be served at {re.escape(place)}:0 ") as caught,
+        serving(server, Address(host, port=0)),
+    ):
+        pass
+    assert "GRADIO" not in str(caught.value)
+
+
+def test_a_page_that_cannot_be_shared_is_not_served(
+    server: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**where: Any) -> str:
+        raise OSError("no tunnel")
+
+    monkeypatch.setattr("gradio.networking.setup_tunnel", fail)
+    with (
+        pytest.raises(ConfigError, match="the page cannot be shared; serve it on this machine alone, or see what"),
+        serving(server, Address(port=0, share=True)),
+    ):
+        pass
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+def test_the_page_listens_on_ipv6_as_well(server: Studio) -> None:
+    with serving(server, Address("::1", port=0)) as served, urlopen(served, timeout=30) as answer:
+        assert served.startswith("http://[::1]:")
+        assert answer.status == 200
 
 
 def test_two_clients_at_once_get_their_own(connect: Callable[[], Any], tmp_path: Path) -> None:
@@ -221,7 +262,7 @@ def test_a_client_that_cancels_frees_the_model(connect: Callable[[], Any], png_f
     [
         ({"targets": []}, "There is no target prompt"),
         ({"targets": ["x"] * 4}, "There are 4 target prompts, at most 3"),
-        ({"targets": ["x" * 201]}, "The target prompts has 201 characters, at most 200"),
+        ({"targets": ["x" * 201]}, "The target prompts must have at most 200 characters, not 201"),
         ({"strength": 2}, "The strength of the edit must be in"),
         ({"preset": "best"}, "The preset 'best' is unknown"),
         ({"steps": 10**9}, "The number of steps must be a whole number of at most 200"),
@@ -294,6 +335,43 @@ def test_an_address_in_a_request_is_never_fetched(
             assert any(refusal in told for refusal in REFUSALS)
             assert "Traceback" not in told
     assert fetched == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"path": ""},
+        {"path": "a\0b"},
+        {"path": "x" * 10_000},
+        {"path": "\ud800"},
+        {"path": "/etc/passwd", "orig_name": 5},
+        {"path": "/etc/passwd", "meta": 5},
+        {"path": 5},
+        {"url": "file:///etc/passwd"},
+        {},
+    ],
+)
+def test_a_file_of_a_wrong_form_is_refused_in_a_sentence(url: str, file: dict[str, Any]) -> None:
+    (stored,) = json.loads(send_file(url, b"\x89PNG"))
+    meta = {"_type": "gradio.FileData"}
+    good = {"path": stored, "meta": meta}
+    for data in ([{"meta": meta, **file}, [TARGET]], [good, [TARGET], PROMPT, None, None, {"meta": meta, **file}]):
+        told = post(url, data)
+        assert told.startswith("event: error")
+        assert "must be uploaded" in told or "has a wrong form" in told or "is not an image" in told
+        assert "pydantic" not in told
+        assert str(Path.cwd()) not in told
+
+
+def test_a_request_with_too_few_or_too_many_values_is_refused_in_a_sentence(url: str) -> None:
+    body = json.dumps({"data": []}).encode()
+    with urlopen(
+        Request(f"{url}gradio_api/call/edit", body, {"Content-Type": "application/json"}), timeout=60
+    ) as answer:
+        event = json.load(answer)["event_id"]
+    with urlopen(f"{url}gradio_api/call/edit/{event}", timeout=60) as answer:
+        assert "The request has 0 values, not 13" in answer.read().decode()
+    assert "The request has 20 values, not 13" in post(url, [None] * 20)
 
 
 def test_an_upload_may_be_named_by_its_address(url: str, png_file: Path) -> None:

@@ -17,7 +17,7 @@ from renoise.edit_rules import require_changes
 from renoise.edit_rules.changes import KEEP
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import escaped, seen
-from renoise.images import require_fit
+from renoise.images import FITS
 from renoise.inversion import Inversion
 from renoise.ranges import LARGEST_SEED, number, whole
 from renoise.web.limits import Limits
@@ -106,8 +106,7 @@ def read_source(
     if image is None:
         raise ConfigError("there is no image", argument="image", remedy="drop one, or pick an example")
     preset = _chosen(values.get("preset"), VARIANTS, "preset")
-    fit = values.get("fit") or "crop"
-    require_fit(fit)
+    fit = _chosen(values.get("fit"), FITS, "fit") or FITS[0]
     return Source(
         image,
         None,
@@ -174,10 +173,12 @@ def _text(given: Any, name: str, limits: Limits) -> str | None:
     text = given.strip()
     if len(text) > limits.prompt_length:
         raise ConfigError(
-            Argument(name), f" has {len(text):,} characters, at most {limits.prompt_length:,}", remedy="shorten it"
+            Argument(name),
+            f" must have at most {limits.prompt_length:,} characters, not {len(text):,}",
+            remedy="write less",
         )
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConfigError(Argument(name), " holds a character that is no text", remedy="write it again")
+        raise ConfigError(Argument(name), " must hold no character that is no text", remedy="write it again")
     return text
 
 

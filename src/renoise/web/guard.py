@@ -6,11 +6,12 @@ from collections import OrderedDict
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 
-from renoise.errors import RenoiseError
+from renoise.errors import ConfigError
 from renoise.web.limits import Limits
 from renoise.web.messages import as_message
-from renoise.web.uploads import require_uploads
+from renoise.web.uploads import not_uploaded, require_uploads
 
 # What a request has beside the bytes of its file.
 _BESIDE = 2**20
@@ -19,15 +20,33 @@ _PATIENCE = 8
 
 
 class Guarded(gr.Blocks):  # type: ignore[misc]
-    """A page whose clients can name uploads, and nothing else: Gradio would fetch an address that a client gives."""
+    """A page whose clients can name uploads, and nothing else: Gradio would fetch an address that a client gives.
+
+    Whatever fails while a request is answered reaches the client as a sentence of this library.
+    """
+
+    async def process_api(self, *given: Any, **options: Any) -> Any:
+        """See `gradio.Blocks.process_api`."""
+        try:
+            return await super().process_api(*given, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise as_message(error) from error
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **options: Any) -> Any:
         """See `gradio.Blocks.preprocess_data`."""
+        if len(inputs) != len(block_fn.inputs):
+            raise ConfigError(
+                f"the request has {len(inputs)} values, not {len(block_fn.inputs)}", remedy="look the arguments up"
+            )
+        require_uploads(inputs)
         try:
-            require_uploads(inputs)
-        except RenoiseError as error:
-            raise as_message(error) from error
-        return await super().preprocess_data(block_fn, inputs, *more, **options)
+            return await super().preprocess_data(block_fn, inputs, *more, **options)
+        except InvalidPathError as error:
+            raise not_uploaded() from error
+        except (AttributeError, OSError, TypeError, ValueError) as error:  # of values that are not what Gradio expects
+            raise ConfigError("a value of the request has a wrong form", remedy="look its type up") from error
 
 
 class RecentLayers(OrderedDict[str, Any]):

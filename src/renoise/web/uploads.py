@@ -129,11 +129,16 @@ def path_of(payload: Any) -> str | None:
         ConfigError: if it is something else.
     """
     found = payload.get("path") if isinstance(payload, dict) else payload
-    if found is None or found == "":
+    if found in (None, "") and not (isinstance(payload, dict) and payload.get("url")):
         return None
     if not isinstance(found, str) or not isinstance(payload, dict) or "meta" not in payload:
-        raise ConfigError("an image or a file must be uploaded", remedy="give an upload, not a path or an address")
+        raise not_uploaded()
     return found
+
+
+def not_uploaded() -> ConfigError:
+    """Return the error for a file that a request names and that was not uploaded."""
+    return ConfigError("an image or a file must be uploaded", remedy="give an upload, not a path or an address")
 
 
 def require_uploads(values: Any) -> None:
