@@ -95,3 +95,9 @@ def test_without_an_image_nothing_can_be_done() -> None:
 
 def test_the_name_of_a_file_steers_no_terminal(drawing: Image.Image) -> None:
     assert read_source(drawing, None, "a\x1b[31m.png", {}, LIMITS).name == "a\\x1b[31m.png"
+
+
+def test_a_long_name_of_a_file_stays_whole(drawing: Image.Image) -> None:
+    """The equal command line names the file as its owner has it."""
+    name = f"{'x' * 200}.png"
+    assert read_source(drawing, None, name, {}, LIMITS).name == name

@@ -49,5 +49,7 @@ def test_the_cost_is_one_sentence() -> None:
 
 
 def test_arguments_that_the_page_lacks_have_the_names_that_others_know() -> None:
+    error = ConfigError(Argument("edit_data"), " is none", remedy=Argument("true_cfg_scale"))
+    assert sentences.failure(error).endswith(" is none; the option --true-cfg of renoise edit.")
     error = ConfigError(Argument("edit_data"), " is none", remedy=Argument("eta", 0.5))
     assert sentences.failure(error) == "The option --edit-data of renoise invert is none; eta=0.5."

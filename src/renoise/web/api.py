@@ -16,7 +16,6 @@ import gradio as gr
 from gradio import FileData
 
 from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark
-from renoise.web.messages import as_message
 from renoise.web.requests import edit_of, source_of
 from renoise.web.results import Results, Writer
 from renoise.web.studio import Studio
@@ -136,13 +135,10 @@ def _inverting(studio: Studio, folder: Path, values: dict[str, Any]) -> tuple[Jo
 def _answers(begin: Callable[[], tuple[Job, Writer]]) -> Iterator[tuple[Results, Report]]:
     """Do the work of a call, and yield the files and the report so far whenever something happened."""
     report: Report = {"remarks": []}
-    try:
-        job, writer = begin()
-        for happening in job.happenings():
-            _note(happening, writer, report)
-            yield writer.results, dict(report)
-    except Exception as error:
-        raise as_message(error) from error
+    job, writer = begin()
+    for happening in job.happenings():
+        _note(happening, writer, report)
+        yield writer.results, dict(report)
 
 
 def _note(happening: Happening, writer: Writer, report: Report) -> None:

@@ -14,12 +14,11 @@ from PIL import Image
 
 from renoise.config import OWN_VARIANTS
 from renoise.edit_rules.changes import KEEP
-from renoise.errors import ConfigError, RenoiseError
+from renoise.errors import ConfigError
 from renoise.web import examples, look, presets, sentences, takeaway, views
 from renoise.web.controls import PASS, RESIDUAL, TIMESTEP, Inputs, Outputs
 from renoise.web.forms import PAINTED, PLAIN, Source
 from renoise.web.happenings import Edited, Ended, Happening, Inverted, Pass, Remark, Waiting
-from renoise.web.messages import as_message
 from renoise.web.requests import edit_of, source_of
 from renoise.web.results import Results, Writer
 from renoise.web.studio import Studio
@@ -136,7 +135,7 @@ class Events:
         """Return the image and the prompts of an example, and no inversion."""
         offered = examples.bundled()
         if not isinstance(event.index, int) or not 0 <= event.index < len(offered):
-            raise as_message(ConfigError("there is no such example", remedy="pick one of those that are shown"))
+            raise ConfigError("there is no such example", remedy="pick one of those that are shown")
         example = offered[event.index]
         return str(example.path), None, example.prompt, "\n".join(example.targets)
 
@@ -144,13 +143,10 @@ class Events:
         """Show the image to paint on where a mask is to be painted."""
         if keep != PAINTED:
             return gr.update(visible=False)
-        try:
-            source = source_of({"image": image, "inversion": inversion}, self._studio.limits)
-        except RenoiseError as error:
-            raise as_message(error) from error
+        source = source_of({"image": image, "inversion": inversion}, self._studio.limits)
         shown = _to_paint_on(source)
         if shown is None:
-            raise as_message(ConfigError("this inversion did not keep its image, so that there is nothing to paint on"))
+            raise ConfigError("this inversion did not keep its image, so that there is nothing to paint on")
         return gr.update(visible=True, value={"background": shown, "layers": [], "composite": None})
 
     def _run(self, request: gr.Request, begin: Callable[[], _Run]) -> Iterator[Update]:
@@ -159,7 +155,7 @@ class Events:
             run = begin()
         except Exception as error:
             yield self._failed(error)
-            raise as_message(error) from error
+            raise
         jobs = self._jobs[_session(request)]
         jobs.append(run.job)
         try:
@@ -168,7 +164,7 @@ class Events:
                 yield self._shown(happening, run)
         except Exception as error:
             yield self._failed(error)
-            raise as_message(error) from error
+            raise
         finally:
             jobs.remove(run.job)
             if not jobs:

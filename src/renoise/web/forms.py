@@ -28,6 +28,8 @@ PAINTED = "painted"
 PLAIN = "plain"
 # A guidance scale beyond this makes noise of every image.
 MOST_GUIDANCE = 100.0
+# No file system has longer names of files.
+_LONGEST_NAME = 255
 # No whole number that is asked for has more digits.
 _DIGITS = 20
 
@@ -100,7 +102,7 @@ def read_source(
     Raises:
         ConfigError: if there is neither an image nor an inversion, or a value is out of its range.
     """
-    safe = escaped(name)[:100] or "image.png"
+    safe = escaped(name)[:_LONGEST_NAME] or "image.png"
     if inversion is not None:
         return Source(None, inversion, safe, inversion.prompts[0])
     if image is None:

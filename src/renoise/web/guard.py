@@ -25,14 +25,13 @@ class Guarded(gr.Blocks):  # type: ignore[misc]
     Whatever fails while a request is answered reaches the client as a sentence of this library.
     """
 
-    async def process_api(self, *given: Any, **options: Any) -> Any:
+    async def process_api(self, block_fn: Any, *given: Any, **options: Any) -> Any:
         """See `gradio.Blocks.process_api`."""
         try:
-            return await super().process_api(*given, **options)
-        except gr.Error:
-            raise
+            return await super().process_api(block_fn, *given, **options)
         except Exception as error:
-            raise as_message(error) from error
+            function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+            raise as_message(error, html=function.api_visibility != "public") from error
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **options: Any) -> Any:
         """See `gradio.Blocks.preprocess_data`."""

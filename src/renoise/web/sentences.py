@@ -33,6 +33,7 @@ _OPTIONS = {
     "device": ("--device", "renoise web"),
     "model": ("--model", "renoise web"),
     "force": ("--force", "renoise edit"),
+    "true_cfg_scale": ("--true-cfg", "renoise edit"),
 }
 
 
@@ -108,7 +109,8 @@ def progress(happening: Pass | Waiting) -> str:
 
 def quality(inverted: Inverted) -> str:
     """Return how good an inversion is, in plain sentences."""
-    return " ".join([_passes(inverted), _reconstruction(inverted), _converged(inverted)]).strip()
+    told = [_passes(inverted), _reconstruction(inverted), _converged(inverted)]
+    return " ".join(sentence for sentence in told if sentence)
 
 
 def cost(ended: Ended, edits: int) -> str:

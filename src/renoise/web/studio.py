@@ -140,16 +140,16 @@ class Studio:
     def _require_own_size(self, source: Source) -> None:
         """Refuse what is much larger than the model's own images, because the network would work on all of it."""
         if source.inversion is not None:
-            height, width = source.inversion.size
+            (height, width), remedy = source.inversion.size, "invert a smaller image"
         else:
             assert source.image is not None  # forms let nothing else through
-            width, height = source.image.size
+            (width, height), remedy = source.image.size, "take another way to fit it, such as crop, or a smaller image"
         most = self.limits.kept_area * math.prod(self.editor.size)
         if width * height > most:
             raise ConfigError(
                 f"the image has {width} x {height} pixels, and at most {most:,} are edited in their own size",
                 argument="fit",
-                remedy=("take another way to fit it, such as ", Argument("fit", "crop"), ", or a smaller image"),
+                remedy=remedy,
             )
 
     def _inverted(
