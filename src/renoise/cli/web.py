@@ -17,6 +17,7 @@ from renoise.cli.failures import UsageError
 from renoise.cli.options import ModelChoice, Reporting
 from renoise.cli.panels import model, output
 from renoise.cli.work import working
+from renoise.web.limits import Limits
 
 DEFAULT_MODEL = "mini-turbo"
 _OLDEST_GRADIO = (6, 31)
@@ -93,7 +94,7 @@ class Page:
             "--max-pixels",
             metavar="N",
             **values.whole(1, _MOST_PIXELS),
-            help="The most pixels of an uploaded image; 40,000,000 by default.",
+            help=f"The most pixels of an uploaded image; {Limits.pixels:,} by default.",
         ),
     ] = None
     max_megabytes: Annotated[
@@ -102,7 +103,7 @@ class Page:
             "--max-megabytes",
             metavar="N",
             **values.whole(1, 2048),
-            help="The largest file that is taken, in megabytes; 64 by default.",
+            help=f"The largest file that is taken, in megabytes; {Limits.upload_bytes // 2**20} by default.",
         ),
     ] = None
     queue: Annotated[
@@ -111,7 +112,7 @@ class Page:
             "--queue",
             metavar="N",
             **values.whole(1, _MOST_QUEUED),
-            help="How many requests may wait while one is worked on; 16 by default.",
+            help=f"How many requests may wait while one is worked on; {Limits.queue} by default.",
         ),
     ] = None
 
@@ -129,7 +130,6 @@ def web(page: Page, choice: WebModel, talk: Talk, sampler: o.Sampler = None, spa
     _require_extra(mcp=page.mcp)
     user = _user(page.user)
     with working(choice, Reporting(quiet=talk.quiet, debug=talk.debug), sampler, spacing) as work:
-        from renoise.web.limits import Limits
         from renoise.web.server import Address, serving
         from renoise.web.studio import Loaded, Studio
 
