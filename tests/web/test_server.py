@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from renoise import ConfigError
+from renoise.web.examples import bundled
 from renoise.web.limits import Limits
 from renoise.web.server import Address, serving
 from renoise.web.studio import Loaded, Studio
@@ -400,9 +401,15 @@ def test_an_upload_may_be_named_by_its_address(url: str, png_file: Path) -> None
 
 
 def test_files_of_the_machine_are_not_served(url: str, png_file: Path) -> None:
-    for path in ("/etc/passwd", str(png_file), str(Path(__file__))):
+    examples = [example.path for example in bundled()]
+    beside = examples[0].parent / "captions.jsonl"
+    assert beside.exists()
+    for path in ("/etc/passwd", str(png_file), str(Path(__file__)), str(beside), str(beside.parent)):
         with pytest.raises(Exception, match=r"40[34]"):
             urlopen(f"{url}gradio_api/file={path}", timeout=30)
+    for example in examples:
+        with urlopen(f"{url}gradio_api/file={example}", timeout=30) as answer:
+            assert answer.read() == example.read_bytes()
 
 
 def test_the_page_itself_asks_for_nothing_elsewhere(url: str) -> None:

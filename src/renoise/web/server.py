@@ -72,7 +72,6 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
         page.queue(max_size=4 * studio.limits.queue, default_concurrency_limit=None)
         theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=look.FONT, font_mono=look.MONO)
         theme.set(**look.COLOURS)
-        shown = examples.folder()
         bounded = [Middleware(BoundedBodies, limits=studio.limits)]
         try:
             with redirect_stdout(io.StringIO()) as said:
@@ -85,7 +84,7 @@ def serving(studio: Studio, address: Address) -> Iterator[str]:
                     mcp_server=address.mcp,
                     max_file_size=studio.limits.upload_bytes,
                     max_threads=studio.limits.queue + _OTHER_THREADS,
-                    allowed_paths=[] if shown is None else [str(shown)],
+                    allowed_paths=[str(example.path) for example in examples.bundled()],
                     show_error=True,
                     quiet=True,
                     prevent_thread_lock=True,
