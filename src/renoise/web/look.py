@@ -68,7 +68,7 @@ CSS = """
 #told, #results { flex-grow: 0 !important; }
 #told { position: sticky; top: 0; z-index: 30; padding-block: .4rem; gap: .4rem;
   background: var(--body-background-fill); }
-#status-line { overflow-wrap: anywhere; }
+#status-line { overflow-wrap: anywhere; max-height: 25vh; overflow-y: auto !important; }
 #status-line p { margin: 0; min-height: 1.5rem; }
 #shown span.error, #shown .clear-status { display: none !important; }
 #status-line .rn-failed { color: var(--error-text-color, #b91c1c); font-weight: 600; }
