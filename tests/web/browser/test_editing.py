@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import renoise_mini
 from renoise import Inversion
@@ -228,6 +231,28 @@ def test_a_broken_upload_is_told_in_the_librarys_words(
     toast = visitor.page.locator("[data-testid=toast-body]").first.inner_text()
     assert said in toast
     assert "Traceback" not in visitor.page.content()
+
+
+def test_a_name_out_of_a_strangers_file_is_text(visitor: Visitor, tmp_path: Path) -> None:
+    """An image that such a name held would be fetched, which tells others who looks at the page."""
+    visitor.pick_example()
+    visitor.begin("reconstruct-button")
+    visitor.end()
+    path = visitor.download("safetensors", tmp_path)
+    with safe_open(path, "pt") as opened:
+        record = json.loads(opened.metadata()["renoise.inversion"])
+    record["model"] = "<img src=/hostile.png>"
+    record["fingerprint"]["weights"] = [weight + 1 for weight in record["fingerprint"]["weights"]]
+    hostile = tmp_path / "hostile.safetensors"
+    save_file(load_file(path), hostile, {"renoise.inversion": json.dumps(record)})
+    visitor.part("inversion-panel").locator("button").first.click()
+    visitor.upload("inversion-file", hostile)
+    visitor.begin()
+    toast = visitor.page.locator("[data-testid=toast-body]").first
+    toast.wait_for()
+    for words in (visitor.end(), toast.inner_text()):
+        assert "The inversion was made with '<img src=/hostile.png>'" in words
+    assert visitor.page.locator("img[src*=hostile]").count() == 0
 
 
 def test_two_pages_at_once(served: Served, open_page: Open) -> None:
