@@ -79,7 +79,7 @@ def add(studio: Studio, folder: Path) -> None:
             source: an image file, or an inversion (.safetensors), which keeps its own prompt and settings.
             targets: what the image shall show, a prompt for each edit.
             prompt: what the image shows.
-            strength: how much changes, from 0 to 1; by default 0.7, or plain sampling with presets that solve for noise.
+            strength: how much changes, from 0 to 1; by default 0.7, or plain sampling with presets that solve noise.
             keep: what stays without a mask; by default what suits the inversion.
             mask: an image that is white where the edit may change.
             preset: how the image is inverted; by default what suits edits.
