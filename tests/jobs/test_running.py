@@ -55,7 +55,7 @@ def test_every_row_is_listed_once_and_bad_ones_say_why(by_one: Path) -> None:
         # The edit of a model of many steps is guided with this preset, so that each of its two steps takes two passes.
         assert row["passes"] == 2 + 2 + 4 * len(row["targets"])
         assert row["residual"] >= 0.0
-        assert row["converged"] is None  # the preset of edits solves nothing
+        assert row["converged"] in (True, False)
         assert row["psnr_image"] > 0.0
         assert row["psnr_round_trip"] > 0.0
         for number in range(len(row["targets"])):
@@ -69,11 +69,16 @@ def test_nothing_else_is_left_behind(by_one: Path) -> None:
     assert {path.name for path in by_one.iterdir()} == {"edits", "metrics", "manifest.json", "blocks.jsonl", ".lock"}
 
 
+def test_a_preset_that_solves_nothing_has_nothing_to_converge(few: Path, tmp_path: Path) -> None:
+    assert jobs.run(few, tmp_path / "out", **{**SETTINGS, "preset": "edit", "quality": False}).converged is None
+    assert {row["converged"] for row in table(tmp_path / "out")} == {None}
+
+
 def test_status_counts_what_the_tables_hold(by_one: Path) -> None:
     found = jobs.status(by_one)
     assert (found.rows, found.done, found.failed, found.left) == (48, 44, 4, 0)
     assert found.passes == sum(row["passes"] for row in table(by_one))
-    assert found.converged is None
+    assert found.converged == sum(bool(row["converged"]) for row in table(by_one))
     assert sum(found.errors.values()) == 4
 
 
