@@ -196,7 +196,8 @@ def test_extras_that_are_advised_exist() -> None:
 
 def test_commands_and_options_that_are_advised_exist() -> None:
     commands: Any = get_command(app)
-    options = {o for one in commands.commands.values() for p in one.params for o in (*p.opts, *p.secondary_opts)}
+    every = [one for top in commands.commands.values() for one in (top, *getattr(top, "commands", {}).values())]
+    options = {o for one in every for p in one.params for o in (*p.opts, *p.secondary_opts)}
     options |= {"--help", "--version"}
     foreign = {"--local-dir", "--include", "--upgrade"}  # of hf and pip
     own = [text for module, found in texts().items() for text in found if module.startswith("cli/")]

@@ -251,12 +251,13 @@ def test_a_batch_is_for_python(renoise: Renoise, on_tiny: Renoise, editor: Edito
     assert "; 2 of them" in renoise("info", "batch.safetensors").out
 
 
-def test_arguments_are_told_as_options_of_an_edit() -> None:
-    edit: Any = get_command(app)
-    known = {option for parameter in edit.commands["edit"].params for option in parameter.opts}
-    known |= {
-        option for parameter in edit.commands["invert"].params for option in parameter.opts if option == "--edit-data"
+def test_arguments_are_told_as_options_of_an_edit_or_a_job() -> None:
+    group: Any = get_command(app)
+    own = [group.commands["edit"], *group.commands["job"].commands.values()]
+    known = {
+        option for one in own for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)
     }
+    known |= {option for parameter in group.commands["invert"].params for option in parameter.opts} & {"--edit-data"}
     assert {option for options in _OPTIONS.values() for option in options} <= known
 
 
