@@ -9,7 +9,7 @@ import torch
 
 from renoise import Editor, InversionConfig
 from renoise.backbones.base import Request
-from renoise.backbones.flux import pack, unpack
+from renoise.backbones.packing import pack, unpack
 from renoise.schedulers import is_flow
 from renoise.walks import denoise_steps
 

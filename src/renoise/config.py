@@ -41,7 +41,8 @@ class InversionConfig:
         strength: the share of the schedule that is inverted, in (0, 1]. Below 1 the noisiest steps are left out, and
             the edit stays nearer to the image.
         guidance_scale: the guidance during inversion, as the model's pipeline takes it: classifier-free guidance, of
-            which 1 (or less) is none, or the value that networks with guidance built in (LCM, Flux dev) are told.
+            which 1 (or less) is none for most models and 0 for some (Z-Image, Krea 2), whose presets have it so; or the
+            value that networks with guidance built in (LCM, Flux dev) are told.
         seed: seeds the sampler's noises; every image of a batch draws from a separate generator with this seed.
         eta: how much of the noise a deterministic sampler renews in each step, in [0, 1], as DDIM's eta does (see
             `renoise.steps.Step.renewing`), or TCD's gamma; None is 0, and 0.3 for TCD.

@@ -42,7 +42,10 @@ def preset_for(pipe: Any, variant: str | None = None) -> InversionConfig:
 
 
 def edit_guidance(preset: InversionConfig) -> float:
-    """Return the guidance scale that suits edits with the model of a preset, whose inversion was not guided."""
+    """Return the guidance scale that suits edits with the model of a preset, whose inversion was not guided.
+
+    It is the weight of the predictions with the target prompt, as for pipelines in which 1 is no guidance.
+    """
     return 1.0 if preset.few_steps or preset.walking.direct else EDIT_GUIDANCE
 
 
@@ -57,11 +60,12 @@ def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float
         pipe: a diffusers pipeline.
         config: the settings of the inversion; None is one without guidance.
     """
-    if config is not None and config.guidance_scale > 1.0:
+    family = family_of(pipe) or PipelineBackbone
+    if config is not None and config.guidance_scale > family.unguided:
         return config.guidance_scale
-    family = family_of(pipe)
-    guidance: float | None = None if family is None else family.built_in_guidance(pipe)
+    guidance = family.built_in_guidance(pipe)
     if guidance is not None:
         return guidance
     preset = InversionConfig.for_pipeline(pipe)
-    return edit_guidance(preset if config is None else replace(preset, walk=config.walk))
+    own = edit_guidance(preset if config is None else replace(preset, walk=config.walk))
+    return own - 1.0 + family.unguided

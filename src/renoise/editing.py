@@ -255,6 +255,14 @@ class Editing(Autoencoding):
         drawn = self.decode(direct_edits.edit_directly(self.model, asked, generator, progress), output_type)
         return asked.shaped(drawn) if output_type == "pil" else drawn
 
+    def is_guided(self, config: InversionConfig) -> bool:
+        """Tell whether settings ask for a guidance scale above that which stands for none with this model.
+
+        Args:
+            config: the settings of an inversion.
+        """
+        return config.guidance_scale > self.model.backbone.unguided
+
     def edit_guidance(self, config: InversionConfig | None = None) -> float:
         """Return the guidance scale that an edit gets without being told one.
 

@@ -100,6 +100,9 @@ def on_inverting(pipe: Any, backbone: Backbone, config: InversionConfig, steps: 
     ignored += _of_random_numbers(config, steps, given, losses=_losses(backbone, config))
     ignored += _of_fit(given)
     _say(ignored)
+    if config.guidance_scale == 1.0 and backbone.unguided == 0.0 and backbone.guides(1.0, 1.0):
+        told = (Argument("guidance_scale", 1.0), " is guidance with this model, whose pipelines take 0 for none")
+        _warn(*told, remedy=("give ", Argument("guidance_scale", 0.0), " for an inversion without"))
     if config.timesteps is not None and is_flow(pipe.scheduler) and any(_is_apart(step) for step in steps):
         problem = "the sampler shifts its noise levels away from the given timesteps"
         _warn(problem, remedy=("give ", Argument("sigmas"), " instead"))
@@ -285,7 +288,8 @@ def _guidance(backbone: Backbone, config: InversionConfig) -> Part | tuple[Part,
     scale = "true_cfg_scale" if backbone.takes_true_cfg else "guidance_scale"
     if not backbone.guides(2.0, 2.0):
         return "this model's guidance is built into its network"
-    return "use a ", Argument(scale), " above 1"
+    least = 1.0 if backbone.takes_true_cfg else backbone.unguided
+    return "use a ", Argument(scale), f" above {least:g}"
 
 
 def _is_apart(step: Step) -> bool:

@@ -13,7 +13,7 @@ from renoise import (
     ModelError,
     Renoising,
 )
-from renoise.backbones.flux import pack, unpack
+from renoise.backbones.packing import pack, unpack
 from renoise.errors import IgnoredSettingWarning
 from tiny_pipelines import BUILDERS
 

@@ -27,12 +27,13 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
     import torch
 
     with _unabridged(vae):
-        encoded = vae.encode((2.0 * pixels - 1.0).to(device, vae.dtype))
-        # AutoencoderTiny has no distribution to take the mode of.
-        z: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        given = (2.0 * pixels - 1.0).to(device, vae.dtype)
+        z = _mode(vae.encode(given.unsqueeze(2) if _of_frames(vae) else given))
+        z = z.squeeze(2) if _of_frames(vae) else z
         _require_finite(z, "the autoencoder's latents", vae.dtype, "its weights may be damaged: load the model again")
-    mean, deviation = _statistics(vae.config, device)
-    return (z.to(device, torch.float32) - mean) / deviation
+    mean, deviation, side = _statistics(vae, device)
+    patches = torch.nn.functional.pixel_unshuffle(z.to(device, torch.float32), side)
+    return torch.nn.functional.pixel_shuffle((patches - mean) / deviation, side)
 
 
 def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
@@ -41,10 +42,14 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
     Raises:
         NumericalError: if the autoencoder overflows.
     """
-    mean, deviation = _statistics(vae.config, latents.device)
+    import torch
+
+    mean, deviation, side = _statistics(vae, latents.device)
+    patches = torch.nn.functional.pixel_unshuffle(latents, side) * deviation + mean
     with _unabridged(vae):
-        z = (latents * deviation + mean).to(device, vae.dtype)
-        pixels: Tensor = vae.decode(z, return_dict=False)[0].float()
+        z = torch.nn.functional.pixel_shuffle(patches, side).to(device, vae.dtype)
+        pixels: Tensor = vae.decode(z.unsqueeze(2) if _of_frames(vae) else z, return_dict=False)[0].float()
+        pixels = pixels.squeeze(2) if _of_frames(vae) else pixels
         # Before the values are clamped: infinity would come out as black or white.
         remedy = "the latents are out of its range: use more steps or a lower guidance scale"
         _require_finite(pixels, "the decoded image", vae.dtype, remedy)
@@ -68,17 +73,47 @@ def _require_finite(tensor: Tensor, what: str, dtype: torch.dtype, remedy: Parts
     require_finite(tensor, what, f"autoencoder in {dtype_name(dtype)}", remedy)
 
 
-def _statistics(config: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
-    """Return the mean and the deviation of the autoencoder's latents, which the network sees standardised."""
+def channels(vae: Any) -> int:
+    """Return the number of channels of an autoencoder's latents."""
+    config = vae.config
+    return int(config.z_dim if config.get("latent_channels") is None else config.latent_channels)
+
+
+def _mode(encoded: Any) -> Tensor:
+    """Return the mode of what an autoencoder's encoder returned; those without a distribution return it themselves."""
+    if hasattr(encoded, "latent_dist"):
+        mode: Tensor = encoded.latent_dist.mode()
+        return mode
+    latents: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+    return latents
+
+
+def _of_frames(vae: Any) -> bool:
+    """Tell whether an autoencoder is one of videos, of which an image is the only frame."""
+    return vae.config.get("temperal_downsample") is not None
+
+
+def _statistics(vae: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float, int]:
+    """Return the mean and the deviation of the autoencoder's latents, which the network sees standardised.
+
+    Returns:
+        Both, and the side of the patches that have statistics of their own at each place: the channels of latents that
+        are rearranged into such patches are those of the mean and the deviation.
+    """
     import torch
 
-    if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
-        return getattr(config, "shift_factor", None) or 0.0, 1.0 / config.scaling_factor
+    config, norm = vae.config, getattr(vae, "bn", None)
+    if norm is not None:
+        mean, variance = (t.to(device, torch.float32).view(1, -1, 1, 1) for t in (norm.running_mean, norm.running_var))
+        return mean, torch.sqrt(variance + config.batch_norm_eps), int(config.patch_size[0])
+    scale = config.get("scaling_factor") or 1.0
+    if config.get("latents_mean") is None or config.get("latents_std") is None:
+        return config.get("shift_factor") or 0.0, 1.0 / scale, 1
     mean, deviation = (
         torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         for values in (config.latents_mean, config.latents_std)
     )
-    return mean, deviation / config.scaling_factor
+    return mean, deviation / scale, 1
 
 
 @contextmanager

@@ -117,6 +117,10 @@ class Backbone(Protocol):
         None for both means that the family takes no embeddings in place of prompts.
         """
 
+    @property
+    def unguided(self) -> float:
+        """The guidance scale that stands for no guidance: 1, or 0 where a scale of 1 adds the difference once."""
+
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
         """Tell whether predictions are guided by negative prompts at these scales."""
 
@@ -176,16 +180,51 @@ class Backbone(Protocol):
         """Let the pipeline's offloading hooks move the networks away again."""
 
 
-def guided(network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, condition: Condition) -> Tensor:
-    """Predict with classifier-free guidance (Ho and Salimans, 2022, arXiv 2207.12598, eq. 6) in one doubled batch."""
+def guided(
+    network: Callable[[Tensor, Embeddings], Tensor], latents: Tensor, condition: Condition, *, restores: bool = False
+) -> Tensor:
+    """Predict with classifier-free guidance (Ho and Salimans, 2022, arXiv 2207.12598, eq. 6).
+
+    Prompts and negative prompts of one length run in one doubled batch, and others one after the other.
+
+    Args:
+        network: returns predictions for latents and what they are conditioned on.
+        latents: (B, C, h, w).
+        condition: the prompts, with negative prompts for guidance.
+        restores: whether guided predictions get the length back that those with the prompts have (see `restored`).
+    """
     import torch
 
     if condition.negative is None:
         return network(latents, condition.positive)
-    joined = {name: torch.cat([condition.negative[name], t]) for name, t in condition.positive.items()}
-    negative, positive = network(torch.cat([latents, latents]), joined).chunk(2)
+    if all(condition.negative[name].shape == t.shape for name, t in condition.positive.items()):
+        joined = {name: torch.cat([condition.negative[name], t]) for name, t in condition.positive.items()}
+        negative, positive = network(torch.cat([latents, latents]), joined).chunk(2)
+    else:
+        negative, positive = (network(latents, each) for each in (condition.negative, condition.positive))
     prediction = negative + condition.guidance_scale * (positive - negative)
+    if restores:
+        return restored(prediction, positive)
     return rescaled(prediction, positive, condition.guidance_rescale) if condition.guidance_rescale else prediction
+
+
+def restored(guided: Tensor, positive: Tensor) -> Tensor:
+    """Give guided predictions the length of unguided ones along the last dimension, as pipelines of some flows do.
+
+    Args:
+        guided: the guided predictions, (..., width).
+        positive: the predictions with the prompts alone, of the same shape.
+
+    Examples:
+        >>> import torch
+        >>> restored(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor([[0.6000, 0.8000]])
+    """
+    import torch
+
+    wanted, found = (torch.linalg.vector_norm(t, dim=-1, keepdim=True) for t in (positive, guided))
+    brought: Tensor = guided * (wanted / found)
+    return brought
 
 
 def rescaled(guided: Tensor, positive: Tensor, share: float) -> Tensor:

@@ -68,6 +68,31 @@ def encoded(
     return found
 
 
+def encoded_alone(backbone: PipelineBackbone, request: Request, prefix: str = "", **more: Any) -> Any:
+    """Run a pipeline's `encode_prompt` that reads the prompts or the negative prompts, but not both at once.
+
+    Args:
+        backbone: of the family.
+        request: what the images show.
+        prefix: `NEGATIVE` for the negative prompts, which are empty if there are none.
+        more: further arguments of the family's method.
+
+    Returns:
+        What the method returns, or the embeddings that were given in its place: of tokens, and the pooled one.
+
+    Raises:
+        ConfigError: if the pipeline has no text encoder for them.
+    """
+    device, given = backbone.device, request.text_embeds
+    if f"{prefix}prompt_embeds" in given:
+        return tuple(given[f"{prefix}{name}"].to(device) for name in ("prompt_embeds", "pooled_prompt_embeds"))
+    require_encoders(backbone, f"{prefix}prompt")
+    prompts = (request.negative_prompts or [""] * len(request.prompts)) if prefix else request.prompts
+    if "prompt_embeds" in given:  # both are as long as each other in one batch
+        more["max_sequence_length"] = min(given["prompt_embeds"].shape[1], more["max_sequence_length"])
+    return backbone.pipe.encode_prompt(prompt=list(prompts), device=device, **more)
+
+
 def without_last_layers(pipe: Any, prompts: Sequence[str], clip_skip: int, device: torch.device) -> Tensor:
     """Encode prompts by the hidden states of Stable Diffusion's text encoder before its last layers.
 

@@ -39,6 +39,9 @@ class PipelineBackbone:
         takes_true_cfg: see `Backbone`.
         takes_clip_skip: see `Backbone`.
         takes_guidance_rescale: see `Backbone`.
+        unguided: the guidance scale that its pipelines take for no guidance. At a scale s, predictions with the prompt
+            have the weight s + 1 - unguided, and those with the negative prompt the rest.
+        one_length: whether embeddings of prompts and of negative prompts have to be of one length.
         preset: the settings that suit it, a key in `renoise.presets` (see `preset_for`).
         turbo_preset: the settings that suit its turbo models; None if there are none.
     """
@@ -54,6 +57,8 @@ class PipelineBackbone:
     takes_true_cfg: ClassVar[bool] = False
     takes_clip_skip: ClassVar[bool] = False
     takes_guidance_rescale: ClassVar[bool] = False
+    unguided: ClassVar[float] = 1.0
+    one_length: ClassVar[bool] = True
     preset: ClassVar[str] = "sd"
     turbo_preset: ClassVar[str | None] = None
 
@@ -93,9 +98,12 @@ class PipelineBackbone:
         """Return the guidance scale that a pipeline has to be inverted with; None means the preset's.
 
         LCMs are distilled with guidance scales well above 1 (Luo et al., 2023, arXiv 2310.04378). Flux dev, which takes
-        a scale as well, is inverted at 1, where its velocity is that of the prompt alone.
+        a scale as well, is inverted at 1, where its velocity is that of the prompt alone. Where another scale than 1
+        stands for no guidance, it is that one.
         """
-        return cls.built_in_guidance(pipe) if _draws_by_consistency(pipe) else None
+        if _draws_by_consistency(pipe):
+            return cls.built_in_guidance(pipe)
+        return None if cls.unguided == 1.0 else cls.unguided
 
     @property
     def network(self) -> Any:
@@ -120,7 +128,7 @@ class PipelineBackbone:
     @property
     def latent_channels(self) -> int:
         """See `Backbone.latent_channels`."""
-        return int(self.pipe.vae.config.latent_channels)
+        return autoencoder.channels(self.pipe.vae)
 
     @property
     def ip_projections(self) -> Sequence[torch.nn.Module]:
@@ -138,8 +146,10 @@ class PipelineBackbone:
         return None
 
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
-        """See `Backbone.guides`; a network that takes the scale as an input is not guided by negative prompts."""
-        return guidance_scale > 1.0 and self.built_in_guidance(self.pipe) is None
+        """See `Backbone.guides`; a network that takes the scale as an input is not guided by it."""
+        if self.takes_true_cfg:
+            return true_cfg_scale > 1.0
+        return guidance_scale > self.unguided and self.built_in_guidance(self.pipe) is None
 
     @property
     def device(self) -> torch.device:
@@ -234,7 +244,8 @@ class PipelineBackbone:
 
         if negative is None:
             return Condition(placed(positive))
-        encoding.require_one_length(positive, negative)
+        if self.one_length:
+            encoding.require_one_length(positive, negative)
         return Condition(placed(positive), placed(negative), guidance_scale, guidance_rescale)
 
     def require_channels(self, channels: int) -> None:

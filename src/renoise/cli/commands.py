@@ -58,8 +58,8 @@ def edit(
         _refuse_original(original, source)
     if change.negative_source and change.negative_prompt is not None:
         raise UsageError("--negative-source and --negative-prompt both name a negative prompt; give one of them")
-    if change.guidance is not None:
-        _require_guided(change, change.guidance, None if inverted else settings.inversion_guidance)
+    if change.guidance is not None and (least := _unguided(model.name or o.DEFAULT_MODEL)) is not None:
+        _require_guided(change, change.guidance, None if inverted else settings.inversion_guidance, least)
     if change.strength is not None and change.strengths is not None:
         raise UsageError("--strength and --strengths are given; give one of them")
     edits = [(target, strength) for target in targets for strength in change.shares]
@@ -83,16 +83,18 @@ def edit(
         )
     with working(model, reporting, settings.sampler, settings.spacing) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
-        if not inverted and config.guidance_scale > 1.0:
+        if not inverted and work.editor.is_guided(config):
             config = config.overridden(guidance_rescale=change.guidance_rescale)
         guidance = work.editor.edit_guidance(config) if change.guidance is None else change.guidance
-        _require_guided(change, guidance, None if inverted else config.guidance_scale)
+        _require_guided(
+            change, guidance, None if inverted else config.guidance_scale, work.editor.model.backbone.unguided
+        )
         prepared: Prepared | None = None
         if isinstance(taken, Inversion):
             inversion = taken
         else:
             # Without guidance the inversion has no use for it, and the edit is told below.
-            counts = change.negative_prompt if config.guidance_scale > 1.0 else None
+            counts = change.negative_prompt if work.editor.is_guided(config) else None
             data = "float32" if change.wants_source or told else None
             prepared, inversion = _invert(work, taken, config, settings, counts, data, mask)
         again, quality = None, None
@@ -211,14 +213,31 @@ def _require_prompt(prompt: str | None) -> None:
         raise UsageError('say with --prompt what the image shows, for example --prompt "a cat"; it may be empty: ""')
 
 
-def _require_guided(change: Change, guidance: float, inversion_guidance: float | None) -> None:
-    """Refuse a negative prompt where nothing is guided, so that it would count nowhere."""
+def _require_guided(change: Change, guidance: float, inversion_guidance: float | None, unguided: float) -> None:
+    """Refuse a negative prompt where nothing is guided, so that it would count nowhere.
+
+    Args:
+        change: what is asked for.
+        guidance: the guidance scale of the edit.
+        inversion_guidance: that of the inversion, if there is one.
+        unguided: the model's scale for no guidance.
+    """
     if not change.negative_source and change.negative_prompt is None:
         return
-    scales = [guidance, change.true_cfg, None if change.negative_source else inversion_guidance]
-    if all(scale is None or scale <= 1.0 for scale in scales):
+    scales = [guidance, None if change.negative_source else inversion_guidance]
+    true = change.true_cfg is not None and change.true_cfg > 1.0
+    if not true and all(scale is None or scale <= unguided for scale in scales):
         option = "--negative-source" if change.negative_source else "--negative-prompt"
-        raise UsageError(f"{option} has no effect with a guidance of {guidance:g}; give --guidance above 1")
+        raise UsageError(f"{option} has no effect with a guidance of {guidance:g}; give --guidance above {unguided:g}")
+
+
+def _unguided(model: str) -> float | None:
+    """Return the scale that is no guidance for a model of the catalogue; None before another one is loaded."""
+    from renoise.backbones import families_by_name
+    from renoise.loading import catalogue
+
+    entry = catalogue.find(model)
+    return None if entry is None else families_by_name()[entry.family].unguided
 
 
 def _refuse_stored(source: Path, settings: Settings) -> None:

@@ -111,7 +111,7 @@ class Computing:
             prepared,
             [row.prompt or "" for row, _ in rows],
             config=self.config,
-            negative_prompt=settings.negative_prompt if self.config.guidance_scale > 1.0 else None,
+            negative_prompt=settings.negative_prompt if editor.is_guided(self.config) else None,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             edit_data="float32" if wants_source else None,
         )

@@ -179,7 +179,7 @@ class JobSettings:
             sigmas=self.sigmas,
             clip_skip=self.clip_skip,
         )
-        return config.overridden(guidance_rescale=self.guidance_rescale) if config.guidance_scale > 1.0 else config
+        return config.overridden(guidance_rescale=self.guidance_rescale) if editor.is_guided(config) else config
 
     @contextmanager
     def calculating(self) -> Iterator[None]:

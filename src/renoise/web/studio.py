@@ -101,16 +101,17 @@ class Studio:
         source = request.source
         config = self._checked(source)
         guidance = self.editor.edit_guidance(config) if request.guidance is None else request.guidance
-        if request.negative_prompt is not None and guidance <= 1.0:
+        unguided = self.editor.model.backbone.unguided
+        if request.negative_prompt is not None and guidance <= unguided:
             raise ConfigError(
                 Argument("negative_prompt"),
                 f" has no effect with a guidance scale of {guidance:g}",
-                remedy=("give ", Argument("guidance_scale", 1.5), " or more"),
+                remedy=("give ", Argument("guidance_scale", unguided + 0.5), " or more"),
             )
         changes = require_changes(None, request.strength, request.keep, request.mask)
         if source.inversion is not None:
             changes.require_known(known=source.inversion.for_edits)
-        inverting = request.negative_prompt if config.guidance_scale > 1.0 else None
+        inverting = request.negative_prompt if self.editor.is_guided(config) else None
 
         def work(tell: Tell) -> None:
             with _remarking(source, tell):
