@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from renoise import ConfigError, EditLosses, InversionConfig, NoiseCorrection, Renoising, presets
+from renoise.config import VARIANTS
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,22 @@ def test_the_preset_comes_from_the_pipeline(
     released = InversionConfig.for_pipeline(pipe, "released")
     assert released is presets["released" if presets[preset].num_steps == 4 else "released-many-step"]
     assert released.num_steps == presets[preset].num_steps
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "edit"])
+@pytest.mark.parametrize("preset", ["z-image-turbo", "sana", "z-image", "krea2"])
+def test_other_presets_keep_the_models_steps(preset: str, variant: str) -> None:
+    own = presets[preset]
+    assert own.variant(variant, flow=True).num_steps == own.num_steps
+    listed = dataclasses.replace(own, timesteps=(999, 749, 499, 249))
+    assert listed.variant(variant, flow=True).timesteps == (999, 749, 499, 249)
+
+
+@pytest.mark.parametrize(
+    ("preset", "steps"), [("flux2-klein", 4), ("z-image-turbo", 8), ("hidream-fast", 16), ("sd", 20)]
+)
+def test_edits_take_the_models_steps_and_twenty_at_most(preset: str, steps: int) -> None:
+    assert presets[preset].variant("edit", flow=True).num_steps == steps
 
 
 def test_an_unknown_variant_is_refused() -> None:

@@ -334,11 +334,15 @@ class InversionConfig:
             return self
         if name == "reverse":
             return self.reversing()
-        if name == "released":
-            return presets["released" if self.few_steps else "released-many-step"]
         kind = "few-step" if self.few_steps else "flow" if flow else "many-step"
-        own = presets[f"{name}-{kind}"]
-        return replace(own, num_steps=min(own.num_steps, self.num_steps))
+        if name == "released":
+            own = presets["released" if self.few_steps else "released-many-step"]
+        else:
+            own = presets[f"{name}-{kind}"]
+        if name == DEFAULT_VARIANT and own.num_steps < self.num_steps and not self.few_steps:
+            return own
+        steps = {"num_steps": self.num_steps, "timesteps": self.timesteps, "sigmas": self.sigmas}
+        return own if all(getattr(own, key) == value for key, value in steps.items()) else replace(own, **steps)
 
     @property
     def few_steps(self) -> bool:
