@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from renoise import Editor, InversionConfig
 from renoise.backbones.base import Request
@@ -26,18 +27,47 @@ def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch
 def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **options: Any) -> torch.Tensor:
     """Return the latents that the pipeline's own call ends with; without prompts the options hold their embeddings."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
-    packed = type(pipe).__name__ == "FluxPipeline"
+    given, taken = FORMS.get(type(pipe).__name__, (lambda pipe, z: z.clone(), lambda pipe, z, grid: z))
     result: torch.Tensor = pipe(
         prompt=None if prompts is None else list(prompts),
         num_inference_steps=NUM_STEPS,
         height=height,
         width=width,
-        latents=pack(latents) if packed else latents.clone(),
+        latents=given(pipe, latents),
         generator=torch.Generator().manual_seed(1),
         output_type="latent",
         **options,
     ).images
-    return unpack(result, *latents.shape[-2:]) if packed else result
+    return taken(pipe, result, tuple(latents.shape[-2:]))
+
+
+def _packed(pipe: Any, latents: Tensor) -> Tensor:
+    return pack(latents)
+
+
+def _unpacked(pipe: Any, result: Tensor, grid: tuple[int, int]) -> Tensor:
+    return unpack(result, *grid)
+
+
+def _patched(pipe: Any, latents: Tensor) -> Tensor:
+    patches: Tensor = pipe._patchify_latents(latents)
+    return patches
+
+
+def _standardised(pipe: Any, result: Tensor, grid: tuple[int, int]) -> Tensor:
+    norm = pipe.vae.bn
+    mean, variance = (t.view(1, -1, 1, 1) for t in (norm.running_mean, norm.running_var))
+    patches = (pipe._patchify_latents(result) - mean) / torch.sqrt(variance + pipe.vae.config.batch_norm_eps)
+    latents: Tensor = pipe._unpatchify_latents(patches)
+    return latents
+
+
+# What pipelines take for latents that are a grid here, and how what they return becomes one again.
+FORMS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, tuple[int, int]], Tensor]]] = {
+    "FluxPipeline": (_packed, _unpacked),
+    "Flux2Pipeline": (_patched, _unpacked),
+    "Flux2KleinPipeline": (_patched, _standardised),
+}
 
 
 def ours(

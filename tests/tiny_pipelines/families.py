@@ -18,7 +18,8 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from .parts import autoencoder, clip_text, clip_tokenizer, enliven, seeded, t5_text, t5_tokenizer
+from .flows import FLOWS
+from .parts import autoencoder, clip_text, clip_tokenizer, enliven, flow_autoencoder, seeded, t5_text, t5_tokenizer
 from .samplers import SAMPLERS, sampler
 
 # Latent elements along a side: 64 pixels, but for Flux, whose pipeline's default size is its own.
@@ -109,7 +110,7 @@ def _sd3(name: str, *, t5: bool = True, **config: Any) -> Any:
     return StableDiffusion3Pipeline(
         transformer=enliven(transformer, _TRANSFORMER_OUTPUT),
         scheduler=sampler(name),
-        vae=_flow_autoencoder(scaling_factor=1.5305, shift_factor=0.0609),
+        vae=flow_autoencoder(scaling_factor=1.5305, shift_factor=0.0609),
         text_encoder=clip_text(widths[0], projection=widths[0]),
         tokenizer=clip_tokenizer(),
         text_encoder_2=clip_text(widths[1], projection=widths[1], openclip=True),
@@ -135,17 +136,13 @@ def _flux(name: str, *, guidance_embeds: bool) -> Any:
     )
     return FluxPipeline(
         scheduler=sampler(name),
-        vae=_flow_autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
+        vae=flow_autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
         text_encoder=clip_text(width),
         tokenizer=clip_tokenizer(),
         text_encoder_2=t5_text(joint),
         tokenizer_2=t5_tokenizer(),
         transformer=enliven(transformer, _TRANSFORMER_OUTPUT),
     )
-
-
-def _flow_autoencoder(**config: Any) -> Any:
-    return autoencoder(16, use_quant_conv=False, use_post_quant_conv=False, force_upcast=True, **config)
 
 
 _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
@@ -164,6 +161,7 @@ _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
     "sd35-dynamic": partial(_sd3, qk_norm="rms_norm", dual_attention_layers=(0,)),
     "flux-dev": partial(_flux, guidance_embeds=True),
     "flux-schnell": partial(_flux, guidance_embeds=False),
+    **FLOWS,
 }
 
 

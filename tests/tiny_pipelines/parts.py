@@ -131,3 +131,8 @@ def autoencoder(channels: int = 4, **config: Any) -> Any:
         last.weight[channels:] *= 0.1
         last.bias[channels:] -= 6.0
     return vae
+
+
+def flow_autoencoder(**config: Any) -> Any:
+    """Make the autoencoder of Stable Diffusion 3 and Flux: 16 channels, and no convolutions around the latents."""
+    return autoencoder(16, use_quant_conv=False, use_post_quant_conv=False, force_upcast=True, **config)

@@ -74,6 +74,15 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "flux-schnell": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 1.0, "use_dynamic_shifting": False}),
 }
 
+_Z_IMAGE = {"num_train_timesteps": 1000, "shift": 6.0, "use_dynamic_shifting": False}
+_FLUX2 = {**_FLUX, "shift": 3.0, "use_dynamic_shifting": True}
+SAMPLERS |= {
+    "z-image": ("FlowMatchEulerDiscreteScheduler", _Z_IMAGE),
+    "z-image-turbo": ("FlowMatchEulerDiscreteScheduler", {**_Z_IMAGE, "shift": 3.0}),
+    "flux2-klein": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
+    "flux2-klein-base": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
+}
+
 
 def sampler(name: str) -> Any:
     """Make the scheduler of the pipeline with that name; entries that its class lacks stay in its configuration."""

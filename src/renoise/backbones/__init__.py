@@ -10,9 +10,11 @@ from typing import Any
 
 from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flux import FluxBackbone
+from renoise.backbones.flux2 import Flux2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.sd3 import StableDiffusion3Backbone
 from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
+from renoise.backbones.z_image import ZImageBackbone
 from renoise.errors import ModelError
 
 __all__ = [
@@ -29,7 +31,14 @@ __all__ = [
     "guided",
 ]
 
-_BUILT_IN = (StableDiffusionBackbone, StableDiffusionXLBackbone, StableDiffusion3Backbone, FluxBackbone)
+_BUILT_IN = (
+    StableDiffusionBackbone,
+    StableDiffusionXLBackbone,
+    StableDiffusion3Backbone,
+    FluxBackbone,
+    ZImageBackbone,
+    Flux2Backbone,
+)
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).
 FAMILIES: dict[str, type[PipelineBackbone]] = {

@@ -85,7 +85,8 @@ def encoded_alone(backbone: PipelineBackbone, request: Request, prefix: str = ""
     """
     device, given = backbone.device, request.text_embeds
     if f"{prefix}prompt_embeds" in given:
-        return tuple(given[f"{prefix}{name}"].to(device) for name in ("prompt_embeds", "pooled_prompt_embeds"))
+        names = (f"{prefix}prompt_embeds", f"{prefix}pooled_prompt_embeds")
+        return tuple(given[name].to(device) for name in names if name in given)
     require_encoders(backbone, f"{prefix}prompt")
     prompts = (request.negative_prompts or [""] * len(request.prompts)) if prefix else request.prompts
     if "prompt_embeds" in given:  # both are as long as each other in one batch
