@@ -28,6 +28,7 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
     """Return the latents that the pipeline's own call ends with; without prompts the options hold their embeddings."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
     given, taken = FORMS.get(type(pipe).__name__, (lambda pipe, z: z.clone(), lambda pipe, z, grid: z))
+    options = {"output_type": "latent", **options}
     result: torch.Tensor = pipe(
         prompt=None if prompts is None else list(prompts),
         num_inference_steps=NUM_STEPS,
@@ -35,10 +36,9 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
         width=width,
         latents=given(pipe, latents),
         generator=torch.Generator().manual_seed(1),
-        output_type="latent",
         **options,
     ).images
-    return taken(pipe, result, tuple(latents.shape[-2:]))
+    return result if options["output_type"] != "latent" else taken(pipe, result, tuple(latents.shape[-2:]))
 
 
 def _packed(pipe: Any, latents: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ CONDITIONS = {
 }
 # Those whose guidance is a second prediction, and how they are asked for one.
 GUIDED: dict[str, dict[str, Any]] = {
-    name: {"guidance_scale": 5.0} for name in BUILDERS if not name.startswith(("flux", "lcm", "sdxl-lcm"))
+    name: {"guidance_scale": 5.0} for name in CONDITIONS if not name.startswith(("flux", "lcm", "sdxl-lcm"))
 }
 GUIDED |= {name: {"true_cfg_scale": 5.0} for name in ("flux-dev", "flux-schnell")}
 
@@ -87,7 +87,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-every_pipeline = pytest.mark.parametrize("name", BUILDERS)
+every_pipeline = pytest.mark.parametrize("name", CONDITIONS)
 
 
 @cache
@@ -168,7 +168,7 @@ def test_the_prompt_changes_the_sample(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [(name, "prompt_2") for name in BUILDERS if name.startswith(("sdxl", "sd3", "flux"))]
+    [(name, "prompt_2") for name in CONDITIONS if name.startswith(("sdxl", "sd3", "flux"))]
     + [(name, "prompt_3") for name in ("sd3", "sd35", "sd35-dynamic")],
 )
 def test_what_a_further_text_encoder_reads_changes_the_sample(name: str, argument: str) -> None:

@@ -10,10 +10,10 @@ import pytest
 from parity import start
 from renoise import ConfigError, Editor, InversionConfig, ModelError, presets
 from renoise.defaults import edit_guidance_for
-from tiny_pipelines import BUILDERS
+from tiny_pipelines import BUILDERS, NEWER
 
 # PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
-FAMILIES = [name for name in BUILDERS if name != "sd15"]
+FAMILIES = [name for name in BUILDERS if name != "sd15" and name not in NEWER]
 
 FLUX = [name for name in FAMILIES if name.startswith("flux")]
 

@@ -12,10 +12,10 @@ from PIL import Image
 from parity import PROMPTS, ours, relative, start, theirs, through_the_autoencoder
 from quick import slow_but
 from renoise import Editor, InversionConfig, Renoising
-from tiny_pipelines import BUILDERS
+from tiny_pipelines import BUILDERS, NEWER
 
 # PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
-FAMILIES = [name for name in BUILDERS if name != "sd15"]
+FAMILIES = [name for name in BUILDERS if name != "sd15" and name not in NEWER]
 
 FLUX = [name for name in FAMILIES if name.startswith("flux")]
 

@@ -173,4 +173,7 @@ def build(name: str) -> DiffusionPipeline:
     return pipe
 
 
+# Families whose tests are those of tests/contract/test_families.py, which ask the family itself how it is guided.
+NEWER: tuple[str, ...] = tuple(FLOWS)
+
 BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {name: partial(build, name) for name in SAMPLERS}

@@ -17,7 +17,7 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 
-from .language import qwen3_text, qwen_tokenizer
+from .language import mistral_text, mistral_tokenizer, qwen3_text, qwen_tokenizer
 from .parts import enliven, flow_autoencoder
 from .samplers import sampler
 
@@ -36,7 +36,7 @@ def _z_image(name: str) -> Any:
         axes_dims=[8, 8, 8],
         axes_lens=[1024, 64, 64],
     )
-    enliven(transformer, {"all_final_layer.2-1.linear": 0.5})
+    enliven(transformer, {"all_final_layer.2-1.linear": 0.25})
     return ZImagePipeline(
         scheduler=sampler(name),
         vae=flow_autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
@@ -62,8 +62,19 @@ def _flux2_parts(name: str, text_width: int, *, guidance_embeds: bool) -> dict[s
     return {
         "scheduler": sampler(name),
         "vae": _flux2_autoencoder(),
-        "transformer": enliven(transformer, {"proj_out": 0.5}),
+        "transformer": enliven(transformer, {"proj_out": 0.2}),
     }
+
+
+def _flux2(name: str) -> Any:
+    """Build FLUX.2 dev: a Mistral text encoder of which three layers are heard, and guidance by an embedding."""
+    width = 16
+    return Flux2Pipeline(
+        **_flux2_parts(name, width, guidance_embeds=True),
+        # The pipeline hears the layers 10, 20 and 30.
+        text_encoder=mistral_text(width, layers=31),
+        tokenizer=mistral_tokenizer(),
+    )
 
 
 def _klein(name: str, *, is_distilled: bool) -> Any:
@@ -99,6 +110,7 @@ def _flux2_autoencoder() -> Any:
 FLOWS: Mapping[str, Callable[[str], DiffusionPipeline]] = {
     "z-image": _z_image,
     "z-image-turbo": _z_image,
+    "flux2-dev": _flux2,
     "flux2-klein": partial(_klein, is_distilled=True),
     "flux2-klein-base": partial(_klein, is_distilled=False),
 }

@@ -79,6 +79,7 @@ _FLUX2 = {**_FLUX, "shift": 3.0, "use_dynamic_shifting": True}
 SAMPLERS |= {
     "z-image": ("FlowMatchEulerDiscreteScheduler", _Z_IMAGE),
     "z-image-turbo": ("FlowMatchEulerDiscreteScheduler", {**_Z_IMAGE, "shift": 3.0}),
+    "flux2-dev": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
     "flux2-klein": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
     "flux2-klein-base": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
 }

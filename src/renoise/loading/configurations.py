@@ -122,6 +122,7 @@ _LISTS = frozenset(
         "axes_dims_rope",
         "latents_mean",
         "latents_std",
+        "patch_size",
         "sample_size",
         "trained_betas",
     )
