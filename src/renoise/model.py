@@ -211,8 +211,8 @@ class Model:
         """
         self._require_understood(request)
         with lengths.unheard(self.pipe), in_network("text encoder"):
-            condition = self.backbone.condition(lengths.shortened(self.pipe, request))
-        lengths.remark(self.pipe, request, guided=condition.negative is not None)
+            condition = self.backbone.condition(lengths.shortened(self.pipe, request, self.backbone))
+        lengths.remark(self.pipe, request, self.backbone, guided=condition.negative is not None)
         for embeddings in (condition.positive, condition.negative or {}):
             for name, embedding in embeddings.items():
                 if not is_finite(embedding):

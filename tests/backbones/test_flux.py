@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from PIL import Image
 
 from parity import start
@@ -13,18 +12,8 @@ from renoise import (
     ModelError,
     Renoising,
 )
-from renoise.backbones.packing import pack, unpack
 from renoise.errors import IgnoredSettingWarning
 from tiny_pipelines import BUILDERS
-
-
-def test_packing_is_the_pipelines_own() -> None:
-    from diffusers import FluxPipeline
-
-    latents = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(0))
-    packed = pack(latents)
-    assert torch.equal(packed, FluxPipeline._pack_latents(latents, 2, 5, 4, 6))
-    assert torch.equal(unpack(packed, 4, 6), latents)
 
 
 def test_a_guidance_scale_without_effect_is_said() -> None:

@@ -25,6 +25,9 @@ MOST = {
     # The blank that T5 puts before a text is a token as well.
     "sd3": (254, "256 tokens that the model's text encoder (T5EncoderModel) reads"),
     "flux-dev": (510, "512 tokens that the model's text encoder (T5EncoderModel) reads"),
+    # What stands around a prompt takes tokens as well: 17 letters and a special token before it, or a system's message.
+    "z-image": (505, "512 tokens that the model's text encoder (Qwen3Model) reads"),
+    "flux2-klein": (505, "512 tokens that the model's text encoder (Qwen3ForCausalLM) reads"),
 }
 
 

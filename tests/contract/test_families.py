@@ -33,7 +33,7 @@ def shared(name: str) -> Editor:
     return Editor(BUILDERS[name]())
 
 
-def guidance(editor: Editor, scale: float | None) -> tuple[dict[str, float], dict[str, float]]:
+def guidance(editor: Editor, scale: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a guidance for the pipeline's call and for ours; None is no guidance."""
     backbone, call = editor.model.backbone, inspect.signature(editor.pipe.__call__).parameters
     own = {"guidance_scale": backbone.unguided if scale is None or backbone.takes_true_cfg else scale}
@@ -197,6 +197,8 @@ def test_networks_wait_elsewhere_until_they_are_needed(name: str, picture: Image
     pipe: Any = BUILDERS[name]()
     pipe.enable_model_cpu_offload(device="cpu")
     inversion = Editor(pipe).invert(picture, "a lion", config=config, fit="keep")
+    assert inversion.noise is not None
+    assert expected.noise is not None
     assert relative(inversion.noise, expected.noise) < 1e-5
 
 

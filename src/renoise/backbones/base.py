@@ -121,6 +121,17 @@ class Backbone(Protocol):
     def unguided(self) -> float:
         """The guidance scale that stands for no guidance: 1, or 0 where a scale of 1 adds the difference once."""
 
+    @property
+    def reads_at_most(self) -> int | None:
+        """The most tokens that the text encoders are given; None is what the pipeline has by default."""
+
+    def around(self, encoder: str) -> str:
+        """Return what the pipeline puts around a prompt within the tokens that an encoder reads.
+
+        Args:
+            encoder: the name of the text encoder among the pipeline's parts.
+        """
+
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
         """Tell whether predictions are guided by negative prompts at these scales."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from renoise.backbones.base import Request
@@ -92,6 +93,27 @@ def encoded_alone(backbone: PipelineBackbone, request: Request, prefix: str = ""
     if "prompt_embeds" in given:  # both are as long as each other in one batch
         more["max_sequence_length"] = min(given["prompt_embeds"].shape[1], more["max_sequence_length"])
     return backbone.pipe.encode_prompt(prompt=list(prompts), device=device, **more)
+
+
+def before_prompt(tokenizer: Any, system: str | None = None, **more: Any) -> str:
+    """Return what a tokenizer's template of conversations puts before the user's turn.
+
+    Args:
+        tokenizer: one with a template.
+        system: what the system says first, with which messages are lists of parts; None is nothing.
+        more: further variables of the template.
+    """
+
+    def conversation(prompt: str) -> str:
+        messages: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+        if system is not None:
+            turns = (("system", system), ("user", prompt))
+            messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+        told: str = tokenizer.apply_chat_template(messages, tokenize=False, **more)
+        return told
+
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(conversation("a"), conversation("b"), strict=False))
+    return "".join(letter for letter, _ in alike)
 
 
 def without_last_layers(pipe: Any, prompts: Sequence[str], clip_skip: int, device: torch.device) -> Tensor:

@@ -66,6 +66,12 @@ class FlowBackbone(PipelineBackbone):
         return int(config.joint_attention_dim), int(config.pooled_projection_dim)
 
     @property
+    def reads_at_most(self) -> int | None:
+        """See `Backbone.reads_at_most`."""
+        most: int | None = self.reads.get("max_sequence_length")
+        return most
+
+    @property
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`."""
         side = int(self.pipe.default_sample_size) * self.latent_scale

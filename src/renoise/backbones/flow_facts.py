@@ -16,22 +16,22 @@ class Clock:
     """How a network is told the time of a step.
 
     Attributes:
-        unit: the factor of the timestep, which runs from `trained` at noise alone to 0.
+        per: the number of timesteps in a unit of time. Timesteps run from `trained` at noise alone to 0.
         rising: whether time runs the other way, from 0 at noise alone.
         trained: the timestep of noise alone.
 
     Examples:
-        >>> Clock(unit=1 / 1000).told(250.0), Clock(unit=1 / 1000, rising=True).told(250.0)
+        >>> Clock(per=1000.0).told(250.0), Clock(per=1000.0, rising=True).told(250.0)
         (0.25, 0.75)
     """
 
-    unit: float = 1.0
+    per: float = 1.0
     rising: bool = False
     trained: float = 1000.0
 
     def told(self, timesteps: Any) -> Any:
         """Return what the network is told, for a timestep or a tensor of them."""
-        return (self.trained - timesteps if self.rising else timesteps) * self.unit
+        return (self.trained - timesteps if self.rising else timesteps) / self.per
 
 
 class Shift(Protocol):

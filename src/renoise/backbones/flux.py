@@ -28,7 +28,7 @@ class FluxBackbone(FlowBackbone):
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     takes_true_cfg: ClassVar[bool] = True
     preset: ClassVar[str] = "flux"
-    clock: ClassVar[Clock] = Clock(unit=1 / 1000)
+    clock: ClassVar[Clock] = Clock(per=1000.0)
     packed: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text", "pooled")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"prompt_2": None, "max_sequence_length": 512})

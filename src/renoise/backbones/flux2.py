@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import packing
+from renoise.backbones import encoding, packing
 from renoise.backbones.base import Embeddings
 from renoise.backbones.flow import FlowBackbone
 from renoise.backbones.flow_facts import Clock, Shift
@@ -41,7 +41,7 @@ class Flux2Backbone(FlowBackbone):
     title: ClassVar[str] = "FLUX.2"
     pipelines: ClassVar[tuple[str, ...]] = ("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline")
     preset: ClassVar[str] = "flux2"
-    clock: ClassVar[Clock] = Clock(unit=1 / 1000)
+    clock: ClassVar[Clock] = Clock(per=1000.0)
     shift: ClassVar[Shift | None] = ByTokensAndSteps()
     packed: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text",)
@@ -69,6 +69,11 @@ class Flux2Backbone(FlowBackbone):
     def text_widths(self) -> tuple[int | None, int | None] | None:
         """See `Backbone.text_widths`."""
         return int(self.network.config.joint_attention_dim), None
+
+    def around(self, encoder: str) -> str:
+        """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""
+        system = getattr(self.pipe, "system_message", None)
+        return encoding.before_prompt(self.pipe.tokenizer, system, enable_thinking=False)
 
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`; text has places on a fourth axis."""

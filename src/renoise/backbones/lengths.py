@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from renoise.backbones.base import Request
 from renoise.errors import TruncationWarning
@@ -31,6 +31,7 @@ class Reader:
         name: the encoder's class.
         tokenizer: makes its tokens.
         limit: the most tokens that it reads, those at the beginning and at the end included.
+        around: what the pipeline puts around a text within those tokens.
         spelled: returns a text as the pipeline hands it to a tokenizer, with the parts of learned words spelled out.
     """
 
@@ -38,10 +39,11 @@ class Reader:
     tokenizer: Any
     limit: int
     spelled: Callable[[str, Any], str] = lambda text, tokenizer: text
+    around: str = ""
 
     def left_out(self, text: str) -> str:
         """Return the end of a text that it does not read; an empty text if it reads all."""
-        kept = self.limit - self.tokenizer.num_special_tokens_to_add()
+        kept = self.limit - self.tokenizer.num_special_tokens_to_add() - self._count(self.around)
         # A long text is looked at as a whole only if its beginning makes next to no tokens.
         for beginning in dict.fromkeys((_beginning(text), text)):
             spelled = self.spelled(beginning, self.tokenizer)
@@ -51,34 +53,56 @@ class Reader:
                 return rest.strip() or rest
         return ""
 
+    def _count(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else 0
 
-def readers_of(pipe: Any) -> tuple[Reader, ...]:
-    """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text."""
-    # The limit of encoders that have no table of positions (T5) is an argument of the pipeline.
+
+class Family(Protocol):
+    """What lengths need of a family beside its pipeline."""
+
+    @property
+    def reads_at_most(self) -> int | None:
+        """The most tokens that its text encoders are given; None is what `encode_prompt` has by default."""
+
+    def around(self, encoder: str) -> str:
+        """Return what its pipeline puts around a prompt within the tokens that an encoder reads."""
+
+
+def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
+    """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text.
+
+    Args:
+        pipe: the pipeline.
+        family: its family's backbone; None puts nothing around prompts.
+    """
+    # The limit of encoders that have no table of positions of their own length (T5) is an argument of the pipeline.
     encode = getattr(pipe, "encode_prompt", None)
     asked = None if encode is None else inspect.signature(encode).parameters.get("max_sequence_length")
+    most = (None if family is None else family.reads_at_most) or (None if asked is None else asked.default)
     readers = []
     for name, encoder in pipe.components.items():
         if not name.startswith("text_encoder") or encoder is None:
             continue
         tokenizer: Any = getattr(pipe, name.replace("text_encoder", "tokenizer"), None)
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of texts and images has one
         if not getattr(tokenizer, "is_fast", False):
             continue
-        absolute = hasattr(getattr(encoder, "config", None), "max_position_embeddings")
-        limit = tokenizer.model_max_length if asked is None or absolute else asked.default
+        limit = tokenizer.model_max_length if most is None else min(most, tokenizer.model_max_length)
         spelled = getattr(pipe, "maybe_convert_prompt", Reader.spelled)
-        readers.append(Reader(type(encoder).__name__, tokenizer, int(limit), spelled))
+        around = "" if family is None else family.around(name)
+        readers.append(Reader(type(encoder).__name__, tokenizer, int(limit), spelled, around))
     return tuple(readers)
 
 
-def shortened(pipe: Any, request: Request) -> Request:
+def shortened(pipe: Any, request: Request, family: Family | None = None) -> Request:
     """Return a request without what lies far beyond every encoder's reach, so that no megabyte is made into tokens.
 
     Args:
         pipe: the pipeline that encodes the prompts.
         request: the prompts, whole.
+        family: see `readers_of`.
     """
-    readers, negatives = readers_of(pipe), request.negative_prompts
+    readers, negatives = readers_of(pipe, family), request.negative_prompts
     return replace(
         request,
         prompts=[_reached(readers, text) for text in request.prompts],
@@ -86,19 +110,20 @@ def shortened(pipe: Any, request: Request) -> Request:
     )
 
 
-def remark(pipe: Any, request: Request, *, guided: bool) -> None:
+def remark(pipe: Any, request: Request, family: Family | None = None, *, guided: bool) -> None:
     """Warn of the prompts of a request of which no text encoder reads the end.
 
     Args:
         pipe: the pipeline that encodes them.
         request: the prompts, whole.
+        family: see `readers_of`.
         guided: whether the negative prompts count.
 
     Warns:
         TruncationWarning: once, with the beginning and the end of what is left out.
     """
     texts = {"prompt": request.prompts, "negative prompt": (request.negative_prompts or ()) if guided else ()}
-    readers = readers_of(pipe)
+    readers = readers_of(pipe, family)
     for name, prompts in texts.items():
         cut = [found for text in dict.fromkeys(prompts) if (found := _left_out(readers, text)) is not None]
         if cut:

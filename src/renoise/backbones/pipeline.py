@@ -145,6 +145,15 @@ class PipelineBackbone:
         """See `Backbone.text_widths`."""
         return None
 
+    @property
+    def reads_at_most(self) -> int | None:
+        """See `Backbone.reads_at_most`."""
+        return None
+
+    def around(self, encoder: str) -> str:
+        """See `Backbone.around`."""
+        return ""
+
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
         """See `Backbone.guides`; a network that takes the scale as an input is not guided by it."""
         if self.takes_true_cfg:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from renoise.backbones import ragged
+from renoise.backbones import encoding, ragged
 from renoise.backbones.base import Embeddings
 from renoise.backbones.flow import FlowBackbone
 from renoise.backbones.flow_facts import Clock
@@ -29,7 +29,7 @@ class ZImageBackbone(FlowBackbone):
     preset: ClassVar[str] = "z-image"
     unguided: ClassVar[float] = 0.0
     sign: ClassVar[float] = -1.0
-    clock: ClassVar[Clock] = Clock(unit=1 / 1000, rising=True)
+    clock: ClassVar[Clock] = Clock(per=1000.0, rising=True)
     encodes: ClassVar[tuple[str, ...]] = ("text", "negative_text")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
@@ -48,6 +48,10 @@ class ZImageBackbone(FlowBackbone):
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`."""
         return _SIDE, _SIDE
+
+    def around(self, encoder: str) -> str:
+        """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""
+        return encoding.before_prompt(self.pipe.tokenizer, enable_thinking=True)
 
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`; the network takes each image and each prompt by itself."""

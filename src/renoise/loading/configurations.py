@@ -62,6 +62,11 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "layers_per_block",
                 "num_attention_heads",
                 "num_heads",
+                "num_key_value_heads",
+                "n_layers",
+                "n_refiner_layers",
+                "n_heads",
+                "n_kv_heads",
                 "patch_size",
             ),
             _COUNT,
@@ -95,15 +100,24 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "d_ff",
                 "d_kv",
                 "axes_dims_rope",
+                "axes_dims",
+                "dim",
+                "head_dim",
+                "cap_feat_dim",
+                "z_dim",
+                "base_dim",
+                "timestep_guidance_channels",
             ),
             _WIDTH,
         ),
-        **dict.fromkeys(("vocab_size", "max_position_embeddings"), _TABLE),
+        **dict.fromkeys(("vocab_size", "max_position_embeddings", "axes_lens"), _TABLE),
         "sample_size": _whole(1, 2**14),
         "image_size": _whole(1, 2**14),
         "pos_embed_max_size": _whole(1, 2**12),
         "downsample_padding": _whole(0, 2**4),
-        **dict.fromkeys(("scaling_factor", "latents_std", "layer_norm_eps", "layer_norm_epsilon"), _POSITIVE),
+        **dict.fromkeys(
+            ("scaling_factor", "latents_std", "layer_norm_eps", "layer_norm_epsilon", "batch_norm_eps"), _POSITIVE
+        ),
         **dict.fromkeys(("shift_factor", "latents_mean"), _NUMBER),
     }
 )
@@ -120,6 +134,8 @@ _LISTS = frozenset(
         "encoder_block_out_channels",
         "decoder_block_out_channels",
         "axes_dims_rope",
+        "axes_dims",
+        "axes_lens",
         "latents_mean",
         "latents_std",
         "patch_size",
@@ -213,7 +229,7 @@ def _leads_nowhere(path: Path) -> bool:
 
 def _require_statistics(content: Mapping[str, Any], path: Path) -> None:
     """Check that an autoencoder's statistics are of as many channels as its latents have, or one would do for all."""
-    channels = content.get("latent_channels")
+    channels = content.get("latent_channels", content.get("z_dim"))
     for setting in ("latents_mean", "latents_std"):
         values = content.get(setting)
         if channels is not None and values is not None and (not isinstance(values, list) or len(values) != channels):

@@ -162,7 +162,9 @@ def _fits(cls: type, part: str, kinds: tuple[str, ...] | None, takes: tuple[type
     if part.startswith("scheduler"):
         return issubclass(cls, diffusers.SchedulerMixin)
     if kinds is not None:
-        return issubclass(cls, tuple(getattr(transformers, kind) for kind in kinds))
+        # Where a pipeline takes any processor, the tokenizer may be part of one of texts and images.
+        processors = ("ProcessorMixin",) if transformers.AutoProcessor in takes else ()
+        return issubclass(cls, tuple(getattr(transformers, kind) for kind in (*kinds, *processors)))
     if not issubclass(cls, (diffusers.ModelMixin, transformers.PreTrainedModel)):
         return False
     if any(one.__name__ in _AUTOENCODERS for one in takes):
