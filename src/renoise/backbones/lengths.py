@@ -75,7 +75,7 @@ def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
         pipe: the pipeline.
         family: its family's backbone; None puts nothing around prompts.
     """
-    # The limit of encoders that have no table of positions of their own length (T5) is an argument of the pipeline.
+    # The limit of encoders whose tokenizer knows of none (T5, language models) is an argument of the pipeline.
     encode = getattr(pipe, "encode_prompt", None)
     asked = None if encode is None else inspect.signature(encode).parameters.get("max_sequence_length")
     most = (None if family is None else family.reads_at_most) or (None if asked is None else asked.default)
