@@ -110,6 +110,7 @@ def inputs(studio: Studio) -> tuple[Inputs, Buttons, Any]:
     limits, offered = studio.limits, presets.choices(studio.editor)
     default = next(choice for choice in offered if choice.default)
     guidance = studio.editor.edit_guidance(studio.editor.config(default.name))
+    unguided = studio.editor.model.backbone.unguided
     source_image = gr.Image(
         label="Image",
         type="filepath",
@@ -192,7 +193,7 @@ def inputs(studio: Studio) -> tuple[Inputs, Buttons, Any]:
             )
         negative = gr.Textbox(
             label="Negative prompt",
-            info="What the edit shall not show; wants a guidance scale above 1.",
+            info=f"What the edit shall not show; wants a guidance scale above {unguided:g}.",
             max_length=limits.prompt_length,
             elem_id="negative-prompt",
         )
