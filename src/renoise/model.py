@@ -263,7 +263,7 @@ class Model:
         Raises:
             SchedulerError: if it cannot be inverted, or samples another kind of model.
         """
-        require_kind(scheduler, flow=self.backbone.flow)
+        require_kind(scheduler, kinds=self.backbone.kinds)
         schedule = self.backbone.schedule(scheduler, config.num_steps, size)
         custom = Custom(config.timesteps, config.sigmas)
         return steps_for(

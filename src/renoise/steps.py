@@ -49,6 +49,7 @@ class Step:
         eps_z, eps_m: the noise that it implies is eps = eps_z z_t + eps_m m.
         stage: the timestep by which settings place the step, counted up to 1000 as Stable Diffusion counts them; None
             where the network's own timestep is such a number.
+        leads_to: the timestep at which the step ends, which networks of flow maps are told as well; None for others.
 
     Examples:
         >>> import torch
@@ -70,6 +71,7 @@ class Step:
     eps_z: float = 0.0
     eps_m: float = 1.0
     stage: float | None = None
+    leads_to: float | None = None
 
     @property
     def placed_at(self) -> float:

@@ -36,7 +36,7 @@ SAMPLERS: list[tuple[str, dict[str, Any], float | None]] = [
 def theirs(scheduler: Any, index: int, prediction: torch.Tensor, z: torch.Tensor, eta: float | None) -> torch.Tensor:
     """`scheduler.step` at the `index`-th timestep, with noise from a generator with seed 0."""
     known = inspect.signature(scheduler.step).parameters
-    options: dict[str, Any] = {"generator": torch.Generator().manual_seed(0)}
+    options: dict[str, Any] = {"generator": torch.Generator().manual_seed(0)} if "generator" in known else {}
     if "eta" in known and eta is not None:
         options["eta"] = eta
     if hasattr(scheduler, "set_begin_index"):
@@ -51,9 +51,10 @@ def noise_like(z: torch.Tensor) -> torch.Tensor:
     return torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
 
 
-def assert_same_steps(scheduler: Any, steps: tuple[Step, ...], eta: float | None) -> None:
+def assert_same_steps(scheduler: Any, steps: tuple[Step, ...], eta: float | None, ends: int = 0) -> None:
+    """Compare with `scheduler.step`, of whose timesteps the last `ends` are where steps end alone."""
     generator = torch.Generator().manual_seed(1)
-    assert len(steps) == len(scheduler.timesteps)
+    assert len(steps) == len(scheduler.timesteps) - ends
     for index, step in enumerate(steps):
         # sigma-scaled samplers carry latents of that size
         size = 1.0 / step.input_scale
@@ -213,3 +214,75 @@ def test_edm(prediction: Any, schedule: Any) -> None:
             # x0 and eps are the parts of the latent at every level.
             whole = step.add_noise(x0, step.implied_noise(z, 0.5 * z))
             torch.testing.assert_close(whole, z, rtol=1e-4, atol=1e-4)
+
+
+LCM: list[dict[str, Any]] = [
+    {},
+    {"shift": 3.0},
+    {"shift_terminal": 0.02, "shift": 3.0},
+    {"use_karras_sigmas": True},
+    {"use_exponential_sigmas": True},
+    {"num_train_timesteps": 500},
+]
+
+
+@pytest.mark.parametrize("config", LCM)
+def test_flow_matching_by_consistency(config: dict[str, Any]) -> None:
+    scheduler = diffusers.FlowMatchLCMScheduler(**config)
+    for num_steps in LENGTHS if not config else FEW_LENGTHS:
+        if num_steps > 1 or "shift_terminal" not in config:
+            scheduler.set_timesteps(num_steps)
+            assert_same_steps(scheduler, steps_for(scheduler, num_steps), None)
+
+
+def test_flow_matching_by_consistency_with_dynamic_shifting() -> None:
+    scheduler = diffusers.FlowMatchLCMScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(7, mu=0.8, sigmas=[1 - i / 7 for i in range(7)])
+    steps = steps_for(scheduler, 7, mu=0.8, sigmas=[1 - i / 7 for i in range(7)])
+    assert_same_steps(scheduler, steps, None)
+
+
+@pytest.mark.parametrize("shift", [1.0, 5.0])
+def test_flow_maps(shift: float) -> None:
+    scheduler = diffusers.FlowMapEulerDiscreteScheduler(shift=shift)
+    for num_steps in LENGTHS:
+        scheduler.set_timesteps(num_steps)
+        steps = steps_for(scheduler, num_steps)
+        assert_same_steps(scheduler, steps, None)
+        ends = [step.leads_to for step in steps]
+        assert ends == pytest.approx([*scheduler.timesteps.tolist()[1:], 0.0])
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0])
+def test_trigflow(deviation: float) -> None:
+    scheduler = diffusers.SCMScheduler(sigma_data=deviation)
+    for num_steps in LENGTHS:
+        # Two steps have a timestep of their own in the middle.
+        scheduler.set_timesteps(num_steps, **({} if num_steps == 2 else {"intermediate_timesteps": None}))
+        assert_same_steps(scheduler, steps_for(scheduler, num_steps), None, ends=1)
+
+
+def test_the_parts_of_a_latent_on_trigflows_arc() -> None:
+    z, m = torch.randn(2, 1, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    for step in steps_for(diffusers.SCMScheduler(), 5)[1:]:
+        whole = step.add_noise(step.x0_z * z + step.x0_m * m, step.implied_noise(z, m))
+        torch.testing.assert_close(whole, z, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
+def test_beta_sigmas(name: str) -> None:
+    pytest.importorskip("scipy")
+    scheduler = getattr(diffusers, name)(use_beta_sigmas=True)
+    for num_steps in FEW_LENGTHS:
+        scheduler.set_timesteps(num_steps)
+        assert_same_steps(scheduler, steps_for(scheduler, num_steps), None)
+
+
+@pytest.mark.parametrize("convert", ["use_karras_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
+def test_converted_sigmas_under_a_shift_by_size(name: str, convert: str) -> None:
+    scheduler = getattr(diffusers, name)(use_dynamic_shifting=True, **{convert: True})
+    for num_steps in FEW_LENGTHS:
+        sigmas = [1.0 - i / num_steps for i in range(num_steps)]
+        scheduler.set_timesteps(num_steps, mu=0.8, sigmas=sigmas)
+        assert_same_steps(scheduler, steps_for(scheduler, num_steps, mu=0.8, sigmas=sigmas), None)

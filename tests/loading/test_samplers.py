@@ -30,7 +30,6 @@ def saved(folder: Path, name: str, scheduler: str, **changes: Any) -> Path:
         ("DPMSolverMultistepScheduler", {**FLOW, "flow_shift": 3.0}, 3.0),
         ("UniPCMultistepScheduler", {**FLOW, "flow_shift": 5.0}, 5.0),
         ("FlowMatchHeunDiscreteScheduler", {}, 3.0),
-        ("FlowMatchLCMScheduler", {"shift": 4.0}, 4.0),
         # Saved with a sampler of another kind, which keeps what the model's own sampler was.
         ("DPMSolverMultistepScheduler", {}, 3.0),
         ("DDIMScheduler", {}, 3.0),
@@ -46,6 +45,17 @@ def test_a_flow_keeps_its_shift(
     own.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
     assert editor.timesteps(CONFIG) == Editor(own).timesteps(CONFIG)
     editor.invert(torch.rand(3, 64, 64), "a", config=CONFIG)
+
+
+def test_a_flow_sampled_by_consistency_keeps_its_sampler(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "sd3-no-t5", "FlowMatchLCMScheduler", shift=4.0)
+    editor = Editor.from_pretrained(folder, device="cpu")
+    assert type(editor.pipe.scheduler).__name__ == "FlowMatchLCMScheduler"
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    inversion = editor.invert(image, "a", config=editor.config("exact", num_steps=4))
+    torch.testing.assert_close(editor.reconstruct(inversion, "latent"), editor.encode(image), rtol=1e-2, atol=1e-2)
+    euler = Editor.from_pretrained(folder, device="cpu", sampler="flow-euler").pipe.scheduler
+    assert (type(euler).__name__, euler.shift) == ("FlowMatchEulerDiscreteScheduler", 4.0)
 
 
 @pytest.mark.parametrize("scheduler", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])

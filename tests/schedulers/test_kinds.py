@@ -22,7 +22,6 @@ SHIFTED = [
     ("UniPCMultistepScheduler", {**FLOW, "flow_shift": 3.0}),
     ("UniPCMultistepScheduler", {"prediction_type": "flow_prediction", "flow_shift": 3.0}),
     ("FlowMatchHeunDiscreteScheduler", {"shift": 3.0}),
-    ("FlowMatchLCMScheduler", {"shift": 3.0}),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from renoise import SchedulerError
 from renoise.schedulers import SAMPLERS, SUPPORTED, is_flow, kind_of, sampler_class
-from renoise.schedulers.names import DIFFUSION, EDM, FLOW, KINDS
+from renoise.schedulers.names import DIFFUSION, EDM, FLOW, KINDS, TRIGFLOW
 
 
 def test_a_sampler_is_named_shortly_or_by_its_class() -> None:
@@ -23,7 +23,7 @@ def test_unknown_names_are_refused_with_those_that_are_known(name: object) -> No
 
 
 def test_every_sampler_is_for_one_kind_of_model() -> None:
-    assert sorted((*DIFFUSION, *EDM, *FLOW)) == sorted(SAMPLERS)
+    assert sorted((*DIFFUSION, *EDM, *FLOW, *TRIGFLOW)) == sorted(SAMPLERS)
     assert [kind_of(SAMPLERS[short]) for kind in KINDS for short in KINDS[kind]] == [
         kind for kind in KINDS for _ in KINDS[kind]
     ]
@@ -31,7 +31,7 @@ def test_every_sampler_is_for_one_kind_of_model() -> None:
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_a_flow_is_told_by_class_and_by_object_alike(name: str) -> None:
-    assert is_flow(name) == is_flow(getattr(diffusers, name)()) == (name == "FlowMatchEulerDiscreteScheduler")
+    assert is_flow(name) == is_flow(getattr(diffusers, name)()) == (name in {SAMPLERS[short] for short in FLOW})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from renoise.schedulers.names import Kind
     from renoise.steps import Step
 
 # What the network is conditioned on; every tensor has the batch as its first dimension.
@@ -88,6 +89,7 @@ class Schedule(TypedDict, total=False):
 
     mu: float
     sigmas: Sequence[float]
+    timesteps: Sequence[float]
 
 
 class Backbone(Protocol):
@@ -96,6 +98,10 @@ class Backbone(Protocol):
     @property
     def flow(self) -> bool:
         """Whether the network predicts the velocity of a flow, so that it needs a flow-matching sampler."""
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of schedulers that sample its models (see `renoise.schedulers.names.Kind`)."""
 
     @property
     def takes_true_cfg(self) -> bool:

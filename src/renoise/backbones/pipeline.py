@@ -9,7 +9,7 @@ from renoise.backbones import autoencoder, encoding, ip_adapter, precision
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule
 from renoise.errors import Argument, ConfigError, ModelError
 from renoise.lookups import once
-from renoise.schedulers.names import DIFFUSION
+from renoise.schedulers.names import DIFFUSION, Kind, kinds_of
 
 if TYPE_CHECKING:
     import torch
@@ -104,6 +104,17 @@ class PipelineBackbone:
         if _draws_by_consistency(pipe):
             return cls.built_in_guidance(pipe)
         return None if cls.unguided == 1.0 else cls.unguided
+
+    @classmethod
+    def kinds_sampled(cls) -> tuple[Kind, ...]:
+        """Return the kinds of schedulers that sample the family's models; those of EDM sample diffusion models too."""
+        found = kinds_of(cls.samplers)
+        return (*found, "edm") if "diffusion" in found and "edm" not in found else found
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """See `Backbone.kinds`."""
+        return self.kinds_sampled()
 
     @property
     def network(self) -> Any:

@@ -24,7 +24,8 @@ from renoise.loading.places import place_of
 from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
 from renoise.loading.training import training_of
 from renoise.ranges import truth
-from renoise.schedulers import SUPPORTED, exchanged, is_flow, sampler_class, suiting
+from renoise.schedulers import SUPPORTED, exchanged, is_flow, kind_of, sampler_class, suiting
+from renoise.schedulers.names import Kind
 
 log = logging.getLogger("renoise")
 
@@ -255,8 +256,8 @@ def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -
     """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings."""
     adapters.apply(pipe, loras, with_scheduler=scheduler is None)
     if scheduler is not None:
-        flow = _samples_flow(pipe)
-        own = pipe.scheduler if is_flow(pipe.scheduler) == flow else suiting(pipe.scheduler, flow=flow)
+        kinds = _kinds(pipe)
+        own = pipe.scheduler if kind_of(pipe.scheduler) in kinds else suiting(pipe.scheduler, kinds=kinds)
         pipe.scheduler = exchanged(own, scheduler)
 
 
@@ -267,9 +268,10 @@ def _make_invertible(pipe: Any) -> None:
         return
     name = type(scheduler).__name__
     clips = scheduler.config.get("clip_sample", False) or scheduler.config.get("thresholding", False)
-    if name in SUPPORTED and is_flow(scheduler) == _samples_flow(pipe) and not clips:
+    kinds = _kinds(pipe)
+    if name in SUPPORTED and kind_of(scheduler) in kinds and not clips:
         return
-    pipe.scheduler = suiting(scheduler, flow=_samples_flow(pipe))
+    pipe.scheduler = suiting(scheduler, kinds=kinds)
     single = type(pipe.scheduler).__name__
     if single != name:
         shift = getattr(pipe.scheduler, "shift", None)
@@ -278,7 +280,9 @@ def _make_invertible(pipe: Any) -> None:
         log.info("%s cannot be inverted step by step; sampling with %s instead%s", name, single, levels)
 
 
-def _samples_flow(pipe: Any) -> bool:
-    """Tell whether a pipeline's model is of flow matching; by its scheduler, if its family is not known."""
+def _kinds(pipe: Any) -> tuple[Kind, ...]:
+    """Return the kinds of schedulers that sample a pipeline's model; its scheduler's, if the family is not known."""
     family = family_of(pipe)
-    return is_flow(pipe.scheduler) if family is None else family.flow
+    if family is not None:
+        return family.kinds_sampled()
+    return ("flow",) if is_flow(pipe.scheduler) else ("diffusion", "edm")

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from renoise.errors import Argument, ConfigError, SchedulerError
-from renoise.schedulers.names import is_flow
+from renoise.schedulers.names import SAMPLERS, is_flow
 
 # Published lists of noise levels are rounded up.
 _ROUNDED = 1.01
+# TrigFlow's noise alone, in radians, as diffusers rounds it.
+_QUARTER = 1.5708
 # Samplers that look a timestep up in a table, and so take whole ones only.
 _WHOLE = ("DDPMScheduler", "LCMScheduler", "TCDScheduler")
 
@@ -51,11 +53,19 @@ class Custom:
                 remedy=("leave ", Argument(name), " out, or use another sampler, such as EulerDiscreteScheduler"),
             )
         if name == "timesteps":
-            return {name: self._timesteps(scheduler, kind)}
+            own = {"max_timesteps": None, "intermediate_timesteps": None} if kind == SAMPLERS["scm"] else {}
+            return {name: self._timesteps(scheduler, kind), **own}
         return {name: self._sigmas(scheduler, kind)}
 
     def _timesteps(self, scheduler: Any, kind: str) -> list[float]:
         values, trained = list(self.timesteps or ()), int(scheduler.config.num_train_timesteps)
+        if kind == SAMPLERS["scm"]:
+            if values[0] > _QUARTER or values[-1] == 0:
+                raise ConfigError(
+                    Argument("timesteps"),
+                    f" of {kind} go above 0 to {_QUARTER}, a quarter turn, not {values[0]:g}, {values[-1]:g}",
+                )
+            return [*values, 0.0]
         most = trained if is_flow(scheduler) else trained - 1
         if values[0] > most or (is_flow(scheduler) and values[-1] == 0):
             least = "above 0" if is_flow(scheduler) else "from 0"

@@ -77,6 +77,12 @@ def converted(scheduler: Any, name: str, **changes: Any) -> Any:
     for setting in CLIPPING:
         if changes.get(setting):
             raise SchedulerError(f"{setting}=True makes the steps impossible to invert", remedy="leave it out")
+    if config.get("use_dynamic_shifting") and "use_dynamic_shifting" not in known and "shift" in known:
+        raise SchedulerError(
+            f"{name} has no shift by the size of an image, by which {type(scheduler).__name__} shifts its schedules",
+            argument="sampler",
+            remedy="use another sampler",
+        )
     # None stands for no choice, unless the other scheduler has it as its default.
     own = {k: v for k, v in config.items() if k.startswith("_") or (k in known and (v is not None or known[k] is None))}
     chosen = {k: config[k] for k in TRAINED if k in own}

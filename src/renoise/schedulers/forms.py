@@ -113,6 +113,35 @@ class _Flow(msgspec.Struct, frozen=True):
     use_beta_sigmas: bool | None = False
 
 
+class _FlowLCM(msgspec.Struct, frozen=True):
+    num_train_timesteps: Timesteps = 1000
+    shift: Shift = 1.0
+    use_dynamic_shifting: bool = False
+    base_shift: Exponent | None = 0.5
+    max_shift: Exponent | None = 1.15
+    base_image_seq_len: Length | None = 256
+    max_image_seq_len: Length | None = 4096
+    invert_sigmas: bool = False
+    shift_terminal: Share | None = None
+    use_karras_sigmas: bool | None = False
+    use_exponential_sigmas: bool | None = False
+    use_beta_sigmas: bool | None = False
+    time_shift_type: Literal["exponential", "linear"] = "exponential"
+    scale_factors: Annotated[list[Level], Meta(max_length=MOST_TIMESTEPS)] | None = None
+    upscale_mode: Literal["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"] = "bicubic"
+
+
+class _FlowMap(msgspec.Struct, frozen=True):
+    num_train_timesteps: Timesteps = 1000
+    shift: Shift = 1.0
+
+
+class _SCM(msgspec.Struct, frozen=True):
+    num_train_timesteps: Timesteps = 1000
+    prediction_type: Literal["trigflow"] = "trigflow"
+    sigma_data: Annotated[float, Meta(gt=0.0, le=1e6)] = 0.5
+
+
 # By the class in diffusers.
 FORMS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
     {
@@ -124,6 +153,9 @@ FORMS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
         "TCDScheduler": _Consistency,
         "EDMEulerScheduler": _EDM,
         "FlowMatchEulerDiscreteScheduler": _Flow,
+        "FlowMatchLCMScheduler": _FlowLCM,
+        "FlowMapEulerDiscreteScheduler": _FlowMap,
+        "SCMScheduler": _SCM,
     }
 )
 

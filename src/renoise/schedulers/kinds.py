@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from renoise.errors import SchedulerError
@@ -18,18 +19,20 @@ _FLOWS: tuple[Kind, ...] = ("flow",)
 _DIFFUSION: tuple[Kind, ...] = ("diffusion", "edm")
 
 
-def require_kind(scheduler: Any, *, flow: bool) -> None:
+def require_kind(scheduler: Any, *, flow: bool = False, kinds: Sequence[Kind] = ()) -> None:
     """Check that a scheduler suits the model: others would take velocities for noises, or noises for velocities.
 
     Args:
         scheduler: a diffusers scheduler.
         flow: whether the model is a flow-matching model.
+        kinds: the kinds of schedulers that sample it, where they are known better.
 
     Raises:
         SchedulerError: if the scheduler is not supported, or does not suit the model; the message has the line that
             exchanges it, if the scheduler's configuration says what the model was trained on.
     """
-    name, kind, kinds = type(scheduler).__name__, kind_of(scheduler), _FLOWS if flow else _DIFFUSION
+    name, kind = type(scheduler).__name__, kind_of(scheduler)
+    kinds = tuple(kinds) or (_FLOWS if flow else _DIFFUSION)
     if kind is None:
         why = "samples a kind of model that is not known here"
     elif kind not in kinds:
@@ -43,7 +46,7 @@ def require_kind(scheduler: Any, *, flow: bool) -> None:
         return
     suited = ", ".join(SAMPLERS[short] for each in kinds for short in KINDS[each])
     try:
-        line = _line(scheduler, suiting(scheduler, flow=flow))
+        line = _line(scheduler, suiting(scheduler, kinds=kinds))
     except SchedulerError:
         line = "take the settings of the scheduler that the model was published with"
     else:
@@ -51,12 +54,13 @@ def require_kind(scheduler: Any, *, flow: bool) -> None:
     raise SchedulerError(f"{name} {why}, so that it cannot be inverted here", remedy=f"use one of {suited}, {line}")
 
 
-def suiting(scheduler: Any, *, flow: bool) -> Any:
+def suiting(scheduler: Any, *, flow: bool = False, kinds: Sequence[Kind] = ()) -> Any:
     """Return the scheduler to sample a model with: one that can be inverted, with the settings of the model's own.
 
     Args:
         scheduler: the scheduler that the model came with.
         flow: whether the model is a flow-matching model.
+        kinds: the kinds of schedulers that sample it, where they are known better.
 
     Returns:
         A scheduler of the same class with clipping off, or the single-step one on the same noise levels.
@@ -72,9 +76,10 @@ def suiting(scheduler: Any, *, flow: bool) -> Any:
         ('FlowMatchEulerDiscreteScheduler', 3.0)
     """
     name, kind = type(scheduler).__name__, kind_of(scheduler)
-    if kind in (_FLOWS if flow else _DIFFUSION) and not _made_from_edm(scheduler):
+    kinds = tuple(kinds) or (_FLOWS if flow else _DIFFUSION)
+    if kind in kinds and not _made_from_edm(scheduler):
         return exchanged(scheduler, name if name in SUPPORTED or kind is None else stand_in(kind))
-    kept = _kept(scheduler, flow)
+    kept = _kept(scheduler, kinds)
     if kept is None:
         samples = "a kind of model that is not known here" if kind is None else f"models of {TITLES[kind]}"
         raise SchedulerError(
@@ -85,14 +90,19 @@ def suiting(scheduler: Any, *, flow: bool) -> Any:
     return converted(scheduler, stand_in(kept))
 
 
-def _kept(scheduler: Any, flow: bool) -> Kind | None:
-    """Return the kind whose settings a configuration still holds from the scheduler that it was made from."""
+def _kept(scheduler: Any, kinds: Sequence[Kind]) -> Kind | None:
+    """Return the kind, out of some, whose settings a configuration still holds from the scheduler of which it was made.
+
+    TrigFlow's are none that others lack: its configuration is told by what it predicts.
+    """
     kept = _chosen(scheduler) - set(settings_of(type(scheduler)))
-    if flow:
-        return "flow" if kept & _FLOW_SETTINGS else None
-    if kept >= _EDM_SETTINGS:
-        return "edm"
-    return "diffusion" if kept >= _BETAS else None
+    found: dict[Kind, bool] = {
+        "edm": kept >= _EDM_SETTINGS,
+        "diffusion": kept >= _BETAS,
+        "flow": bool(kept & _FLOW_SETTINGS),
+        "trigflow": False,
+    }
+    return next((kind for kind, there in found.items() if there and kind in kinds), None)
 
 
 def _made_from_edm(scheduler: Any) -> bool:

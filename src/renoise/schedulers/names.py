@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
@@ -19,26 +19,38 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "lcm": "LCMScheduler",
         "tcd": "TCDScheduler",
         "flow-euler": "FlowMatchEulerDiscreteScheduler",
+        "flow-lcm": "FlowMatchLCMScheduler",
+        "flow-map": "FlowMapEulerDiscreteScheduler",
         "edm-euler": "EDMEulerScheduler",
+        "scm": "SCMScheduler",
     }
 )
 SUPPORTED: tuple[str, ...] = tuple(SAMPLERS.values())
 
 # The kinds of models, by what their networks are trained on: noise levels that betas give, the noise levels and scales
-# of EDM (Karras et al., 2022, arXiv 2206.00364), and the straight paths of flow matching.
-Kind = Literal["diffusion", "edm", "flow"]
+# of EDM (Karras et al., 2022, arXiv 2206.00364), the straight paths of flow matching, and the arcs of TrigFlow (Lu and
+# Song, 2024, arXiv 2410.11081).
+Kind = Literal["diffusion", "edm", "flow", "trigflow"]
 # The samplers of each kind; the first takes the place of samplers that cannot be inverted.
-FLOW: tuple[str, ...] = ("flow-euler",)
+FLOW: tuple[str, ...] = ("flow-euler", "flow-lcm", "flow-map")
 EDM: tuple[str, ...] = ("edm-euler",)
-DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in (*FLOW, *EDM))
-KINDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({"diffusion": DIFFUSION, "edm": EDM, "flow": FLOW})
+TRIGFLOW: tuple[str, ...] = ("scm",)
+DIFFUSION: tuple[str, ...] = tuple(name for name in SAMPLERS if name not in (*FLOW, *EDM, *TRIGFLOW))
+KINDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {"diffusion": DIFFUSION, "edm": EDM, "flow": FLOW, "trigflow": TRIGFLOW}
+)
 TITLES: Mapping[Kind, str] = MappingProxyType(
-    {"diffusion": "diffusion with noise levels by betas", "edm": "EDM", "flow": "flow matching"}
+    {
+        "diffusion": "diffusion with noise levels by betas",
+        "edm": "EDM",
+        "flow": "flow matching",
+        "trigflow": "TrigFlow",
+    }
 )
 # The samplers that have a setting for how much noise their steps add: eta, or TCD's gamma.
 OWN_ETA = (SAMPLERS["ddim"], SAMPLERS["tcd"])
 # The samplers that add noise in their own measure.
-_STOCHASTIC = (SAMPLERS["ddpm"], SAMPLERS["euler-ancestral"], SAMPLERS["lcm"])
+_STOCHASTIC = tuple(SAMPLERS[name] for name in ("ddpm", "euler-ancestral", "lcm", "flow-lcm", "scm"))
 # Schedulers of EDM models that take several steps into account. Others with a sigma_data count time in another way.
 _EDM_MULTISTEP = ("EDMDPMSolverMultistepScheduler",)
 
@@ -71,6 +83,8 @@ def kind_of(scheduler: Any) -> Kind | None:
         if name in {SAMPLERS[short] for short in shorts}:
             return kind
     config = getattr(scheduler, "config", {})
+    if config.get("prediction_type") == "trigflow":
+        return "trigflow"
     # Samplers of several steps serve diffusion and flows, and their configuration says which.
     if config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
         return "flow"
@@ -80,6 +94,17 @@ def kind_of(scheduler: Any) -> Kind | None:
     if hasattr(scheduler, "alphas_cumprod"):
         return "diffusion"
     return "flow" if "shift" in config else None
+
+
+def kinds_of(samplers: Iterable[str]) -> tuple[Kind, ...]:
+    """Return the kinds of models that samplers sample, given by their short names.
+
+    Examples:
+        >>> kinds_of(("ddim", "lcm", "edm-euler"))
+        ('diffusion', 'edm')
+    """
+    asked = set(samplers)
+    return tuple(kind for kind, shorts in KINDS.items() if asked & set(shorts))
 
 
 def is_flow(scheduler: Any) -> bool:

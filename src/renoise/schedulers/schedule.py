@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +11,13 @@ from renoise.errors import Argument, ConfigError, SchedulerError
 from renoise.schedulers.custom import NONE, Custom
 from renoise.schedulers.exchange import CLIPPING, made
 from renoise.schedulers.kinds import require_kind
-from renoise.schedulers.names import OWN_ETA, is_flow, setting, takes_eta
+from renoise.schedulers.names import OWN_ETA, is_flow, kind_of, setting, takes_eta
 from renoise.schedulers.tables import TABLES
 from renoise.steps import Step
 from renoise.torch_defaults import standard
+
+# The number of steps for which a schedule of TrigFlow takes the timestep in its middle from outside.
+_WITH_INTERMEDIATE = 2
 
 
 @standard()
@@ -25,6 +29,7 @@ def steps_for(
     strength: float = 1.0,
     mu: float | None = None,
     sigmas: Sequence[float] | None = None,
+    timesteps: Sequence[float] | None = None,
     custom: Custom = NONE,
 ) -> tuple[Step, ...]:
     """Read the sampler's steps off a copy of `scheduler`, in sampling order (index 0 = the noisiest).
@@ -39,6 +44,7 @@ def steps_for(
             as diffusers' image-to-image pipelines do: to fewer steps, or to more for flow matching.
         mu: the shift of flow-matching schedulers with `use_dynamic_shifting`.
         sigmas: noise levels of the steps before any shift, in place of the scheduler's own; flow matching alone.
+        timesteps: what the network is told of the time at those noise levels, where it is not what follows from them.
         custom: the timesteps or noise levels of the steps that a user asks for, which go before `sigmas`.
 
     Raises:
@@ -56,7 +62,8 @@ def steps_for(
     if name not in TABLES:
         require_kind(scheduler, flow=is_flow(scheduler))
     _check_settings(scheduler, name, num_steps, eta, strength, mu)
-    copy = _scheduled_copy(scheduler, num_steps, mu, sigmas, custom.options(scheduler))
+    told = {"sigmas": sigmas, "timesteps": timesteps} if is_flow(scheduler) else {}
+    copy = _scheduled_copy(scheduler, num_steps, mu, told, custom.options(scheduler))
     try:
         steps = tuple(TABLES[name](copy, num_steps, eta))
         if eta is not None and name not in OWN_ETA:
@@ -77,7 +84,7 @@ def steps_for(
                 "rescale_betas_zero_snr=False",
             )
     used = min(int(num_steps * strength), num_steps)
-    if is_flow(name):
+    if kind_of(name) in ("flow", "trigflow"):
         used = num_steps - int(max(num_steps - num_steps * strength, 0.0))
     if used < 1:
         raise ConfigError(
@@ -131,6 +138,12 @@ def _check_settings(
         raise SchedulerError(
             f"{name} shifts its schedule by the image's size", remedy="give mu, or set use_dynamic_shifting=False"
         )
+    if getattr(scheduler, "_scale_factors", None):
+        raise SchedulerError(
+            f"{name} has scale_factors, with which the size of the latents changes from step to step, so that no step "
+            "has an inverse",
+            remedy=f"use pipe.scheduler = {name}.from_config(pipe.scheduler.config, scale_factors=None)",
+        )
     variance = setting(scheduler, "variance_type", "fixed_small")
     if variance not in ("fixed_small", "fixed_small_log", "fixed_large"):
         raise SchedulerError(
@@ -140,19 +153,24 @@ def _check_settings(
 
 
 def _scheduled_copy(
-    scheduler: Any, num_steps: int, mu: float | None, sigmas: Sequence[float] | None, custom: Mapping[str, Any]
+    scheduler: Any,
+    num_steps: int,
+    mu: float | None,
+    told: Mapping[str, Sequence[float] | None],
+    custom: Mapping[str, Any],
 ) -> Any:
     """Copy a scheduler and set the copy's schedule: the user's object keeps its counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if setting(scheduler, "use_dynamic_shifting", False) else {}
-    if custom:
-        options |= custom
-    elif sigmas is not None and is_flow(scheduler):
-        options["sigmas"] = list(sigmas)
+    options |= custom or {name: list(values) for name, values in told.items() if values is not None}
+    taken = inspect.signature(scheduler.set_timesteps).parameters
+    counts = not custom or taken["num_inference_steps"].default is inspect.Parameter.empty
+    if "intermediate_timesteps" in taken and num_steps != _WITH_INTERMEDIATE:
+        options["intermediate_timesteps"] = None
     try:
         copy = made(type(scheduler), scheduler.config)
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
-        copy.set_timesteps(None if custom else num_steps, **options)
+        copy.set_timesteps(num_steps if counts else None, **options)
     except Exception as error:  # schedulers check little of their configuration and fail as they may
         raise SchedulerError(
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error})",

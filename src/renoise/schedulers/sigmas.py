@@ -1,4 +1,4 @@
-"""The steps of samplers that work on noise levels: Euler's, Euler's with EDM's preconditioning, and flow matching.
+"""The steps of samplers that work on noise levels: Euler's, with EDM's preconditioning or without, and those of flows.
 
 Sources: Euler, Euler ancestral and EDM (Karras et al., 2022, arXiv 2206.00364, and k-diffusion), flow matching (Lipman
 et al., 2023, arXiv 2210.02747; Esser et al., 2024, arXiv 2403.03206).
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,63 @@ def _timestep_at(level: float, log_levels: LogLevels) -> float:
 
 def flow_match_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
     """Make the steps on the straight path z_s = (1 - s) x0 + s eps with velocity m = eps - x0, so x0 = z - s m."""
+    renews = bool(setting(scheduler, "stochastic_sampling", False))
+    yield from (_on_straight_path(t, s, s_next, renews=renews) for t, s, s_next in _levels(scheduler))
+
+
+def flow_match_lcm(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
+    """Make the steps of consistency sampling on the straight path, which noise the predicted image anew."""
+    yield from (_on_straight_path(t, s, s_next, renews=True) for t, s, s_next in _levels(scheduler))
+
+
+def flow_map_euler(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
+    """Make the steps of a flow map, whose network predicts the mean velocity on the way and is told where it ends.
+
+    Source: Gu et al., 2026, arXiv 2605.13724.
+    """
+    trained = int(setting(scheduler, "num_train_timesteps"))
+    for t, s, s_next in _levels(scheduler):
+        yield replace(_on_straight_path(t, s, s_next, renews=False), leads_to=s_next * trained)
+
+
+def scm(scheduler: Any, num_steps: int, eta: float | None) -> Iterator[Step]:
+    """Make the steps of consistency sampling on TrigFlow's arc, z_s = cos(s) x0 + sin(s) d eps for data of deviation d.
+
+    The velocity is m = cos(s) d eps - sin(s) x0, so that x0 = cos(s) z - sin(s) m. At s = pi / 2 the latent is noise
+    alone, and a step from there forgets it. Source: Lu and Song, 2024, arXiv 2410.11081.
+    """
+    if (prediction := setting(scheduler, "prediction_type")) != "trigflow":
+        raise SchedulerError(
+            f"prediction_type={prediction!r} is unknown to SCMScheduler", remedy="use trigflow, which it samples alone"
+        )
+    deviation = float(setting(scheduler, "sigma_data"))
+    levels = _log_levels(_published_alphas())
+    times = [float(t) for t in scheduler.timesteps]
+    for s, t in pairwise(times):
+        cos, sin = math.cos(s), math.sin(s)
+        alpha = max(cos, 0.0)  # schedules begin at pi / 2, rounded up
+        yield Step(
+            phi=math.cos(t) * cos,
+            psi=-math.cos(t) * sin,
+            rho=deviation * math.sin(t),
+            timestep=s,
+            alpha=alpha,
+            sigma=deviation * sin,
+            x0_z=cos,
+            x0_m=-sin,
+            eps_z=sin / deviation,
+            eps_m=cos / deviation,
+            stage=_timestep_at(sin / alpha, levels) if alpha else float(len(levels) - 1),
+        )
+
+
+def _levels(scheduler: Any) -> Iterator[tuple[float, float, float]]:
+    """Return the timestep of each step of a flow, its noise level, and the one at which it ends."""
     sigmas = [float(s) for s in scheduler.sigmas.double()]
-    for i, t in enumerate(scheduler.timesteps):
-        s, s_next = sigmas[i], sigmas[i + 1]
-        phi, psi, rho = 1.0, s_next - s, 0.0
-        if setting(scheduler, "stochastic_sampling", False):
-            phi, psi, rho = 1.0 - s_next, -(1.0 - s_next) * s, s_next
-        yield Step(phi, psi, rho, float(t), alpha=1.0 - s, sigma=s, x0_z=1.0, x0_m=-s, eps_z=1.0, eps_m=1.0 - s)
+    yield from zip((float(t) for t in scheduler.timesteps), sigmas, sigmas[1:], strict=False)
+
+
+def _on_straight_path(timestep: float, s: float, s_next: float, *, renews: bool) -> Step:
+    """Make a step on the straight path: along the velocity, or from the predicted image with new noise."""
+    phi, psi, rho = (1.0 - s_next, -(1.0 - s_next) * s, s_next) if renews else (1.0, s_next - s, 0.0)
+    return Step(phi, psi, rho, timestep, alpha=1.0 - s, sigma=s, x0_z=1.0, x0_m=-s, eps_z=1.0, eps_m=1.0 - s)

@@ -162,6 +162,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "LCMScheduler": _lcm,
         "TCDScheduler": _tcd,
         "FlowMatchEulerDiscreteScheduler": sigmas.flow_match_euler,
+        "FlowMatchLCMScheduler": sigmas.flow_match_lcm,
+        "FlowMapEulerDiscreteScheduler": sigmas.flow_map_euler,
+        "SCMScheduler": sigmas.scm,
         "EDMEulerScheduler": sigmas.edm_euler,
     }
 )
