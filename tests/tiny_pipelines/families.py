@@ -19,6 +19,7 @@ from diffusers import (
 )
 
 from .flows import FLOWS
+from .flows_qwen import QWEN
 from .parts import autoencoder, clip_text, clip_tokenizer, enliven, flow_autoencoder, seeded, t5_text, t5_tokenizer
 from .samplers import SAMPLERS, sampler
 
@@ -162,6 +163,7 @@ _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
     "flux-dev": partial(_flux, guidance_embeds=True),
     "flux-schnell": partial(_flux, guidance_embeds=False),
     **FLOWS,
+    **QWEN,
 }
 
 
@@ -174,6 +176,6 @@ def build(name: str) -> DiffusionPipeline:
 
 
 # Families whose tests are those of tests/contract/test_families.py, which ask the family itself how it is guided.
-NEWER: tuple[str, ...] = tuple(FLOWS)
+NEWER: tuple[str, ...] = (*FLOWS, *QWEN)
 
 BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {name: partial(build, name) for name in SAMPLERS}

@@ -84,6 +84,25 @@ SAMPLERS |= {
     "flux2-klein-base": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
 }
 
+_QWEN = {
+    "num_train_timesteps": 1000,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 8192,
+    "base_shift": 0.5,
+    "max_shift": 0.9,
+    "shift": 1.0,
+    "shift_terminal": 0.02,
+    "time_shift_type": "exponential",
+    "use_dynamic_shifting": True,
+}
+_KREA2 = {**_FLUX, "max_image_seq_len": 6400, "shift": 1.0, "use_dynamic_shifting": True}
+SAMPLERS |= {
+    "krea2": ("FlowMatchEulerDiscreteScheduler", _KREA2),
+    "krea2-turbo": ("FlowMatchEulerDiscreteScheduler", _KREA2),
+    "qwen-image": ("FlowMatchEulerDiscreteScheduler", _QWEN),
+    "qwen-image-2.1": ("FlowMatchEulerDiscreteScheduler", _QWEN),
+}
+
 
 def sampler(name: str) -> Any:
     """Make the scheduler of the pipeline with that name; entries that its class lacks stay in its configuration."""

@@ -11,7 +11,9 @@ from typing import Any
 from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.flux2 import Flux2Backbone
+from renoise.backbones.krea2 import Krea2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
+from renoise.backbones.qwen_image import QwenImage21Backbone, QwenImageBackbone
 from renoise.backbones.sd3 import StableDiffusion3Backbone
 from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
 from renoise.backbones.z_image import ZImageBackbone
@@ -38,6 +40,9 @@ _BUILT_IN = (
     FluxBackbone,
     ZImageBackbone,
     Flux2Backbone,
+    Krea2Backbone,
+    QwenImageBackbone,
+    QwenImage21Backbone,
 )
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).

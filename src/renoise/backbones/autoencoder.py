@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+# The channels of an image without its opacity.
+_COLOURS = 3
 # While one thread has a shared autoencoder in another precision, no other thread may use it.
 _UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
@@ -27,7 +29,7 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
     import torch
 
     with _unabridged(vae):
-        given = (2.0 * pixels - 1.0).to(device, vae.dtype)
+        given = (2.0 * _opaque(pixels, vae) - 1.0).to(device, vae.dtype)
         z = _mode(vae.encode(given.unsqueeze(2) if _of_frames(vae) else given))
         z = z.squeeze(2) if _of_frames(vae) else z
         _require_finite(z, "the autoencoder's latents", vae.dtype, "its weights may be damaged: load the model again")
@@ -49,7 +51,7 @@ def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
     with _unabridged(vae):
         z = torch.nn.functional.pixel_shuffle(patches, side).to(device, vae.dtype)
         pixels: Tensor = vae.decode(z.unsqueeze(2) if _of_frames(vae) else z, return_dict=False)[0].float()
-        pixels = pixels.squeeze(2) if _of_frames(vae) else pixels
+        pixels = (pixels.squeeze(2) if _of_frames(vae) else pixels)[:, :_COLOURS]
         # Before the values are clamped: infinity would come out as black or white.
         remedy = "the latents are out of its range: use more steps or a lower guidance scale"
         _require_finite(pixels, "the decoded image", vae.dtype, remedy)
@@ -86,6 +88,15 @@ def _mode(encoded: Any) -> Tensor:
         return mode
     latents: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent
     return latents
+
+
+def _opaque(pixels: Tensor, vae: Any) -> Tensor:
+    """Return images with the channel of opacity that an autoencoder of four channels takes."""
+    import torch
+
+    if vae.config.get("in_channels") != _COLOURS + 1:
+        return pixels
+    return torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1)
 
 
 def _of_frames(vae: Any) -> bool:

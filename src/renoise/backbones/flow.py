@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from renoise.steps import Step
 
 
+# The side of the images, in pixels, that pipelines draw which do not say theirs.
+_SIDE = 1024
+
+
 class FlowBackbone(PipelineBackbone):
     """The base of the flow families: a new one adds its facts and `inputs`.
 
@@ -74,7 +78,8 @@ class FlowBackbone(PipelineBackbone):
     @property
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`."""
-        side = int(self.pipe.default_sample_size) * self.latent_scale
+        size = getattr(self.pipe, "default_sample_size", None)
+        side = _SIDE if size is None else int(size) * self.latent_scale
         return side, side
 
     @property
@@ -87,11 +92,16 @@ class FlowBackbone(PipelineBackbone):
         patch = self.latent_scale * self.latent_multiple
         return (size[0] // patch) * (size[1] // patch)
 
+    def shift_rule(self) -> Shift | None:
+        """Return how the pipeline shifts schedules: `shift`, where it does not depend on what the pipeline says."""
+        return self.shift
+
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """See `Backbone.schedule`."""
         told: Schedule = {}
-        if self.shift is not None and scheduler.config.get("use_dynamic_shifting"):
-            told["mu"] = self.shift.mu(scheduler.config, self.tokens(size), num_steps)
+        shift = self.shift_rule()
+        if shift is not None and scheduler.config.get("use_dynamic_shifting"):
+            told["mu"] = shift.mu(scheduler.config, self.tokens(size), num_steps)
         if self.even_sigmas and not scheduler.config.get("use_flow_sigmas"):
             import numpy as np
 
@@ -156,7 +166,7 @@ class FlowBackbone(PipelineBackbone):
             found, negative = self._named(encoding.encoded_alone(self, request, **options)), {}
             if guides:
                 negative = self._named(encoding.encoded_alone(self, request, encoding.NEGATIVE, **options))
-        return ragged.of_one_length(found, negative)
+        return ragged.of_one_length(found, negative) if self.one_length else (found, negative)
 
     def predict(self, latents: Tensor, step: Step, condition: Condition) -> Tensor:
         """See `Backbone.predict`."""
@@ -175,7 +185,9 @@ class FlowBackbone(PipelineBackbone):
             given = (packing.pack(z, self.patch) if self.packed else z).to(self.dtype)
             time = self.time(for_each((step.timestep for step in steps), z))
             raw = self.network(**self.inputs(given, time, embeddings, grid), return_dict=False)[0]
-            return self.output(raw).float()
+            output = self.output(raw).float()
+            # Behind the text, where the network returns the whole sequence.
+            return output[:, -given.shape[1] :] if self.packed else output
 
         velocity = guided(network, latents, condition, restores=self.restores)
         return self.sign * (packing.unpack(velocity, height, width, self.patch) if self.packed else velocity)
@@ -187,9 +199,12 @@ class FlowBackbone(PipelineBackbone):
         values = returned if isinstance(returned, tuple) else (returned,)
         found: dict[str, Tensor] = {}
         for name, value in zip(self.encodes, values, strict=False):
-            if not name or value is None:
+            text = found.get(name.replace(ragged.MASK, ragged.TEXT))
+            if value is None and text is not None and name.endswith(ragged.MASK):
+                found[name] = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)  # all of them count
+            elif not name or value is None:
                 continue
-            if isinstance(value, torch.Tensor):
+            elif isinstance(value, torch.Tensor):
                 found[name] = value
             elif value:
                 prefix = encoding.NEGATIVE if name.startswith(encoding.NEGATIVE) else ""

@@ -39,6 +39,11 @@ def parted(tensor: Tensor, mask: Tensor) -> list[Tensor]:
     return [text[there.bool()] for text, there in zip(tensor, mask, strict=True)]
 
 
+def unless_all_count(mask: Tensor) -> Tensor | None:
+    """Return a mask, or None if it leaves nothing out: attention without one is faster."""
+    return None if bool(mask.all()) else mask
+
+
 def of_one_length(
     positive: Mapping[str, Tensor], negative: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

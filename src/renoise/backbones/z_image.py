@@ -14,8 +14,6 @@ from renoise.backbones.flow_facts import Clock
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The side of an image, in pixels, that the pipeline draws by default.
-_SIDE = 1024
 # The shift of the schedule with which Turbo is published; Z-Image itself has 6.
 _TURBO_SHIFT = 3.0
 
@@ -43,11 +41,6 @@ class ZImageBackbone(FlowBackbone):
         config = pipe.scheduler.config
         turbo = config.get("shift") == _TURBO_SHIFT and not config.get("use_dynamic_shifting")
         return "z-image-turbo" if turbo else cls.preset
-
-    @property
-    def resolution(self) -> tuple[int, int]:
-        """See `Backbone.resolution`."""
-        return _SIDE, _SIDE
 
     def around(self, encoder: str) -> str:
         """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""

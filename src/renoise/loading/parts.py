@@ -68,8 +68,8 @@ def classes_in(folder: Path, given: Collection[str] = ()) -> dict[str, type]:
     for part, value in index.items():
         if part.startswith("_") or part in given or not isinstance(value, (list, tuple)):
             continue
-        if all(entry is None for entry in value):
-            continue
+        if all(entry is None for entry in value) or all(isinstance(entry, (int, float)) for entry in value):
+            continue  # a part that is absent, or a setting of the pipeline's own
         if len(value) != 2 or not all(isinstance(entry, str) for entry in value):
             raise ModelError(
                 f"{path} is damaged: {shown(part, 60)} must be a library and a class, not {shown(value, 120)}",
