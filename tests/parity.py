@@ -13,6 +13,7 @@ from renoise.backbones.base import Request
 from renoise.backbones.packing import pack, unpack
 from renoise.schedulers import is_flow
 from renoise.walks import denoise_steps
+from tiny_pipelines import own_size
 
 NUM_STEPS = 3
 PROMPTS = ("a lion in the field", "a cat", "")
@@ -28,7 +29,9 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
     """Return the latents that the pipeline's own call ends with; without prompts the options hold their embeddings."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
     given, taken = FORMS.get(type(pipe).__name__, (lambda pipe, z: z.clone(), lambda pipe, z, grid: z))
-    options = {"output_type": "latent", **options}
+    # Defaults of pipelines are not always None, and some would draw in another size that they know better.
+    asked = {name: value for name, value in options.items() if value is not None}
+    options = {"output_type": "latent", **own_size(pipe), **asked}
     result: torch.Tensor = pipe(
         prompt=None if prompts is None else list(prompts),
         num_inference_steps=NUM_STEPS,

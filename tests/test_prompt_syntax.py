@@ -81,6 +81,11 @@ def test_what_to_do_is_what_was_met() -> None:
     assert "prompt_embeds" in "".join(map(str, weights[1]))
     assert 'lora="name:0.7"' not in "".join(map(str, weights[1]))
     assert "".join(map(str, adapters[1])) == 'for adapters lora="name:0.7"'
+    unweighted = remark(["a (red:1.4) cat <lora:x:0.7>"], embeds=False)
+    assert unweighted is not None
+    assert "".join(map(str, unweighted[1])) == (
+        'this model takes no weights: write plain words, and for adapters lora="name:0.7"'
+    )
     many = remark([" ".join(f"(word{chr(97 + i)}:1.1)" for i in range(9))])
     assert many is not None
     assert "and 6 more" in "".join(map(str, many[0]))

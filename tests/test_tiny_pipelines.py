@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tiny_pipelines import (  # type: ignore[import-not-found, unused-ignore]
     image_encoder,
     ip_adapter,
     lora,
+    own_size,
     single_file,
 )
 from tiny_pipelines.__main__ import main  # type: ignore[import-not-found, unused-ignore]
@@ -35,6 +37,8 @@ PROMPTS = ("a cat on a mat", "a dog")
 SD = {"encoder_hidden_states"}
 SDXL = {*SD, "text_embeds", "time_ids"}
 SD3 = {*SD, "pooled_projections"}
+PIXART = {*SD, "encoder_attention_mask"}
+HUNYUAN = {*SD, "text_embedding_mask", "encoder_hidden_states_t5", "text_embedding_mask_t5"}
 # What the network is told beside the latent and the timestep.
 CONDITIONS = {
     "sd15": SD,
@@ -52,7 +56,18 @@ CONDITIONS = {
     "sd35-dynamic": SD3,
     "flux-dev": {*SD3, "guidance"},
     "flux-schnell": SD3,
+    "kolors": SDXL,
+    "pixart-alpha": PIXART,
+    "pixart-alpha-ddim": PIXART,
+    "pixart-sigma-ddim": PIXART,
+    "pixart-lcm": PIXART,
+    "hunyuan-dit": HUNYUAN,
+    "hunyuan-dit-1.1": {*HUNYUAN, "image_meta_size"},
 }
+# What a network is told in one argument of several entries.
+ADDED = ("text_embeds", "time_ids", "resolution", "aspect_ratio")
+# Those that are told of the size of the image that an image was cut from.
+CROPPED = ("sdxl", "sdxl-turbo", "sdxl-lcm", "kolors")
 # Those whose guidance is a second prediction, and how they are asked for one.
 GUIDED: dict[str, dict[str, Any]] = {
     name: {"guidance_scale": 5.0} for name in CONDITIONS if not name.startswith(("flux", "lcm", "sdxl-lcm"))
@@ -60,6 +75,7 @@ GUIDED: dict[str, dict[str, Any]] = {
 GUIDED |= {name: {"true_cfg_scale": 5.0} for name in ("flux-dev", "flux-schnell")}
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+LINEAR = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
 STABLE = {**BETAS, "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}
 DYNAMIC = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096, "shift": 3.0}
 TRAILING = {"timestep_spacing": "trailing"}
@@ -85,6 +101,16 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
         "FlowMatchEulerDiscreteScheduler",
         {"shift": 1.0, "max_shift": 1.15, "use_dynamic_shifting": False},
     ),
+    "kolors": (
+        "EulerDiscreteScheduler",
+        {**BETAS, "beta_end": 0.014, "num_train_timesteps": 1100, **EPSILON, **LEADING, "steps_offset": 1},
+    ),
+    "pixart-alpha": ("DPMSolverMultistepScheduler", {**LINEAR, **EPSILON, "solver_order": 2}),
+    "pixart-alpha-ddim": ("DDIMScheduler", {**LINEAR, **EPSILON, "timestep_spacing": "linspace"}),
+    "pixart-sigma-ddim": ("DDIMScheduler", {**LINEAR, **EPSILON, "timestep_spacing": "linspace"}),
+    "pixart-lcm": ("LCMScheduler", {**LINEAR, **EPSILON, "original_inference_steps": 50}),
+    "hunyuan-dit": ("DDPMScheduler", {**BETAS, "beta_end": 0.018, **V, **LEADING, "steps_offset": 1}),
+    "hunyuan-dit-1.1": ("DDPMScheduler", {**BETAS, "beta_end": 0.03, **V, **LEADING, "steps_offset": 1}),
 }
 
 every_pipeline = pytest.mark.parametrize("name", CONDITIONS)
@@ -101,7 +127,13 @@ def network_of(pipe: Any) -> Any:
 
 
 def sample(pipe: Any, prompt: str = PROMPTS[0], output_type: str = "latent", **options: Any) -> Any:
-    options = {"num_inference_steps": 5, **SIZE, **options, "generator": torch.Generator().manual_seed(0)}
+    options = {
+        "num_inference_steps": 5,
+        **SIZE,
+        **own_size(pipe),
+        **options,
+        "generator": torch.Generator().manual_seed(0),
+    }
     return pipe(prompt, output_type=output_type, **options).images
 
 
@@ -115,22 +147,23 @@ def first_call(pipe: Any, **options: Any) -> dict[str, Any]:
     calls: list[dict[str, Any]] = []
 
     def record(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        calls.append({**dict(zip(("sample", "timestep"), args, strict=False)), **kwargs})
+        calls.append({**dict(zip(names, args, strict=False)), **kwargs})
 
+    names = inspect.signature(network_of(pipe).forward).parameters
     hook = network_of(pipe).register_forward_pre_hook(record, with_kwargs=True)
     try:
         sample(pipe, num_inference_steps=2, **options)
     finally:
         hook.remove()
     call = calls[0]
-    # SDXL's are one argument of two entries, of which either may be wrong.
+    # Several entries of one argument, of which any may be wrong.
     call |= call.pop("added_cond_kwargs", None) or {}
     return call
 
 
 @torch.no_grad()
 def predict(pipe: Any, call: Mapping[str, Any]) -> Tensor:
-    added = {name: call[name] for name in ("text_embeds", "time_ids") if name in call}
+    added = {name: call[name] for name in ADDED if name in call}
     rest = {name: value for name, value in call.items() if name not in added}
     if added:
         rest["added_cond_kwargs"] = added
@@ -141,7 +174,7 @@ def predict(pipe: Any, call: Mapping[str, Any]) -> Tensor:
 @every_pipeline
 def test_each_condition_alone_changes_the_prediction(name: str) -> None:
     pipe = shared(name)
-    options = {"original_size": (96, 64)} if "sdxl" in name else {}
+    options = {"original_size": (96, 64)} if {"time_ids", "image_meta_size"} & CONDITIONS[name] else {}
     one = first_call(pipe, prompt=PROMPTS[0], guidance_scale=3.0)
     other = first_call(pipe, prompt=PROMPTS[1], guidance_scale=4.0, **options)
     differing = {key for key, value in one.items() if torch.is_tensor(value) and not torch.equal(value, other[key])}
@@ -184,7 +217,16 @@ def test_the_negative_prompt_changes_the_sample(name: str) -> None:
     assert change(samples[0], samples[2]) > CLEARLY
 
 
-@pytest.mark.parametrize("name", ["sdxl", "sdxl-turbo", "sdxl-lcm"])
+@pytest.mark.parametrize("name", ["pixart-alpha", "pixart-lcm"])
+@pytest.mark.parametrize("entry", ["resolution", "aspect_ratio"])
+def test_the_size_changes_the_prediction_of_pixart_alpha(name: str, entry: str) -> None:
+    pipe = shared(name)
+    call = first_call(pipe)
+    assert call["resolution"].tolist()[0] == [SIZE["height"], SIZE["width"]]
+    assert change(predict(pipe, call), predict(pipe, {**call, entry: 2 * call[entry]})) > CLEARLY
+
+
+@pytest.mark.parametrize("name", CROPPED)
 def test_sizes_and_crop_change_the_sample_of_sdxl(name: str) -> None:
     pipe = shared(name)
     plain = sample(pipe)
@@ -202,6 +244,11 @@ def test_five_guided_steps_stay_tame(name: str) -> None:
     pipe = shared(name)
     latents = sample(pipe, **GUIDED.get(name, {}))
     assert latents.isfinite().all()
+    if name.startswith("pixart"):
+        # Of the noisiest latent of linear betas the image is 1/157: what an untrained network leaves of the noise is as
+        # many times larger.
+        assert latents.std() < 50.0 * 157
+        return
     assert latents.std() < 50.0
     pictures = torch.from_numpy(sample(pipe, output_type="np", **GUIDED.get(name, {})))
     assert pictures.shape == (1, 64, 64, 3)
@@ -271,7 +318,10 @@ def test_weights_are_the_same_every_time_and_no_global_random_number_is_drawn(na
     assert {weight.dtype for network in networks for weight in network.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("pair", [("sd15", "sd15-ddim"), ("sd21-v", "sd21-zsnr"), ("flux-dev", "flux-schnell")])
+@pytest.mark.parametrize(
+    "pair",
+    [("sd15", "sd15-ddim"), ("sd21-v", "sd21-zsnr"), ("flux-dev", "flux-schnell"), ("hunyuan-dit", "hunyuan-dit-1.1")],
+)
 def test_pipelines_of_one_family_have_weights_of_their_own(pair: tuple[str, str]) -> None:
     one, other = (next(network_of(shared(name)).parameters()) for name in pair)
     assert not torch.equal(one, other)
@@ -317,7 +367,7 @@ def test_no_single_file_is_written_of_what_the_layout_has_no_names_for(name: str
 
 
 # One of each architecture.
-ADAPTED = ["sd15", "sd21-v", "lcm", "sdxl", "sdxl-lcm", "sd3", "sd3-no-t5", "sd35", "flux-dev", "flux-schnell"]
+ADAPTED = [*("sd15", "sd21-v", "lcm", "sdxl", "sdxl-lcm", "sd3", "sd3-no-t5", "sd35", "flux-dev", "flux-schnell")]
 
 
 @pytest.mark.parametrize("name", ADAPTED)

@@ -170,7 +170,8 @@ class Editing(Autoencoding):
             embeds |= {name: t for name, t in inversion.text_embeds.items() if name in NEGATIVE}
         negatives = None if negative is None else one_each(negative, inversion.batch_size, "negative_prompt")
         remarks.on_training(self.pipe)
-        remarks.on_prompts(p for p in (*prompts, *(negatives or ())) if p not in inversion.prompts)
+        new = [p for p in (*prompts, *(negatives or ())) if p not in inversion.prompts]
+        remarks.on_prompts(self.model.backbone, new)
         remarks.on_editing(self.model.backbone, config, edit_config(InversionConfig(), None, asked), given)
         image_embeds = self.model.image_embeds(ip_adapter_image, ip_adapter_image_embeds)
         drawing = Drawing(self.model, inversion, config, owners)
@@ -250,7 +251,7 @@ class Editing(Autoencoding):
             self.model, image, prompt, target, rule, config, latents, guidance_scale, negative_prompt, fit
         )
         remarks.on_training(self.pipe)
-        remarks.on_prompts(asked.prompts)
+        remarks.on_prompts(self.model.backbone, asked.prompts)
         remarks.on_editing_directly(self.model.backbone, asked.source_config, asked.target_config, asked.given)
         drawn = self.decode(direct_edits.edit_directly(self.model, asked, generator, progress), output_type)
         return asked.shaped(drawn) if output_type == "pil" else drawn

@@ -210,7 +210,7 @@ class Editor(Editing):
             preset=by_preset,
         )
         remarks.on_training(self.pipe)
-        remarks.on_prompts([*prompts, *(negatives or ())])
+        remarks.on_prompts(self.model.backbone, [*prompts, *(negatives or ())])
         remarks.on_inverting(self.pipe, self.model.backbone, config, steps, given)
         generators = generators_for(generator, config.seed, count)
         noises = given_or_drawn(noise, steps, z_0, generators, always=config.walking.direct)

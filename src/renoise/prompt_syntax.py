@@ -18,8 +18,12 @@ _BREAK = re.compile(r"(?<![\w\"'])BREAK(?![\w\"'])")
 _SHOWN = 3
 
 
-def remark(prompts: Iterable[str]) -> tuple[list[Part], tuple[Part, ...]] | None:
+def remark(prompts: Iterable[str], *, embeds: bool = True) -> tuple[list[Part], tuple[Part, ...]] | None:
     """Return what to say of prompts in the language of Stable Diffusion web UI: problem and remedy; None for others.
+
+    Args:
+        prompts: any number of them.
+        embeds: whether the model takes embeddings in place of prompts, which may be weighted.
 
     Examples:
         >>> problem, remedy = remark(["a (red:1.4) cat"])
@@ -37,8 +41,10 @@ def remark(prompts: Iterable[str]) -> tuple[list[Part], tuple[Part, ...]] | None
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     problem: list[Part] = [f"{', '.join(map(repr, found[:_SHOWN]))}{more} in the prompt is read as plain words"]
     remedy: list[Part] = []
-    if weights:
+    if weights and embeds:
         remedy += ["for weights and long prompts give ", Argument("prompt_embeds"), ", which compel makes"]
+    elif weights:
+        remedy += ["this model takes no weights: write plain words"]
     if adapters:
         remedy += [", and for" if weights else "for", " adapters ", Argument("lora", "name:0.7")]
     return problem, tuple(remedy)

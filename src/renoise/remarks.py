@@ -168,9 +168,9 @@ def on_editing_directly(backbone: Backbone, source: InversionConfig, target: Inv
     _say(ignored)
 
 
-def on_prompts(prompts: Iterable[str]) -> None:
+def on_prompts(backbone: Backbone, prompts: Iterable[str]) -> None:
     """Warn of prompts in the language of another program."""
-    remark = prompt_syntax.remark(prompts)
+    remark = prompt_syntax.remark(prompts, embeds=backbone.text_widths is not None)
     if remark is not None:
         _warn(*remark[0], remedy=remark[1])
 

@@ -24,6 +24,8 @@ MOST = {
     "sd3-no-t5": (75, "77 tokens that the model's text encoder (CLIPTextModelWithProjection) reads"),
     # The blank that T5 puts before a text is a token as well.
     "sd3": (254, "256 tokens that the model's text encoder (T5EncoderModel) reads"),
+    "pixart-alpha-ddim": (118, "120 tokens that the model's text encoder (T5EncoderModel) reads"),
+    "pixart-sigma-ddim": (298, "300 tokens that the model's text encoder (T5EncoderModel) reads"),
     "flux-dev": (510, "512 tokens that the model's text encoder (T5EncoderModel) reads"),
     # What stands around a prompt takes tokens as well: 17 letters and a special token before it, or a system's message.
     "z-image": (505, "512 tokens that the model's text encoder (Qwen3Model) reads"),

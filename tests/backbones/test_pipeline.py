@@ -12,8 +12,8 @@ from renoise import ConfigError, Editor, InversionConfig, ModelError, presets
 from renoise.defaults import edit_guidance_for
 from tiny_pipelines import BUILDERS, NEWER
 
-# PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
-FAMILIES = [name for name in BUILDERS if name != "sd15" and name not in NEWER]
+# PNDM and DPM-Solver, which two of them ship with, combine several steps and are refused.
+FAMILIES = [name for name in BUILDERS if name not in ("sd15", "pixart-alpha", *NEWER)]
 
 FLUX = [name for name in FAMILIES if name.startswith("flux")]
 
@@ -39,6 +39,10 @@ def test_every_family_has_its_resolution(name: str) -> None:
         ("sd35-dynamic", "sd3"),
         ("flux-dev", "flux"),
         ("flux-schnell", "flux-schnell"),
+        ("kolors", "kolors"),
+        ("pixart-sigma-ddim", "pixart"),
+        ("pixart-lcm", "lcm"),
+        ("hunyuan-dit", "hunyuan-dit"),
     ],
 )
 def test_each_family_finds_its_preset(name: str, preset: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -123,6 +124,8 @@ def test_latents_at_several_steps_run_as_one_batch(name: str) -> None:
 @EACH
 def test_an_image_comes_back_from_its_noise(name: str, variant: str, picture: Image.Image) -> None:
     editor = shared(name)
+    if variant == "exact" and not editor.model.backbone.flow:
+        pytest.skip("untrained networks are too wild for many steps of diffusion: see backbones/test_transformer.py")
     inversion = editor.invert(picture, "a lion", config=editor.config(variant), fit="keep")
     z_0 = editor.encode(picture, fit="keep")
     assert inversion.config.num_steps <= InversionConfig.for_pipeline(editor.pipe, "paper").num_steps
@@ -166,7 +169,9 @@ def test_a_saved_pipeline_inverts_and_edits_by_path(name: str, tmp_path: Path, p
     assert [p.size for p in edited] == [picture.size] * 2
     inversion.save(tmp_path / "noise.safetensors")
     again = shared(name).edit(type(inversion).load(tmp_path / "noise.safetensors"), ["a dog", "a fox"])
-    assert [p.tobytes() for p in again] == [p.tobytes() for p in edited]
+    # Equal weights elsewhere in memory may be summed in another order, and pixels are rounded.
+    for one, other in zip(again, edited, strict=True):
+        assert np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max() <= 1
 
 
 @SOME

@@ -14,8 +14,8 @@ from quick import slow_but
 from renoise import Editor, InversionConfig, Renoising
 from tiny_pipelines import BUILDERS, NEWER
 
-# PNDM, which SD 1.5 ships with, combines several steps and is refused; "sd15-ddim" is the same network.
-FAMILIES = [name for name in BUILDERS if name != "sd15" and name not in NEWER]
+# PNDM and DPM-Solver, which two of them ship with, combine several steps and are refused.
+FAMILIES = [name for name in BUILDERS if name not in ("sd15", "pixart-alpha", *NEWER)]
 
 FLUX = [name for name in FAMILIES if name.startswith("flux")]
 

@@ -52,6 +52,11 @@ def refused(name: Any, **options: Any) -> str:
         ("sd3", "transformer/config.json", "pos_embed_max_size"),
         ("sd3", "text_encoder_3/config.json", "num_layers"),
         ("flux-dev", "transformer/config.json", "num_single_layers"),
+        ("kolors", "text_encoder/config.json", "padded_vocab_size"),
+        ("kolors", "text_encoder/config.json", "ffn_hidden_size"),
+        ("pixart-alpha", "transformer/config.json", "caption_channels"),
+        ("hunyuan-dit", "transformer/config.json", "text_len_t5"),
+        ("hunyuan-dit", "text_encoder/config.json", "type_vocab_size"),
         ("sd15", "scheduler/scheduler_config.json", "num_train_timesteps"),
     ],
 )

@@ -6,13 +6,17 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+from diffusers.utils import dummy_torch_and_transformers_and_sentencepiece_objects
 
 from renoise import Editor, ModelError
+from renoise.loading import parts
 from renoise.loading.parts import classes_in
 from renoise.loading.pipelines import load_pipeline
 from tiny_pipelines import BUILDERS
@@ -97,6 +101,10 @@ def test_a_module_that_is_imported_already_is_no_library_of_models(tiny: Path, t
         ("unet", "diffusers", "OnnxRuntimeModel"),
         ("unet", "diffusers", "StableDiffusionPipeline"),
         ("unet", "stable_diffusion", "StableDiffusionPipeline"),
+        ("unet", "kolors", "ChatGLMModel"),
+        ("text_encoder", "kolors", "ChatGLMModel"),
+        ("text_encoder", "kolors", "KolorsPipeline"),
+        ("text_encoder", "transformers", "MT5EncoderModel"),
         ("text_encoder", "transformers", "AutoModel"),
         ("text_encoder", "transformers", "T5EncoderModel"),
         ("tokenizer", "transformers", "AutoTokenizer"),
@@ -157,7 +165,7 @@ def test_options_that_run_code_are_refused_before_anything_is_looked_for(tiny: P
             Editor.from_pretrained(name, device="cpu", **{option: "evil"})
 
 
-@pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3", "flux-dev", "lcm"])
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3", "flux-dev", "lcm", "kolors", "pixart-alpha", "hunyuan-dit"])
 def test_the_parts_of_every_family_are_known(tiny: Path, name: str) -> None:
     classes = classes_in(folder_of(name, tiny))
     assert {"vae", "text_encoder", "tokenizer", "scheduler"} < set(classes)
@@ -178,6 +186,20 @@ def test_the_parts_of_every_family_are_known(tiny: Path, name: str) -> None:
 def test_kin_of_a_part_are_known(tiny: Path, tmp_path: Path, part: str, library: str, name: str) -> None:
     folder = changed(folder_of("sd15", tiny), tmp_path / "model", **{part: [library, name]})
     assert "vae" in classes_in(folder)
+
+
+def test_a_pipeline_names_the_library_that_it_lacks(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = changed(folder_of("sdxl", tiny), tmp_path / "model", _class_name="KolorsPipeline")
+    absent = dummy_torch_and_transformers_and_sentencepiece_objects.KolorsPipeline
+    monkeypatch.setattr(diffusers, "KolorsPipeline", absent)
+    there = find_spec
+    monkeypatch.setattr(parts, "find_spec", lambda name: None if name == "sentencepiece" else there(name))
+    with pytest.raises(
+        ModelError, match=r"a KolorsPipeline, which needs sentencepiece; run: pip install sentencepiece$"
+    ):
+        Editor.from_pretrained(folder, device="cpu")
 
 
 def test_a_refiner_is_refused_as_its_single_file_is(tiny: Path, tmp_path: Path) -> None:

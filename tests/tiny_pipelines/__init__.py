@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .adapters import image_encoder, ip_adapter, lora
 from .checkpoints import single_file
+from .classic import own_size
 from .families import BUILDERS, NEWER, build
 
-__all__ = ["BUILDERS", "NEWER", "build", "image_encoder", "ip_adapter", "lora", "single_file"]
+__all__ = ["BUILDERS", "NEWER", "build", "image_encoder", "ip_adapter", "lora", "own_size", "single_file"]

@@ -18,10 +18,11 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
+from .classic import CLASSIC
 from .flows import FLOWS
 from .flows_qwen import QWEN
 from .parts import autoencoder, clip_text, clip_tokenizer, enliven, flow_autoencoder, seeded, t5_text, t5_tokenizer
-from .samplers import SAMPLERS, sampler
+from .samplers import SAMPLERS, SEVERAL_STEPS, sampler
 
 # Latent elements along a side: 64 pixels, but for Flux, whose pipeline's default size is its own.
 SIDE = 16
@@ -164,6 +165,7 @@ _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
     "flux-schnell": partial(_flux, guidance_embeds=False),
     **FLOWS,
     **QWEN,
+    **CLASSIC,
 }
 
 
@@ -176,6 +178,6 @@ def build(name: str) -> DiffusionPipeline:
 
 
 # Families whose tests are those of tests/contract/test_families.py, which ask the family itself how it is guided.
-NEWER: tuple[str, ...] = (*FLOWS, *QWEN)
+NEWER: tuple[str, ...] = tuple(name for name in (*FLOWS, *QWEN, *CLASSIC) if name not in SEVERAL_STEPS)
 
 BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {name: partial(build, name) for name in SAMPLERS}

@@ -111,12 +111,12 @@ def t5_text(width: int) -> Any:
     return enliven(T5EncoderModel(config))
 
 
-def autoencoder(channels: int = 4, **config: Any) -> Any:
-    """Make an autoencoder of 4 pixels a latent element, whose standardised latents are of the order of one."""
+def autoencoder(channels: int = 4, *, blocks: int = 3, **config: Any) -> Any:
+    """Make an autoencoder whose standardised latents are of the order of one; with three blocks, one for 4 pixels."""
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=(8, *(16,) * (blocks - 1)),
         layers_per_block=1,
         latent_channels=channels,
         norm_num_groups=4,

@@ -45,6 +45,46 @@ _LCM = {
     "timestep_spacing": "leading",
     "trained_betas": None,
 }
+# Kolors was trained on more and noisier levels.
+_KOLORS = {**_XL, "beta_end": 0.014, "num_train_timesteps": 1100}
+_PIXART = {
+    "algorithm_type": "dpmsolver++",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "dynamic_thresholding_ratio": 0.995,
+    "lower_order_final": True,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "solver_order": 2,
+    "solver_type": "midpoint",
+    "steps_offset": 0,
+    "thresholding": False,
+    "timestep_spacing": "linspace",
+    "trained_betas": None,
+    "use_karras_sigmas": False,
+}
+# What `from_pretrained` makes of it.
+_PIXART_DDIM = {**_PIXART, "clip_sample": False}
+_PIXART_LCM = {**_LCM, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+_HUNYUAN = {
+    "beta_start": 0.00085,
+    "beta_end": 0.03,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "clip_sample_range": 1.0,
+    "dynamic_thresholding_ratio": 0.995,
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": False,
+    "sample_max_value": 1.0,
+    "steps_offset": 1,
+    "thresholding": False,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+    "variance_type": "fixed_small",
+}
 _SD3 = {"num_train_timesteps": 1000, "shift": 3.0}
 _FLUX = {
     "num_train_timesteps": 1000,
@@ -72,6 +112,13 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sd35-dynamic": ("FlowMatchEulerDiscreteScheduler", {**_SD3, **_FLUX, "use_dynamic_shifting": True}),
     "flux-dev": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 3.0, "use_dynamic_shifting": True}),
     "flux-schnell": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 1.0, "use_dynamic_shifting": False}),
+    "kolors": ("EulerDiscreteScheduler", _KOLORS),
+    "pixart-alpha": ("DPMSolverMultistepScheduler", _PIXART),
+    "pixart-alpha-ddim": ("DDIMScheduler", _PIXART_DDIM),
+    "pixart-sigma-ddim": ("DDIMScheduler", _PIXART_DDIM),
+    "pixart-lcm": ("LCMScheduler", _PIXART_LCM),
+    "hunyuan-dit": ("DDPMScheduler", {**_HUNYUAN, "beta_end": 0.018}),
+    "hunyuan-dit-1.1": ("DDPMScheduler", _HUNYUAN),
 }
 
 _Z_IMAGE = {"num_train_timesteps": 1000, "shift": 6.0, "use_dynamic_shifting": False}
@@ -102,6 +149,8 @@ SAMPLERS |= {
     "qwen-image": ("FlowMatchEulerDiscreteScheduler", _QWEN),
     "qwen-image-2.1": ("FlowMatchEulerDiscreteScheduler", _QWEN),
 }
+# Those that combine several steps, and cannot be inverted.
+SEVERAL_STEPS = ("sd15", "pixart-alpha")
 
 
 def sampler(name: str) -> Any:

@@ -11,8 +11,11 @@ from typing import Any
 from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.flux2 import Flux2Backbone
+from renoise.backbones.hunyuan_dit import HunyuanDiTBackbone
+from renoise.backbones.kolors import KolorsBackbone
 from renoise.backbones.krea2 import Krea2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
+from renoise.backbones.pixart import PixArtBackbone
 from renoise.backbones.qwen_image import QwenImage21Backbone, QwenImageBackbone
 from renoise.backbones.sd3 import StableDiffusion3Backbone
 from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
@@ -43,6 +46,9 @@ _BUILT_IN = (
     Krea2Backbone,
     QwenImageBackbone,
     QwenImage21Backbone,
+    KolorsBackbone,
+    PixArtBackbone,
+    HunyuanDiTBackbone,
 )
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from renoise.backbones.base import Request
-from renoise.errors import Argument, ConfigError
+from renoise.errors import Argument, ConfigError, Part
 
 if TYPE_CHECKING:
     import torch
@@ -176,13 +176,15 @@ def require_encoders(backbone: PipelineBackbone, prompt: str) -> None:
     missing = [name for name in backbone.encoders if getattr(backbone.pipe, name, None) is None]
     if not missing:
         return
-    prefix = prompt.removesuffix("prompt")
-    pooled = backbone.text_widths is not None and backbone.text_widths[1] is not None
-    also = (" and ", Argument(f"{prefix}pooled_prompt_embeds")) if pooled else ()
+    prefix, remedy = prompt.removesuffix("prompt"), tuple[Part, ...](("load its text encoders",))
+    if backbone.text_widths is not None:
+        pooled = backbone.text_widths[1] is not None
+        also = (" and ", Argument(f"{prefix}pooled_prompt_embeds")) if pooled else ()
+        remedy = ("give ", Argument(f"{prefix}prompt_embeds"), *also, " in its place, or ", *remedy)
     raise ConfigError(
         f"the pipeline has no {' and no '.join(missing)} to read a {prompt.replace('_', ' ')} with",
         argument=prompt,
-        remedy=("give ", Argument(f"{prefix}prompt_embeds"), *also, " in its place, or load its text encoders"),
+        remedy=remedy,
     )
 
 

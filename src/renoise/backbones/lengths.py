@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -47,11 +48,19 @@ class Reader:
         # A long text is looked at as a whole only if its beginning makes next to no tokens.
         for beginning in dict.fromkeys((_beginning(text), text)):
             spelled = self.spelled(beginning, self.tokenizer)
-            tokens = self.tokenizer(spelled, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
-            if len(tokens["input_ids"]) > kept:
-                rest = spelled[tokens["offset_mapping"][kept][0] :] + text[len(beginning) :]
+            read = self._read(spelled, kept)
+            if read < len(spelled):
+                rest = spelled[read:] + text[len(beginning) :]
                 return rest.strip() or rest
         return ""
+
+    def _read(self, text: str, kept: int) -> int:
+        """Return how many characters the first `kept` tokens of a text hold."""
+        if not self.tokenizer.is_fast:  # tokenizers in Python do not tell where their tokens stand
+            return bisect_right(range(len(text) + 1), kept, key=lambda length: self._count(text[:length])) - 1
+        tokens = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        places = tokens["offset_mapping"]
+        return int(places[kept][0]) if len(places) > kept else len(text)
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else 0
@@ -69,7 +78,7 @@ class Family(Protocol):
 
 
 def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
-    """Return the text encoders of a pipeline that have a tokenizer which tells where its tokens stand in the text.
+    """Return the text encoders of a pipeline that have a tokenizer.
 
     Args:
         pipe: the pipeline.
@@ -84,8 +93,9 @@ def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
         if not name.startswith("text_encoder") or encoder is None:
             continue
         tokenizer: Any = getattr(pipe, name.replace("text_encoder", "tokenizer"), None)
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of texts and images has one
-        if not getattr(tokenizer, "is_fast", False):
+        if not hasattr(tokenizer, "is_fast"):  # a processor of texts and images has one
+            tokenizer = getattr(tokenizer, "tokenizer", None)
+        if not hasattr(tokenizer, "is_fast"):
             continue
         limit = tokenizer.model_max_length if most is None else min(most, tokenizer.model_max_length)
         spelled = getattr(pipe, "maybe_convert_prompt", Reader.spelled)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from renoise.steps import Step
 
 # The numbers that SDXL is told of an image: its original size, its crop and its target size.
-_TIME_IDS = 6
+TIME_IDS = 6
 
 
 class StableDiffusionBackbone(PipelineBackbone):
@@ -164,7 +164,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     @property
     def text_widths(self) -> tuple[int | None, int | None] | None:
         """See `Backbone.text_widths`."""
-        return _cross_attention_width(self.network), self._added_width(_TIME_IDS)
+        return _cross_attention_width(self.network), self._added_width(TIME_IDS)
 
     def _added_width(self, time_ids: int) -> int | None:
         """Return the width of the pooled embedding, if the network is told so many numbers besides."""

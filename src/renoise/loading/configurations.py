@@ -67,6 +67,7 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "n_refiner_layers",
                 "n_heads",
                 "n_kv_heads",
+                "multi_query_group_num",
                 "patch_size",
             ),
             _COUNT,
@@ -89,6 +90,8 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "joint_attention_dim",
                 "pooled_projection_dim",
                 "caption_projection_dim",
+                "caption_channels",
+                "cross_attention_dim_t5",
                 "addition_time_embed_dim",
                 "projection_class_embeddings_input_dim",
                 "time_cond_proj_dim",
@@ -99,6 +102,8 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "d_model",
                 "d_ff",
                 "d_kv",
+                "ffn_hidden_size",
+                "kv_channels",
                 "axes_dims_rope",
                 "axes_dims",
                 "dim",
@@ -110,13 +115,25 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
             ),
             _WIDTH,
         ),
-        **dict.fromkeys(("vocab_size", "max_position_embeddings", "axes_lens"), _TABLE),
+        **dict.fromkeys(
+            ("vocab_size", "padded_vocab_size", "max_position_embeddings", "seq_length", "axes_lens"), _TABLE
+        ),
+        **dict.fromkeys(("text_len", "text_len_t5", "type_vocab_size"), _LENGTH),
         "sample_size": _whole(1, 2**14),
         "image_size": _whole(1, 2**14),
         "pos_embed_max_size": _whole(1, 2**12),
         "downsample_padding": _whole(0, 2**4),
         **dict.fromkeys(
-            ("scaling_factor", "latents_std", "layer_norm_eps", "layer_norm_epsilon", "batch_norm_eps"), _POSITIVE
+            (
+                "scaling_factor",
+                "latents_std",
+                "layer_norm_eps",
+                "layer_norm_epsilon",
+                "layernorm_epsilon",
+                "batch_norm_eps",
+                "mlp_ratio",
+            ),
+            _POSITIVE,
         ),
         **dict.fromkeys(("shift_factor", "latents_mean"), _NUMBER),
     }

@@ -17,7 +17,7 @@ PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 # files loads all the same, and reads every prompt as the same unknown word.
 _WITHOUT_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "scheduler": ("scheduler_config.json",),
-    "tokenizer": ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"),
+    "tokenizer": ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model"),
     "feature_extractor": ("preprocessor_config.json",),
     "image_processor": ("preprocessor_config.json",),
     "processor": ("preprocessor_config.json", "processor_config.json"),

@@ -27,6 +27,8 @@ LEFT_OVER: Mapping[str, str] = {
     "CLIPVision": r"(^|\.)(logit_scale|position_ids)$|^(text_model|text_projection|visual_projection)\.",
     "Siglip": r"(^|\.)(logit_scale|logit_bias|position_ids)$|^text_model\.",
     "T5": r"^(lm_head|decoder)\.",
+    "MT5": r"^(lm_head|decoder)\.",
+    "Bert": r"(^|\.)position_ids$|^cls\.",
     "Autoencoder": r"^(loss|model_ema)\.",
 }
 # A configuration may describe so many weights more than its files hold before it is read, about 400 MB.

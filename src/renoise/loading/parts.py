@@ -29,6 +29,8 @@ _KINDS = {
     "feature_extractor": ("ImageProcessingMixin", "FeatureExtractionMixin"),
     "image_processor": ("ImageProcessingMixin", "FeatureExtractionMixin"),
 }
+# The multilingual T5 is T5 with other words.
+_TWINS = {"MT5EncoderModel": "T5EncoderModel"}
 # Autoencoders that stand in for the one that pipelines name.
 _AUTOENCODERS = ("AutoencoderKL", "AsymmetricAutoencoderKL", "AutoencoderTiny")
 
@@ -104,6 +106,8 @@ def _pipeline(index: Mapping[str, Any], path: Path) -> tuple[type, type[Pipeline
     if not isinstance(name, str) or not name.isidentifier():
         raise ModelError(f"{path} names no pipeline, but {shown(name, 120)}", argument="model", remedy=_REMEDY)
     pipeline = getattr(diffusers, name, None)
+    if name in FAMILIES:
+        _require_libraries(pipeline, f"{path} holds a {name}")
     known = isinstance(pipeline, type) and issubclass(pipeline, diffusers.DiffusionPipeline)
     bases = pipeline.__mro__ if known and isinstance(pipeline, type) else ()
     family = next((FAMILIES[base.__name__] for base in bases if base.__name__ in FAMILIES), None)
@@ -135,16 +139,15 @@ def _class_of(part: str, library: str, name: str, takes: Mapping[str, tuple[type
         "transformers": transformers,
         # The checker of images is named by the pipeline's own module.
         "stable_diffusion": diffusers.pipelines.stable_diffusion if part == "safety_checker" else None,
+        # ChatGLM and its tokenizer are in no other library; without sentencepiece they are in none.
+        "kolors": getattr(diffusers.pipelines, "kolors", None) if part in ("text_encoder", "tokenizer") else None,
     }.get(library)
     where = f"{path} names {shown(library, 60)}.{shown(name, 60)} as {shown(part, 60)}"
     if namespace is None:
         problem = f"{where}, which is no class of diffusers or transformers and is not imported"
         raise ModelError(problem, argument="model", remedy=_REMEDY)
     cls = getattr(namespace, name, None) if name.isidentifier() and not name.startswith("_") else None
-    lacking = [name for name in getattr(cls, "_backends", ()) if find_spec(name) is None]
-    if lacking:  # the libraries put something in the place of classes that need others
-        remedy = f"run: pip install {' '.join(lacking)}"
-        raise ModelError(f"{where}, which needs {' and '.join(lacking)}", argument="model", remedy=remedy)
+    _require_libraries(cls, where)
     kinds = next((kinds for beginning, kinds in _KINDS.items() if part.startswith(beginning)), None)
     if cls is None and library == "transformers" and part in takes and kinds is not None and "Image" in kinds[0]:
         return None
@@ -153,6 +156,14 @@ def _class_of(part: str, library: str, name: str, takes: Mapping[str, tuple[type
         problem = f"{where}, which it cannot be" + (f": {wanted} is expected" if wanted else "")
         raise ModelError(problem, argument="model", remedy=_REMEDY)
     return cls
+
+
+def _require_libraries(cls: Any, where: str) -> None:
+    """Refuse a class in whose place the libraries put something, because it needs others that are not there."""
+    lacking = [name for name in getattr(cls, "_backends", ()) if find_spec(name) is None]
+    if lacking:
+        remedy = f"run: pip install {' '.join(lacking)}"
+        raise ModelError(f"{where}, which needs {' and '.join(lacking)}", argument="model", remedy=remedy)
 
 
 def _fits(cls: type, part: str, kinds: tuple[str, ...] | None, takes: tuple[type, ...]) -> bool:
@@ -170,7 +181,10 @@ def _fits(cls: type, part: str, kinds: tuple[str, ...] | None, takes: tuple[type
     if any(one.__name__ in _AUTOENCODERS for one in takes):
         return cls.__name__ in _AUTOENCODERS
     # Networks of one architecture, such as CLIP's text encoder with and without its projection, are in one module.
-    return not takes or any(issubclass(cls, one) or cls.__module__ == one.__module__ for one in takes)
+    twin = _TWINS.get(cls.__name__)
+    return not takes or any(
+        issubclass(cls, one) or cls.__module__ == one.__module__ or one.__name__ == twin for one in takes
+    )
 
 
 def _require_networks(family: type[PipelineBackbone], there: Collection[str], path: Path) -> None:

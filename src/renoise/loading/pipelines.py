@@ -21,6 +21,7 @@ from renoise.loading.folders import INDEX, absent_parts, family_in, missing_part
 from renoise.loading.lora_names import asked
 from renoise.loading.parts import classes_in, refuse_code
 from renoise.loading.places import place_of
+from renoise.loading.remarks import checked
 from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
 from renoise.loading.training import training_of
 from renoise.ranges import truth
@@ -231,7 +232,8 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, options: Mapping[s
         raise ModelError(problem, argument="model", remedy="download it again")
     require_sensible(folder, classes)
     given |= _networks(folder, classes, dtype, given)
-    return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
+    with checked():
+        return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **given)
 
 
 def _networks(

@@ -1,4 +1,4 @@
-"""What diffusers logs while it loads adapters: kept off the terminal, with its warnings collected."""
+"""What diffusers logs while it loads pipelines and adapters: kept off the terminal where it says nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from contextlib import contextmanager
 
 # Functions of diffusers that say, for each part of a pipeline, that a LoRA has nothing for it.
 _HARMLESS = ("load_lora_adapter", "_load_lora_into_text_encoder")
+# What says of each part that is of a pipeline's own module, such as ChatGLM, that its class is not checked.
+_UNCHECKED, _WHERE = "maybe_raise_or_warn", "diffusers.pipelines.pipeline_loading_utils"
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Keep back that diffusers does not check the classes of some parts, which are checked already."""
+    logger = logging.getLogger(_WHERE)
+
+    def other(record: logging.LogRecord) -> bool:
+        return record.funcName != _UNCHECKED
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @contextmanager
