@@ -11,7 +11,7 @@ from torch import Tensor
 from renoise import Editor, InversionConfig
 from renoise.backbones.base import Request
 from renoise.backbones.packing import pack, unpack
-from renoise.schedulers import is_flow
+from renoise.schedulers import kind_of
 from renoise.walks import denoise_steps
 from tiny_pipelines import own_size
 
@@ -30,7 +30,7 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
     given, taken = FORMS.get(type(pipe).__name__, (lambda pipe, z: z.clone(), lambda pipe, z, grid: z))
     # Defaults of pipelines are not always None, and some would draw in another size that they know better.
-    asked = {name: value for name, value in options.items() if value is not None}
+    asked = {name: value for name, value in options.items() if value is not None or name != "negative_prompt"}
     options = {"output_type": "latent", **own_size(pipe), **asked}
     result: torch.Tensor = pipe(
         prompt=None if prompts is None else list(prompts),
@@ -52,6 +52,11 @@ def _unpacked(pipe: Any, result: Tensor, grid: tuple[int, int]) -> Tensor:
     return unpack(result, *grid)
 
 
+def _deviation(pipe: Any) -> float:
+    """Return the deviation of the data in the scale of TrigFlow's scheduler, in which its latents are here."""
+    return float(pipe.scheduler.config.sigma_data) if kind_of(pipe.scheduler) == "trigflow" else 1.0
+
+
 def _patched(pipe: Any, latents: Tensor) -> Tensor:
     patches: Tensor = pipe._patchify_latents(latents)
     return patches
@@ -71,6 +76,7 @@ FORMS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, t
     "Krea2Pipeline": (_packed, _unpacked),
     "QwenImagePipeline": (_packed, _unpacked),
     "QwenImage21Pipeline": (lambda pipe, z: pack(z, 1), lambda pipe, z, grid: unpack(z, *grid, 1)),
+    "SanaSprintPipeline": (lambda pipe, z: z.clone(), lambda pipe, z, grid: z * _deviation(pipe)),
     "Flux2Pipeline": (_patched, _unpacked),
     "Flux2KleinPipeline": (_patched, _standardised),
 }
@@ -86,9 +92,9 @@ def ours(
     generator = torch.Generator().manual_seed(1)
     noise = torch.stack([torch.randn(latents.shape, generator=generator) for _ in steps])
     made = type(scheduler).from_config(scheduler.config)
-    if not is_flow(scheduler):
+    if kind_of(scheduler) not in ("flow", "trigflow"):
         made.set_timesteps(NUM_STEPS)
-    z = latents * getattr(made, "init_noise_sigma", 1.0)
+    z = latents * getattr(made, "init_noise_sigma", 1.0) * _deviation(editor.pipe)
     with torch.no_grad():
         condition = editor.model.backbone.condition(Request(prompts, negatives, size=size, **request))
         for walked in denoise_steps(steps, editor.model.network(condition), z, noise):

@@ -40,8 +40,10 @@ def guidance(editor: Editor, scale: float | None) -> tuple[dict[str, Any], dict[
     own = {"guidance_scale": backbone.unguided if scale is None or backbone.takes_true_cfg else scale}
     if backbone.takes_true_cfg:
         own["true_cfg_scale"] = 1.0 if scale is None else scale
-    # A cache of the text is the same as computing it again only up to rounding.
-    return {name: value for name, value in {**own, "use_kv_cache": False}.items() if name in call}, own
+    # A cache of the text is the same as computing it again only up to rounding; sizes are ours, not the nearest of a
+    # list; and schedules of three steps have nothing in the middle.
+    more = {"use_kv_cache": False, "use_resolution_binning": False, "intermediate_timesteps": None}
+    return {name: value for name, value in {**own, **more}.items() if name in call}, own
 
 
 def guides(editor: Editor) -> bool:

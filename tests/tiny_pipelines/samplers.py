@@ -152,6 +152,12 @@ SAMPLERS |= {
 # Those that combine several steps, and cannot be inverted.
 SEVERAL_STEPS = ("sd15", "pixart-alpha")
 
+# Sana itself comes with a sampler of several steps on this shift, which is exchanged for this one.
+SAMPLERS |= {
+    "sana": ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 1000, "shift": 3.0}),
+    "sana-sprint": ("SCMScheduler", {"num_train_timesteps": 1000, "prediction_type": "trigflow", "sigma_data": 0.5}),
+}
+
 
 def sampler(name: str) -> Any:
     """Make the scheduler of the pipeline with that name; entries that its class lacks stay in its configuration."""

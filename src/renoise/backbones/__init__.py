@@ -17,6 +17,7 @@ from renoise.backbones.krea2 import Krea2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.pixart import PixArtBackbone
 from renoise.backbones.qwen_image import QwenImage21Backbone, QwenImageBackbone
+from renoise.backbones.sana import SanaBackbone, SanaSprintBackbone
 from renoise.backbones.sd3 import StableDiffusion3Backbone
 from renoise.backbones.unet import StableDiffusionBackbone, StableDiffusionXLBackbone
 from renoise.backbones.z_image import ZImageBackbone
@@ -49,6 +50,8 @@ _BUILT_IN = (
     KolorsBackbone,
     PixArtBackbone,
     HunyuanDiTBackbone,
+    SanaBackbone,
+    SanaSprintBackbone,
 )
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).
