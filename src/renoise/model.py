@@ -266,9 +266,10 @@ class Model:
         require_kind(scheduler, kinds=self.backbone.kinds)
         schedule = self.backbone.schedule(scheduler, config.num_steps, size)
         custom = Custom(config.timesteps, config.sigmas)
-        return steps_for(
+        steps = steps_for(
             scheduler, config.num_steps, eta=config.eta, strength=config.strength, custom=custom, **schedule
         )
+        return tuple(map(self.backbone.restated, steps))
 
     def network(self, condition: Condition, steps: Sequence[Step] = (), watch: Watch | None = None) -> Network:
         """Return the network under a condition, which counts its passes.

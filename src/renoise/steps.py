@@ -197,6 +197,29 @@ class Step:
         rho = eta * sigma * math.sqrt(max(1.0 - ratio**2, 0.0))
         return replace(self.towards(alpha, math.sqrt(sigma**2 - rho**2)), rho=rho)
 
+    def restated(self, of_latent: float, of_output: float) -> Step:
+        """Return the same step for a network whose output F stands for the prediction m = of_latent z + of_output F.
+
+        Args:
+            of_latent: the factor of the latent z_t.
+            of_output: the factor of the network's output.
+
+        Examples:
+            >>> step = Step(phi=1.0, psi=-0.5, rho=0.0, timestep=500.0)
+            >>> other = step.restated(0.5, 2.0)
+            >>> other.phi, other.psi
+            (0.75, -1.0)
+        """
+        return replace(
+            self,
+            phi=self.phi + self.psi * of_latent,
+            psi=self.psi * of_output,
+            x0_z=self.x0_z + self.x0_m * of_latent,
+            x0_m=self.x0_m * of_output,
+            eps_z=self.eps_z + self.eps_m * of_latent,
+            eps_m=self.eps_m * of_output,
+        )
+
     def add_noise(self, z_0: Tensor, noise: Tensor) -> Tensor:
         """Add noise to the clean latent up to this step's level, in the sampler's own scale."""
         return self.alpha * z_0 + self.sigma * noise

@@ -178,6 +178,9 @@ class Backbone(Protocol):
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """Return what a scheduler has to be told to make the timesteps that the family's pipeline would use."""
 
+    def restated(self, step: Step) -> Step:
+        """Return a sampler's step in terms of the network's own output, where that is not what the sampler reads."""
+
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
         """Embed images for IP-Adapters, given as the pipeline takes them: one tensor (2, ...) for each adapter.
 

@@ -195,6 +195,10 @@ class PipelineBackbone:
         """See `Backbone.schedule`."""
         return {}
 
+    def restated(self, step: Step) -> Step:
+        """See `Backbone.restated`."""
+        return step
+
     def embed_images(self, images: Any) -> tuple[Tensor, ...]:
         """See `Backbone.embed_images`."""
         if not self.ip_adapters:

@@ -7,6 +7,7 @@ Sana is a flow. SANA-Sprint is distilled from it for a few steps along TrigFlow'
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,9 +93,10 @@ class SanaBackbone(FlowBackbone):
 class SanaSprintBackbone(SanaBackbone):
     """SANA-Sprint, whose guidance scale is an input of the network, and whose latents have the scheduler's deviation.
 
-    The network sees and predicts a flow's latent and velocity at the time t of the straight path that has the noise
-    level of the angle s on the arc, t = sin s / (sin s + cos s). With the length l = sqrt(t^2 + (1 - t)^2) its latent
-    is z l, and TrigFlow's velocity follows from its output F as ((1 - 2 t) z l + (1 - 2 t + 2 t^2) F) / l.
+    The network is a flow's: it sees the latent z l at the time t = sin s / (sin s + cos s) of the straight path that
+    has the noise level of the angle s, with l = sqrt(t^2 + (1 - t)^2). TrigFlow's velocity is (1 - 2 t) z + l d F for
+    its output F and data of deviation d. Steps are stated in F, because much of the velocity is the latent itself, so
+    that an iteration over velocities runs away where one over outputs comes to rest.
     """
 
     name: ClassVar[str] = "sana-sprint"
@@ -128,21 +130,26 @@ class SanaSprintBackbone(SanaBackbone):
         """The deviation of the data on the scheduler's arc."""
         return float(self.pipe.scheduler.config.get("sigma_data", 1.0))
 
-    def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
-        """Return predictions at a step for all latents, or at one for each."""
-        import torch
+    def restated(self, step: Step) -> Step:
+        """See `Backbone.restated`."""
+        time, length = _on_straight_path(step.timestep)
+        return step.restated(1.0 - 2.0 * time, length * self._deviation)
 
+    def _run(self, latents: Tensor, steps: Sequence[Step], condition: Condition) -> Tensor:
+        """Return the network's outputs at a step for all latents, or at one for each."""
         grid = latents.shape[-2] // self.latent_multiple, latents.shape[-1] // self.latent_multiple
+        places = [_on_straight_path(step.timestep) for step in steps]
 
         def network(z: Tensor, embeddings: Embeddings) -> Tensor:
-            angle = for_each((step.timestep for step in steps), z)
-            time = torch.sin(angle) / (torch.cos(angle) + torch.sin(angle))
-            t = time.view(-1, 1, 1, 1)
-            length = torch.sqrt(t**2 + (1.0 - t) ** 2)
-            given = z / self._deviation * length
-            raw = self.network(**self.inputs(given.to(self.dtype), time, embeddings, grid), return_dict=False)[0]
-            predicted = self.output(raw).float()
-            velocity = ((1.0 - 2.0 * t) * given + (1.0 - 2.0 * t + 2.0 * t**2) * predicted) / length
-            return velocity * self._deviation
+            time, length = (for_each(values, z) for values in zip(*places, strict=True))
+            given = (z / self._deviation * length.view(-1, 1, 1, 1)).to(self.dtype)
+            raw = self.network(**self.inputs(given, time, embeddings, grid), return_dict=False)[0]
+            return self.output(raw).float()
 
         return guided(network, latents, condition)
+
+
+def _on_straight_path(angle: float) -> tuple[float, float]:
+    """Return the time of the straight path at which its noise level is that of an angle on the arc, and its length."""
+    time = math.sin(angle) / (math.cos(angle) + math.sin(angle))
+    return time, math.hypot(time, 1.0 - time)
