@@ -29,8 +29,13 @@ ABSOLUTE_TOLERANCE = 1e-5
 _BESIDE = ("safety_checker", "image_encoder")
 # What compiling and adapting put into the names of weights.
 _ADDED = ("_orig_mod.", ".base_layer")
-# What adapters put beside the weights.
-_FACTORS = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_channels")
+# What adapters put beside the weights: PEFT's LoRA, LoHa and LoKr, and what `renoise.loading.adapted` adds to it.
+_FACTORS = (
+    *("lora_A", "lora_B", "lora_magnitude_vector", "lora_channels", "lora_changes"),
+    *(f"hada_{factor}" for factor in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+    *(f"lokr_{factor}" for factor in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+)
+_ADAPTING = (".lora_", ".hada_", ".lokr_")
 # A network's modules with their names.
 _Modules = Sequence[tuple[str, torch.nn.Module]]
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -52,7 +57,7 @@ def fingerprint(pipe: Any) -> dict[str, Any]:
         for key, parameter in _weights(modules):
             for added in _ADDED:
                 key = key.replace(added, "")
-            (adapting if ".lora_" in key else own)[key] = parameter
+            (adapting if any(mark in key for mark in _ADAPTING) else own)[key] = parameter
         layout += [f"{name}.{key}{described(p)}" for key, p in sorted(own.items())]
         samples += _sampled([p for _, p in sorted(own.items())])
         for adapter, scale in _loras(modules):

@@ -1,9 +1,9 @@
-"""Files of LoRA weights: what they hold, brought to the names that diffusers reads."""
+"""Files of adapters: what they hold, brought to the names that diffusers reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,77 +12,100 @@ from safetensors import safe_open
 from torch import Tensor
 
 from renoise.errors import ModelError
-from renoise.loading.dora import Magnitudes
-from renoise.loading.folders import PEFT_SETTINGS, PEFT_WEIGHTS
-from renoise.reading import parse_json, read_json
+from renoise.loading import adapter_forms, adapter_parts
+from renoise.loading.adapter_checks import require_sound
+from renoise.loading.adapter_places import converted, known
+from renoise.loading.adapter_settings import scales, settings_of
+from renoise.loading.applying import Fit, fit
+from renoise.loading.folders import PEFT_SETTINGS
 
 # What PEFT puts before the names of the network that it adapts.
 _PEFT_PREFIX = "base_model.model."
-_DORA = ".dora_scale"
-# The pairs of names that factors have beside magnitudes.
-_FACTORS = ((".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight"))
-# The settings of PEFT that decide what weights do; the others are about training, or follow from the weights.
-_SETTINGS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora", "lora_bias")
-# Where `save_lora_adapter` of diffusers' networks writes the same settings.
-_HEADER = "lora_adapter_metadata"
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """The weights of a LoRA.
+    """What a file of an adapter holds.
 
     Attributes:
+        names: the names of its tensors.
         weights: the tensors by the names that diffusers reads; None if it can read the file itself.
-        magnitudes: those of a DoRA, which diffusers leaves out.
         part: the part of the pipeline that the names belong to, where they do not say so.
         settings: PEFT's settings; None if there are none.
+        fit: the layers that carry what the file holds; None if diffusers loads the file.
+        remarks: what of the file is not used, in words.
     """
 
+    names: tuple[str, ...] = ()
     weights: dict[str, Tensor] | None = None
-    magnitudes: tuple[Magnitudes, ...] = ()
     part: str | None = None
     settings: Mapping[str, Any] | None = None
+    fit: Fit | None = None
+    remarks: tuple[str, ...] = ()
 
 
-def read(path: Path, parts: Mapping[str, torch.nn.Module]) -> AdapterFile:
-    """Read a file of LoRA weights.
+def read(path: Path, pipe: Any) -> AdapterFile:
+    """Read a file of an adapter.
 
     Args:
         path: a .safetensors file.
-        parts: the parts of the pipeline that a LoRA can be for, by their names.
+        pipe: the pipeline that it is for, which is not changed.
 
     Raises:
-        ModelError: if the strength of its weights or the layers of its magnitudes are not known.
+        ModelError: if it is broken, does not fit the pipeline, or does not say how strong its weights are.
     """
+    parts = adapter_parts.adaptable(pipe)
     with safe_open(path, framework="pt") as file:
-        names = list(file.keys())
-        by_peft = all(name.startswith(_PEFT_PREFIX) for name in names)
-        short = {name: name.removeprefix(_PEFT_PREFIX) for name in names}
-        part = next((part for part in parts if by_peft and all(n.startswith(f"{part}.") for n in short.values())), None)
-        if part is not None:
-            short = {name: rest.removeprefix(f"{part}.") for name, rest in short.items()}
-        else:
-            part = _part_of({rest: file.get_slice(name).get_shape() for name, rest in short.items()}, parts)
-        if part is None and by_peft:
-            raise ModelError(
-                f"{path} was made by PEFT for another network than this model's, with layers such as {names[0]}",
-                argument="lora",
-                remedy="take a LoRA that is made for it, or the LoRA's own base model",
-            )
-        if part is None and not any(name.endswith(_DORA) for name in names):
-            return AdapterFile()
         header = file.metadata() or {}
-        weights = {rest: file.get_tensor(name) for name, rest in short.items()}
-    if part is not None:
-        return AdapterFile(weights, (), part, _settings(path, by_peft, header, weights))
-    magnitudes = []
-    for name in [name for name in weights if name.endswith(_DORA)]:
-        scale, layer = weights.pop(name), name.removesuffix(_DORA)
-        pair = next(((down, up) for down, up in _FACTORS if layer + down in weights and layer + up in weights), None)
-        if pair is None:
-            raise ModelError(f"{path} is a DoRA whose layer {layer} has no factors that can be read", argument="lora")
-        magnitudes.append(Magnitudes(weights[layer + pair[0]], weights[layer + pair[1]], scale))
-    return AdapterFile(weights, tuple(magnitudes))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    idle = require_sound(path, tensors)
+    found = AdapterFile(tuple(tensors), remarks=(f"{len(idle)} alphas are 0, such as {idle[0]}",) if idle else ())
+    by_peft = all(name.startswith(_PEFT_PREFIX) for name in tensors)
+    part, weights = _within_part(tensors, by_peft, parts)
+    if any(mark in name for name in tensors for mark in adapter_forms.MARKS):
+        settings = settings_of(path, header, weights, ("LOHA", "LOKR")) if by_peft or part is not None else None
+        if by_peft and settings is None:
+            raise _without_settings(path)
+        return _formed(path, pipe, replace(found, part=part, settings=settings), weights)
+    settings = None if part is None else settings_of(path, header, weights, ("LORA",))
+    if part is not None and (settings is not None or not by_peft):
+        return replace(found, weights=weights, part=part, settings=settings)
+    forms, left, incomplete = adapter_forms.read(tensors)
+    spelt = Fit() if left or incomplete else fit(pipe, forms)
+    if spelt.placed and not spelt.unused:
+        return replace(found, fit=spelt)
+    taken = converted(pipe, tensors)
+    _require_room(path, pipe, taken)
+    if by_peft and not known(taken, parts):
+        raise _without_settings(path) if part is not None else _of_another_network(path, found.names[0])
+    return found
+
+
+def _without_settings(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} has no {PEFT_SETTINGS} beside it, which says how strong its weights are",
+        argument="lora",
+        remedy="give the folder that PEFT saved",
+    )
+
+
+def _of_another_network(path: Path, name: str) -> ModelError:
+    return ModelError(
+        f"{path} was made by PEFT for another network than this model's, with layers such as {name}",
+        argument="lora",
+        remedy="take a LoRA that is made for it, or the LoRA's own base model",
+    )
+
+
+def _within_part(
+    tensors: Mapping[str, Tensor], by_peft: bool, parts: Mapping[str, torch.nn.Module]
+) -> tuple[str | None, dict[str, Tensor]]:
+    """Return the part of the pipeline that all names belong to, and the weights by their names without PEFT's own."""
+    weights = {name.removeprefix(_PEFT_PREFIX) if by_peft else name: tensor for name, tensor in tensors.items()}
+    for part in parts:
+        if by_peft and all(name.startswith(f"{part}.") for name in weights):
+            return part, {name.removeprefix(f"{part}."): weight for name, weight in weights.items()}
+    return _part_of({name: weight.shape for name, weight in weights.items()}, parts), weights
 
 
 def _part_of(shapes: Mapping[str, Sequence[int]], parts: Mapping[str, torch.nn.Module]) -> str | None:
@@ -108,35 +131,41 @@ def _fits(layers: Mapping[str, torch.nn.Module], name: str, shape: Sequence[int]
     return weight is None or len(shape) < 2 or weight.ndim < 2 or weight.shape[1] == shape[1]
 
 
-def _settings(
-    path: Path, by_peft: bool, header: Mapping[str, str], weights: Mapping[str, Tensor]
-) -> dict[str, Any] | None:
-    """Return PEFT's settings of a file, from beside it or from its header."""
-    beside = path.parent / PEFT_SETTINGS
-    if path.name == PEFT_WEIGHTS and beside.is_file():
-        settings = read_json(beside, ModelError)
-    elif _HEADER in header:
-        settings = parse_json(header[_HEADER].encode(), f"the header of {path}", ModelError)
-    elif by_peft:
-        raise ModelError(
-            f"{path} has no {PEFT_SETTINGS} beside it, which says how strong its weights are",
-            argument="lora",
-            remedy="give the folder that PEFT saved",
-        )
-    else:
-        return None
-    kind = settings.get("peft_type", "LORA") if isinstance(settings, dict) else None
-    if kind != "LORA":
-        raise ModelError(f"{path} is of the kind {kind}, which is not read", argument="lora", remedy="take a LoRA")
-    own = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
-    ranks = own.get("rank_pattern", {})
-    most = max((weight.shape[0] for name, weight in weights.items() if "_A" in name and weight.ndim > 1), default=1)
-    if not isinstance(ranks, dict) or not all(_is_rank(rank) for rank in (own.get("r"), *ranks.values())):
-        raise ModelError(f"the settings of {path} are not those of a LoRA", argument="lora")
-    # A rank that no layer has may stand for those that a pattern names; PEFT would make room for it all the same.
-    own["rank_pattern"] = {layer: min(rank, most) for layer, rank in ranks.items()}
-    return {**own, "r": min(own["r"], most)}
+def _formed(path: Path, pipe: Any, found: AdapterFile, tensors: Mapping[str, Tensor]) -> AdapterFile:
+    """Return a file whose layers carry what it holds, in other forms than diffusers reads."""
+    forms, left, incomplete = adapter_forms.read(tensors)
+    if incomplete is not None:
+        fault = f"the LoRA {path} is not complete: the layer {incomplete} has no factors that can be read"
+        raise ModelError(fault, argument="lora", remedy="download it again, or take another file of it")
+    if found.settings is not None:
+        strengths = scales(path, found.settings, forms)
+        forms = {name: replace(form, scale=strengths[name]) for name, form in forms.items()}
+    if found.part is not None:
+        forms = {f"{found.part}.{name}": form for name, form in forms.items()}
+    made = fit(pipe, forms)
+    if made.problem is not None:
+        remedy = "take a LoRA that is made for it, or the LoRA's own base model"
+        raise ModelError(f"the LoRA {path} {made.problem}", argument="lora", remedy=remedy)
+    unknown = (f"{len(left)} tensors are of no known kind, such as {left[0]}",) if left else ()
+    return replace(found, fit=made, remarks=(*found.remarks, *unknown))
 
 
-def _is_rank(rank: Any) -> bool:
-    return isinstance(rank, int) and not isinstance(rank, bool) and rank > 0
+def _require_room(path: Path, pipe: Any, taken: Mapping[str, Tensor]) -> None:
+    """Refuse factors that are larger than their layers: diffusers would enlarge the layers of some pipelines."""
+    layers = {part: dict(network.named_modules()) for part, network in adapter_parts.adaptable(pipe).items()}
+    for name, weight in taken.items():
+        part, _, rest = name.partition(".")
+        for mark, dimension in ((".lora_A.", 1), (".lora_B.", 0)):
+            layer, is_factor, _ = rest.partition(mark)
+            base = layers.get(part, {}).get(layer) if is_factor else None
+            own = getattr(getattr(base, "base_layer", base), "weight", None)
+            if not isinstance(own, Tensor) or own.ndim < 2 or weight.ndim < 2:
+                continue
+            if weight.shape[dimension] > own.shape[dimension]:
+                sides, room = ("x".join(map(str, shape)) for shape in (weight.shape, own.shape))
+                model = adapter_parts.model_in_words(pipe)
+                raise ModelError(
+                    f"the LoRA {path} does not fit {model}: {name} is {sides}, too large for a weight of {room}",
+                    argument="lora",
+                    remedy="take a LoRA that is made for it, or the LoRA's own base model",
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def _recognised(shapes: Shapes, metadata: Mapping[str, str]) -> Contents:
         advice = "load the base model, with an adapter that is a LoRA"
         return Contents(f"an adapter ({unread}), which is not read", advice=advice, adapter=True, unread=unread)
     for unusable in layouts.MARKED:
-        if any(mark in key for key in shapes for mark in unusable.marks):
+        if _is_marked(shapes, unusable.marks):
             return Contents(unusable.what, advice=unusable.advice, adapter=unusable is layouts.ADAPTER)
     network = {key.removeprefix(layouts.DIFFUSION): shape for key, shape in shapes.items()}
     return _unet(network, shapes) or _transformer(network, shapes) or _piece(shapes) or Contents("of no known layout")
@@ -96,12 +96,14 @@ def _recognised(shapes: Shapes, metadata: Mapping[str, str]) -> Contents:
 
 def _unread_adapter(shapes: Shapes) -> str:
     """Return what a file holds of adapters that are not read, in words."""
-    for what, marks in layouts.UNREAD_ADAPTERS.items():
-        ends = tuple(mark[:-1] for mark in marks if mark.endswith("$"))
-        inside = [mark for mark in marks if not mark.endswith("$")]
-        if any(key.endswith(ends) or any(mark in key for mark in inside) for key in shapes):
-            return what
-    return ""
+    return next((what for what, marks in layouts.UNREAD_ADAPTERS.items() if _is_marked(shapes, marks)), "")
+
+
+def _is_marked(shapes: Shapes, marks: Sequence[str]) -> bool:
+    """Tell whether a name has one of the marks in it or, for a mark with a $, at its end."""
+    ends = tuple(mark[:-1] for mark in marks if mark.endswith("$"))
+    inside = [mark for mark in marks if not mark.endswith("$")]
+    return any(key.endswith(ends) or any(mark in key for mark in inside) for key in shapes)
 
 
 def _unet(network: Shapes, shapes: Shapes) -> Contents | None:

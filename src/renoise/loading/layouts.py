@@ -117,7 +117,7 @@ class Unusable:
 
     Attributes:
         what: what such a file is, in words.
-        marks: beginnings of names, or parts of them.
+        marks: beginnings of names, or parts of them; with a $, ends.
         advice: what to do instead.
     """
 
@@ -138,28 +138,30 @@ ADAPTER = Unusable(
         # XLabs' files for Flux.
         "_lora1.",
         "_lora2.",
+        # LyCORIS' files, and PEFT's of the same kinds.
+        "lycoris_",
+        ".hada_",
+        ".lokr_",
+        ".diff$",
+        ".diff_b$",
+        ".w_norm$",
+        ".b_norm$",
     ),
     ("load its base model and give it as ", Argument("lora")),
 )
-# Adapters that are no LoRA, or more than one, by marks anywhere in a name or, with a $, at its end. Diffusers does not
-# read them.
+# Adapters that are not read, or that hold more than is read, with the reason in brackets.
 UNREAD_ADAPTERS: Mapping[str, tuple[str, ...]] = {
-    "a LoHa": (".hada_",),
-    "a LoKr": (".lokr_",),
-    "full differences of weights (.diff)": (".diff$", ".diff_b$"),
-    "an IA3": (".on_input$", ".ia3_l"),
-    "an OFT or BOFT": (".oft_", ".boft_"),
-    "a GLoRA": (".a1.weight$", ".b1.weight$"),
+    "an IA3 (it multiplies what layers take in or give out)": (".on_input$", ".ia3_l"),
+    "an OFT or BOFT (it turns weights and adds nothing to them)": (".oft_", ".boft_", ".oft_diag$"),
+    "a GLoRA (its change depends on the weight that it changes)": (".a1.weight$", ".b1.weight$"),
     "attention processors of Custom Diffusion": ("_custom_diffusion",),
-    "a VeRA": (".vera_lambda",),
+    "a VeRA (its factors are drawn from a seed)": (".vera_lambda",),
     "an AdaLoRA": (".lora_E",),
-    "a LoCon with Tucker decomposition": (".lora_mid.",),
-    "weights of norms (.w_norm)": (".w_norm$", ".b_norm$"),
     "full weights of layers": (".modules_to_save.",),
     "embeddings of a textual inversion": ("bundle_emb.",),
     "a control LoRA, which follows another image": ("lora_controlnet",),
 }
-# Files with a name that has one of the marks anywhere in it.
+# Files with a name that has one of the marks anywhere in it or, with a $, at its end.
 MARKED = (
     ADAPTER,
     Unusable("a ControlNet", ("control_model.", "controlnet_"), "load a text-to-image model; a ControlNet is not used"),

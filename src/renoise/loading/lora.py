@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import safe_open
-
 from renoise.errors import AdapterWarning, Argument, ModelError, RenoiseError
-from renoise.loading import adapter_files, catalogue, dora, hub
+from renoise.loading import adapter_files, adapter_parts, applying, catalogue, hub
+from renoise.loading.adapter_checks import first_factors
 from renoise.loading.adapter_files import AdapterFile
 from renoise.loading.contents import recognise
 from renoise.loading.folders import LORA_WEIGHTS, PEFT_SETTINGS
@@ -24,8 +21,7 @@ from renoise.reading import read_object
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 _SCHEDULER = "scheduler/scheduler_config.json"
-# The first of the two factors of each layer's change, by the names that the libraries give it.
-_FIRST_FACTOR = re.compile(r"(?:[._]lora[12]?[._]|\.lora_linear_layer\.)(A|down)\b")
+_OTHER = "take a LoRA that is made for it, or the LoRA's own base model"
 
 
 @dataclass(frozen=True)
@@ -96,35 +92,42 @@ def apply(pipe: Any, loras: Sequence[Lora], *, with_scheduler: bool) -> None:
 
 
 def _load(pipe: Any, lora: Lora) -> None:
-    model = f"this model, a {type(pipe).__name__}"
+    model = adapter_parts.model_in_words(pipe)
     if not hasattr(pipe, "load_lora_weights"):
         raise ModelError(f"a {type(pipe).__name__} takes no LoRA", remedy=("leave out ", Argument("lora", lora.label)))
-    remedy = "take a LoRA that is made for it, or the LoRA's own base model"
     try:
-        file = adapter_files.read(lora.weights, _parts(pipe))
+        file = adapter_files.read(lora.weights, pipe)
         with heard() as remarks:
             _put(pipe, lora, file)
-    except RenoiseError:
-        raise
+        carrying = adapter_parts.carrying(pipe, lora.name)
+        if not carrying:  # weights for other networks than the pipeline's are passed over without an error
+            raise _nothing_for(model, lora, file)
     except Exception as error:  # peft raises many sorts of errors, over many lines: each means that it does not fit
+        adapter_parts.remove(pipe, lora.name)
+        if isinstance(error, RenoiseError):
+            raise
         problem = f"the LoRA {lora.label} does not fit {model} ({hub.shortened(error)[:120]})"
-        raise ModelError(problem, argument="lora", remedy=remedy) from error
-    names = _first_factors(lora.weights)
-    # Weights for other networks than the pipeline's are passed over without an error.
-    if not any(lora.name in adapters for adapters in pipe.get_list_adapters().values()):
-        such = f" by the names that are read, but such as {names[0]}" if names else ""
-        raise ModelError(f"the LoRA {lora.label} has no weights for {model}{such}", argument="lora", remedy=remedy)
-    failed = dora.apply(_networks(pipe), lora.name, file.magnitudes)
-    if failed:
-        problem = f"the LoRA {lora.label} is a DoRA, and {failed} of its {len(file.magnitudes)} magnitudes fit no layer"
-        raise ModelError(f"{problem} of {model}", argument="lora", remedy="take a LoRA without magnitudes")
-    for remark in remarks:
+        raise ModelError(problem, argument="lora", remedy=_OTHER) from error
+    # Of a file whose layers are all known, what diffusers misses is the other adapters' or the stand-ins'.
+    for remark in (*file.remarks, *(remarks if file.fit is None else ())):
         _warn(f"of the LoRA {lora.label} not everything is used: {remark}")
-    fitting, layers = _adapted(pipe, lora.name), len(names)
-    if fitting < layers:  # layers that the network does not have are passed over as well
+    used, unused = sum(map(len, carrying.values())), ()
+    layers = len(first_factors(file.names))
+    if file.fit is not None:
+        used, unused = len({one.name for one in file.fit.placed.values()}), file.fit.unused
+        layers = used + len(unused)
+    if used < layers:  # layers that the network does not have are passed over as well
+        such = f", and not {unused[0]}" if unused else ""
         _warn(
-            f"only {fitting} of the {layers} layers of the LoRA {lora.label} are in {model}: it may be made for another"
+            f"only {used} of the {layers} layers of the LoRA {lora.label} are in {model}{such}: "
+            "it may be made for another"
         )
+
+
+def _nothing_for(model: str, lora: Lora, file: AdapterFile) -> ModelError:
+    names = first_factors(file.names) or list(file.names)
+    such = f" by the names that are read, but such as {names[0]}" if names else ""
+    return ModelError(f"the LoRA {lora.label} has no weights for {model}{such}", argument="lora", remedy=_OTHER)
 
 
 def _warn(problem: str) -> None:
@@ -132,58 +135,22 @@ def _warn(problem: str) -> None:
 
 
 def _put(pipe: Any, lora: Lora, file: AdapterFile) -> None:
-    """Load the weights into the part of the pipeline that they are for."""
-    if file.part is not None and file.weights is not None:
-        if hasattr(pipe.components[file.part], "load_lora_adapter"):
-            pipe.components[file.part].load_lora_adapter(
-                dict(file.weights), prefix=None, adapter_name=lora.name, metadata=_metadata(file)
-            )
-            return
-        pipe.load_lora_into_text_encoder(
-            {f"{file.part}.{name}": weight for name, weight in file.weights.items()},
-            network_alphas=None,
-            text_encoder=pipe.components[file.part],
-            prefix=file.part,
-            adapter_name=lora.name,
-            metadata=_metadata(file, f"{file.part}."),
-        )
-        return
-    source = lora.weights.parent if file.weights is None else dict(file.weights)
-    own = {"weight_name": lora.weights.name, "use_safetensors": True} if file.weights is None else {}
-    pipe.load_lora_weights(source, adapter_name=lora.name, **own)
+    """Load the weights into the parts of the pipeline that they are for."""
+    if file.fit is not None:
+        applying.apply(pipe, lora.label, lora.name, file.fit)
+    elif file.part is not None and file.weights is not None:
+        adapter_parts.load(pipe, file.part, file.weights, lora.name, _metadata(file))
+    else:
+        own = {"weight_name": lora.weights.name, "use_safetensors": True}
+        pipe.load_lora_weights(lora.weights.parent, adapter_name=lora.name, **own)
 
 
-def _metadata(file: AdapterFile, prefix: str = "") -> dict[str, Any] | None:
+def _metadata(file: AdapterFile) -> dict[str, Any] | None:
     """Return PEFT's settings as diffusers takes them; None if it has to find them in the weights."""
     if file.settings is None or file.weights is None:
         return None
     layers = {name.rpartition(".lora_")[0] for name in file.weights if ".lora_" in name}
-    return {f"{prefix}{name}": value for name, value in {**file.settings, "target_modules": sorted(layers)}.items()}
-
-
-def _first_factors(weights: Path) -> list[str]:
-    """Return the names of one weight for each layer that the LoRA in a file adapts; nothing if they are not counted."""
-    with safe_open(weights, framework="pt") as file:
-        return [key for key in file.keys() if _FIRST_FACTOR.search(key) is not None]  # noqa: SIM118 - no mapping
-
-
-def _parts(pipe: Any) -> dict[str, torch.nn.Module]:
-    """Return the parts of a pipeline that diffusers can adapt."""
-    parts = {name: pipe.components.get(name) for name in getattr(pipe, "_lora_loadable_modules", ())}
-    return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
-
-
-def _networks(pipe: Any) -> list[torch.nn.Module]:
-    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-
-
-def _adapted(pipe: Any, name: str) -> int:
-    """Count the layers of the pipeline's networks that carry an adapter."""
-    return sum(
-        isinstance(module, BaseTunerLayer) and name in getattr(module, "lora_A", ())
-        for network in _networks(pipe)
-        for module in network.modules()
-    )
+    return {**file.settings, "target_modules": sorted(layers)}
 
 
 def _take_scheduler(pipe: Any, lora: Lora) -> None:

@@ -1,4 +1,4 @@
-"""What diffusers logs while it loads pipelines and adapters: kept off the terminal where it says nothing."""
+"""What the libraries log while pipelines and adapters are loaded: kept off the terminal where it says nothing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,22 @@ def checked() -> Iterator[None]:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Keep what diffusers logs off the terminal, and give what it warns of: weights that it does not use."""
-    logger, handler = logging.getLogger("diffusers"), _Listener()
+    """Keep what the libraries log off the terminal, and give what it warns of: weights that it does not use."""
+    handler = _Listener()
+    # Transformers reports every weight of a text encoder that an adapter does not bring as missing.
+    with _handled("diffusers", handler), _handled("transformers", logging.NullHandler()):
+        yield handler.remarks
+
+
+@contextmanager
+def _handled(name: str, handler: logging.Handler) -> Iterator[None]:
+    """Give what a library logs to one handler alone."""
+    logger = logging.getLogger(name)
     before = logger.handlers, logger.level, logger.propagate
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING)
     try:
-        yield handler.remarks
+        yield
     finally:
         logger.handlers, level, logger.propagate = before
         logger.setLevel(level)

@@ -1,0 +1,83 @@
+"""The parts of a pipeline that adapters are loaded into: found, loaded one by one, and cleared of an adapter again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+
+
+def model_in_words(pipe: Any) -> str:
+    """Return what messages call the pipeline that adapters are for."""
+    return f"this model, a {type(pipe).__name__}"
+
+
+def networks(pipe: Any) -> dict[str, torch.nn.Module]:
+    """Return all the networks of a pipeline, by their names."""
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def adaptable(pipe: Any) -> dict[str, torch.nn.Module]:
+    """Return the parts of a pipeline that diffusers can adapt, by their names."""
+    own = networks(pipe)
+    return {name: own[name] for name in getattr(pipe, "_lora_loadable_modules", ()) if name in own}
+
+
+def load(pipe: Any, part: str, weights: Mapping[str, Tensor], adapter: str, settings: Mapping[str, Any] | None) -> None:
+    """Load a LoRA into one part of a pipeline.
+
+    Args:
+        pipe: the pipeline.
+        part: one of its `adaptable` parts.
+        weights: both factors of each layer, by PEFT's names within the part.
+        adapter: the name that the adapter gets.
+        settings: PEFT's settings; None if diffusers shall find them in the weights.
+    """
+    network: Any = pipe.components[part]
+    if hasattr(network, "load_lora_adapter"):
+        network.load_lora_adapter(dict(weights), prefix=None, adapter_name=adapter, metadata=settings)
+        return
+    pipe.load_lora_into_text_encoder(
+        {f"{part}.{name}": weight for name, weight in weights.items()},
+        network_alphas=None,
+        text_encoder=network,
+        prefix=part,
+        adapter_name=adapter,
+        metadata=None if settings is None else {f"{part}.{name}": value for name, value in settings.items()},
+    )
+
+
+def carrying(pipe: Any, adapter: str) -> dict[str, list[tuple[str, Any]]]:
+    """Return the layers that carry an adapter, with their paths, for each network that has any."""
+    found = {
+        part: [
+            (path, layer)
+            for path, layer in network.named_modules()
+            if isinstance(layer, BaseTunerLayer) and adapter in _adapters(layer)
+        ]
+        for part, network in networks(pipe).items()
+    }
+    return {part: layers for part, layers in found.items() if layers}
+
+
+def _adapters(layer: Any) -> set[str]:
+    return {name for attribute in layer.adapter_layer_names for name in getattr(layer, attribute, {})}
+
+
+def remove(pipe: Any, adapter: str) -> None:
+    """Take an adapter off a pipeline, and PEFT's layers with it if no other adapter is left."""
+    for network in networks(pipe).values():
+        settings = getattr(network, "peft_config", None)
+        if not settings:
+            continue
+        others = [name for name in settings if name != adapter]
+        if adapter in settings or not others:
+            for layer in network.modules():
+                if isinstance(layer, BaseTunerLayer) and adapter in _adapters(layer):
+                    layer.delete_adapter(adapter)
+            settings.pop(adapter, None)
+    if not any(getattr(network, "peft_config", None) for network in networks(pipe).values()):
+        pipe.unload_lora_weights()

@@ -1,0 +1,173 @@
+"""Which layers of a pipeline the names in an adapter's file mean.
+
+Training tools name a layer by its path in the network that they trained, often with underscores for the dots. Where
+that is diffusers' own network, the path is looked up. Other names are given to the pipeline's own conversion of LoRA
+names, with numbers for weights: what comes out tells the layer, and which rows of it, if a file joins layers that
+diffusers keeps apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.utils import convert_unet_state_dict_to_peft
+from torch import Tensor
+
+# How names begin, with the parts of a pipeline that they are then about; none means any.
+_BEGINNINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lora_te1_", ("text_encoder",)),
+    ("lora_te2_", ("text_encoder_2",)),
+    ("lora_te3_", ("text_encoder_3",)),
+    ("lora_te_", ("text_encoder",)),
+    ("text_encoders.clip_l.transformer.", ("text_encoder",)),
+    ("text_encoders.clip_g.transformer.", ("text_encoder_2",)),
+    ("text_encoder.", ("text_encoder",)),
+    ("text_encoder_2.", ("text_encoder_2",)),
+    ("text_encoder_3.", ("text_encoder_3",)),
+    ("lora_unet_", ("unet", "transformer")),
+    ("lora_transformer_", ("transformer",)),
+    ("lycoris_", ("unet", "transformer", "text_encoder")),
+    ("diffusion_model.", ("unet", "transformer")),
+    ("unet.", ("unet",)),
+    ("transformer.", ("transformer",)),
+    ("", ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")),
+)
+# The names of factors for which one or another pipeline's conversion asks.
+_PAIRS = ((".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer that a name means.
+
+    Attributes:
+        part: the part of the pipeline.
+        layer: the path of the layer in it.
+        rows: the rows of the file's weight that are the layer's, in the layer's order.
+    """
+
+    part: str
+    layer: str
+    rows: tuple[slice, ...]
+
+
+def places(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int]) -> dict[str, list[Place]]:
+    """Find the layers that names mean.
+
+    Args:
+        pipe: the pipeline; it is not changed.
+        parts: the parts of it that can be adapted, by their names.
+        outputs: the names of layers as a file writes them, with the number of rows of each one's weight.
+
+    Returns:
+        The layers by the names of the file. A name that means no layer of the pipeline is left out.
+    """
+    paths = {part: _paths(network) for part, network in parts.items()}
+    found: dict[str, list[Place]] = {}
+    for name, rows in outputs.items():
+        place = next(_by_path(name, paths), None)
+        if place is not None:
+            found[name] = [Place(*place, (slice(0, rows),))]
+    others = {name: rows for name, rows in outputs.items() if name not in found}
+    return found | (_by_conversion(pipe, parts, others) if others else {})
+
+
+def _paths(network: torch.nn.Module) -> dict[str, str]:
+    """Return the paths of the layers with weights by themselves, and by themselves with underscores."""
+    own = [name for name, module in network.named_modules() if isinstance(getattr(module, "weight", None), Tensor)]
+    flat: dict[str, list[str]] = {}
+    for path in {name.removesuffix(".base_layer") for name in own if ".lora_" not in name}:
+        # Text encoders were once wrapped in one more module.
+        for spelt in {path, path.replace(".", "_"), f"text_model.{path}", f"text_model_{path.replace('.', '_')}"}:
+            flat.setdefault(spelt, []).append(path)
+    return {spelt: meant[0] for spelt, meant in flat.items() if len(meant) == 1}
+
+
+def _by_path(name: str, paths: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the part and the path that a name spells."""
+    for beginning, parts in _BEGINNINGS:
+        if name.startswith(beginning):
+            for part in parts:
+                path = paths.get(part, {}).get(name.removeprefix(beginning))
+                if path is not None:
+                    yield part, path
+
+
+def _by_conversion(
+    pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int]
+) -> dict[str, list[Place]]:
+    """Find layers by the pipeline's own conversion of names."""
+    found = max((_numbered(pipe, parts, outputs, pair) for pair in _PAIRS), key=len)
+    # A conversion that meets one name that it does not know may fail for all of them.
+    alone = [{name: rows} for name, rows in outputs.items() if name not in found]
+    if len(alone) < len(outputs) or len(alone) == 1:
+        return found
+    for one in alone:
+        found |= max((_numbered(pipe, parts, one, pair) for pair in _PAIRS), key=len)
+    return found
+
+
+def _numbered(
+    pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int], pair: tuple[str, str]
+) -> dict[str, list[Place]]:
+    """Find layers by the conversion of one pair of names: A tells the number of the name, B those of the rows."""
+    numbered: dict[str, Tensor] = {}
+    for number, (name, rows) in enumerate(outputs.items()):
+        numbered[name + pair[0]] = torch.tensor([[float(number)]])
+        numbered[name + pair[1]] = torch.arange(float(rows))[:, None]
+    made = converted(pipe, numbered)
+    names, found = list(outputs), dict[str, list[Place]]()
+    for key, weight in made.items():
+        part, _, rest = key.partition(".")
+        layer, is_first, _ = rest.partition(".lora_A.")
+        second = made.get(key.replace(".lora_A.", ".lora_B."))
+        if part in parts and is_first and second is not None and _layer(parts[part], layer) is not None:
+            place = Place(part, layer, _slices(second.flatten().long().tolist()))
+            found.setdefault(names[int(weight.flatten()[0])], []).append(place)
+    return found
+
+
+def converted(pipe: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return LoRA weights by diffusers' names with their part, as the pipeline's own conversion makes them.
+
+    What the pipeline cannot convert is nothing. The pipeline is not changed.
+    """
+    options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}
+    try:
+        made = pipe.lora_state_dict(dict(tensors), **options)
+    except Exception:  # the conversions raise many sorts of errors for names that they do not know
+        return {}
+    weights: dict[str, Tensor] = made[0] if isinstance(made, tuple) else made
+    if all(".lora_A." in name or ".lora_B." in name for name in weights):
+        return weights
+    by_peft: dict[str, Tensor] = {}
+    for part in {name.partition(".")[0] for name in weights}:
+        own = {name.partition(".")[2]: weight for name, weight in weights.items() if name.startswith(f"{part}.")}
+        by_peft |= {f"{part}.{name}": weight for name, weight in convert_unet_state_dict_to_peft(own).items()}
+    return by_peft
+
+
+def known(weights: Mapping[str, Tensor], parts: Mapping[str, torch.nn.Module]) -> bool:
+    """Tell whether any weight, by diffusers' names with their part, is for a layer of the pipeline."""
+    for name in weights:
+        part, _, rest = name.partition(".")
+        layer, is_factor, _ = rest.partition(".lora_")
+        if is_factor and part in parts and _layer(parts[part], layer) is not None:
+            return True
+    return False
+
+
+def _layer(network: torch.nn.Module, path: str) -> torch.nn.Module | None:
+    try:
+        return network.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _slices(rows: list[int]) -> tuple[slice, ...]:
+    """Return numbers of rows as runs."""
+    starts = [i for i, row in enumerate(rows) if i == 0 or row != rows[i - 1] + 1]
+    return tuple(slice(rows[a], rows[b - 1] + 1) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True))

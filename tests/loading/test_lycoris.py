@@ -1,0 +1,220 @@
+"""LoHa, LoKr, Tucker's LoCon and full differences: the weights in force are those of their formulas."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from renoise import Editor
+from renoise.errors import AdapterWarning
+from renoise.fingerprint import fingerprint, same_model
+from tiny_pipelines import BUILDERS
+from written import built, folder_of
+
+Tensors = dict[str, torch.Tensor]
+# What a file holds of a layer, and the change that it means.
+Made = tuple[Tensors, torch.Tensor]
+RANK, ALPHA = 2, 3.0
+ENDS = ("to_q", "to_out.0", "ff.net.2", "conv1", "proj_in")
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return 0.3 * torch.randn(shape)
+
+
+def loha(shape: torch.Size) -> Made:
+    """Two low-rank products, multiplied element by element."""
+    out, columns = shape[0], shape[1:].numel()
+    f = {f"hada_w{i}_{s}": drawn(*size) for i in "12" for s, size in (("a", (out, RANK)), ("b", (RANK, columns)))}
+    meant = torch.empty(out, columns)
+    for i in range(out):
+        for j in range(columns):
+            meant[i, j] = (f["hada_w1_a"][i] @ f["hada_w1_b"][:, j]) * (f["hada_w2_a"][i] @ f["hada_w2_b"][:, j])
+    return {**f, "alpha": torch.tensor(ALPHA)}, (ALPHA / RANK * meant).reshape(shape)
+
+
+def loha_tucker(shape: torch.Size) -> Made:
+    out, into, *sides = shape
+    f = {f"hada_w{i}_{s}": drawn(RANK, n) for i in "12" for s, n in (("a", out), ("b", into))}
+    f |= {f"hada_t{i}": drawn(RANK, RANK, *sides) for i in "12"}
+    halves = [tucker(f[f"hada_w{i}_a"], f[f"hada_t{i}"], f[f"hada_w{i}_b"]) for i in "12"]
+    return {**f, "alpha": torch.tensor(ALPHA)}, ALPHA / RANK * halves[0] * halves[1]
+
+
+def tucker(outer: torch.Tensor, core: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """The sum over p and q of outer[p] core[p, q] inner[q]."""
+    made = torch.zeros(outer.shape[1], inner.shape[1], *core.shape[2:])
+    for p in range(core.shape[0]):
+        for q in range(core.shape[1]):
+            made += outer[p][:, None, None, None] * core[p, q][None, None] * inner[q][None, :, None, None]
+    return made
+
+
+def kronecker(w1: torch.Tensor, w2: torch.Tensor) -> torch.Tensor:
+    """Each number of w1 times the whole of w2, block by block."""
+    return torch.cat([torch.cat([number * w2 for number in row], dim=1) for row in w1], dim=0)
+
+
+def lokr(shape: torch.Size, *, first_whole: bool = True, second: str = "halves") -> Made:
+    out, into, *sides = shape
+    a, c = 4, 2
+    b, d = out // a, into // c
+    f: Tensors = {"lokr_w1": drawn(a, c)} if first_whole else {"lokr_w1_a": drawn(a, RANK), "lokr_w1_b": drawn(RANK, c)}
+    w1 = f["lokr_w1"] if first_whole else f["lokr_w1_a"] @ f["lokr_w1_b"]
+    if second == "whole":
+        f["lokr_w2"] = w2 = drawn(b, d, *sides)
+    elif second == "tucker":
+        f |= {"lokr_w2_a": drawn(RANK, b), "lokr_w2_b": drawn(RANK, d), "lokr_t2": drawn(RANK, RANK, *sides)}
+        w2 = tucker(f["lokr_w2_a"], f["lokr_t2"], f["lokr_w2_b"])
+    else:
+        f |= {"lokr_w2_a": drawn(b, RANK), "lokr_w2_b": drawn(RANK, d * torch.Size(sides).numel())}
+        w2 = (f["lokr_w2_a"] @ f["lokr_w2_b"]).reshape(b, d, *sides)
+    # Two whole factors are not scaled, whatever alpha says.
+    scale = 1.0 if first_whole and second == "whole" else ALPHA / RANK
+    return {**f, "alpha": torch.tensor(ALPHA)}, scale * kronecker(w1, w2)
+
+
+def locon_tucker(shape: torch.Size) -> Made:
+    out, into, *sides = shape
+    up, core, down = drawn(out, RANK), drawn(RANK, RANK, *sides), drawn(RANK, into)
+    f = {"lora_up.weight": up[..., None, None], "lora_mid.weight": core, "lora_down.weight": down[..., None, None]}
+    return {**f, "alpha": torch.tensor(ALPHA)}, ALPHA / RANK * tucker(up.T.contiguous(), core, down)
+
+
+def lora(shape: torch.Size) -> Made:
+    out, into, *sides = shape
+    up, down = drawn(out, RANK), drawn(RANK, into, *sides)
+    f = {"lora_up.weight": up.reshape(out, RANK, *(1 for _ in sides)), "lora_down.weight": down}
+    return {**f, "alpha": torch.tensor(ALPHA)}, ALPHA / RANK * (up @ down.flatten(1)).reshape(shape)
+
+
+def full(shape: torch.Size) -> Made:
+    change = drawn(*shape)
+    return {"diff": change}, change
+
+
+def only_convolutions(tuckers: Callable[[torch.Size], Made], others: Callable[[torch.Size], Made]) -> Any:
+    return lambda shape: tuckers(shape) if len(shape) == 4 and shape[2] > 1 else others(shape)
+
+
+FORMS: dict[str, Callable[[torch.Size], Made]] = {
+    "LoHa": loha,
+    "LoHa, Tucker": only_convolutions(loha_tucker, loha),
+    "LoKr": lokr,
+    "LoKr, both in halves": lambda shape: lokr(shape, first_whole=False),
+    "LoKr, whole": lambda shape: lokr(shape, second="whole"),
+    "LoKr, Tucker": only_convolutions(lambda shape: lokr(shape, second="tucker"), lokr),
+    "LoCon, Tucker": only_convolutions(locon_tucker, lora),
+    "full differences": full,
+}
+
+
+def layers_of(pipe: Any, ends: tuple[str, ...] = ENDS) -> Iterator[tuple[str, str, Any]]:
+    """Kohya's name, the part and the layer, for layers of the network and of the text encoder."""
+    for name, module in pipe.unet.named_modules():
+        if name.endswith(ends):
+            yield "lora_unet_" + name.replace(".", "_"), f"unet.{name}", module
+    for name, module in pipe.text_encoder.named_modules():
+        if name.endswith(("q_proj", "fc1")):
+            yield "lora_te_text_model_" + name.replace(".", "_"), f"text_encoder.{name}", module
+
+
+def written(path: Path, form: Callable[[torch.Size], Made], *, seed: int = 0, dtype: Any = None) -> Tensors:
+    """Write a file for the layers of `layers_of`, and return the changes that it means, by their paths."""
+    tensors: Tensors = {}
+    meant: Tensors = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, place, module in layers_of(built("sd15-ddim")):
+            held, meant[place] = form(module.weight.shape)
+            tensors |= {f"{name}.{end}": tensor.to(dtype or tensor.dtype) for end, tensor in held.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return meant
+
+
+def loaded(tiny: Path, *lora: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdapterWarning)
+        return Editor.from_pretrained(folder_of("sd15-ddim", tiny), device="cpu", lora=list(lora), **options).pipe
+
+
+def outputs(pipe: Any, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network and the text encoder return."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(5)
+        z, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 16)
+        return pipe.unet(z.to(dtype), 500, text.to(dtype)).sample, pipe.text_encoder(torch.arange(6)[None])[0]
+
+
+def changed(*changes: tuple[float, Tensors]) -> Any:
+    """The pipeline with changes added to its weights themselves."""
+    pipe: Any = BUILDERS["sd15-ddim"]()
+    for strength, meant in changes:
+        for place, change in meant.items():
+            part, _, name = place.partition(".")
+            getattr(pipe, part).get_submodule(name).weight.data += strength * change
+    return pipe
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_network_computes_with_the_weights_that_the_formula_means(tiny: Path, tmp_path: Path, form: str) -> None:
+    meant = written(tmp_path / "l.safetensors", FORMS[form])
+    for strength in (1.0, 0.7, -0.5):
+        made = outputs(loaded(tiny, (tmp_path / "l.safetensors", strength)))
+        expected = outputs(changed((strength, meant)))
+        for ours, theirs, plain in zip(made, expected, outputs(changed()), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+            assert float((theirs - plain).norm() / plain.norm()) > 1e-2
+
+
+def test_they_join_loras_and_one_another(tiny: Path, tmp_path: Path) -> None:
+    kinds = {"lora": lora, "loha": loha, "lokr": lokr, "full": full}
+    strengths = {"lora": 0.5, "loha": 1.0, "lokr": -0.4, "full": 0.3}
+    meant = {
+        name: written(tmp_path / f"{name}.safetensors", form, seed=i) for i, (name, form) in enumerate(kinds.items())
+    }
+    for order in (list(kinds), list(kinds)[::-1]):
+        made = outputs(loaded(tiny, *((tmp_path / f"{name}.safetensors", strengths[name]) for name in order)))
+        for ours, theirs in zip(made, outputs(changed(*((strengths[n], meant[n]) for n in order))), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["LoHa, Tucker", "LoKr", "full differences"])
+def test_they_can_be_fused_and_unloaded(tiny: Path, tmp_path: Path, form: str) -> None:
+    meant = written(tmp_path / "l.safetensors", FORMS[form])
+    pipe = loaded(tiny, tmp_path / "l.safetensors")
+    pipe.fuse_lora()
+    for ours, theirs in zip(outputs(pipe), outputs(changed((1.0, meant))), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    pipe.unfuse_lora()
+    pipe.unload_lora_weights()
+    for ours, theirs in zip(outputs(pipe), outputs(changed()), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("form", ["LoHa", "LoKr, whole"])
+def test_they_are_in_force_in_half_precision(tiny: Path, tmp_path: Path, form: str, dtype: str) -> None:
+    precision = getattr(torch, dtype)
+    meant = written(tmp_path / "l.safetensors", FORMS[form], dtype=precision)
+    made = outputs(loaded(tiny, tmp_path / "l.safetensors", dtype=dtype), precision)
+    for ours, theirs in zip(made, outputs(changed((1.0, meant))), strict=True):
+        assert ours.dtype == precision
+        assert float((ours.float() - theirs).norm() / theirs.norm()) < 0.03
+
+
+def test_a_fingerprint_tells_them_apart(tiny: Path, tmp_path: Path) -> None:
+    file, stronger = tmp_path / "l.safetensors", tmp_path / "m.safetensors"
+    written(file, loha)
+    save_file({k: 1.1 * v if "hada_w2_a" in k else v for k, v in load_file(file).items()}, stronger)
+    prints = [fingerprint(loaded(tiny, one)) for one in (file, file, (file, 0.9), stronger)]
+    assert same_model(prints[0], prints[1])
+    assert not any(same_model(prints[0], other) for other in prints[2:])
+    assert same_model(prints[0], fingerprint(loaded(tiny, file, dtype="bfloat16")))
+    assert not same_model(prints[0], fingerprint(changed()))
