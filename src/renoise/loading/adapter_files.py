@@ -68,12 +68,14 @@ def read(path: Path, pipe: Any) -> AdapterFile:
             raise _without_settings(path)
         return _formed(path, pipe, replace(found, part=part, settings=settings), weights)
     settings = None if part is None else settings_of(path, header, weights, ("LORA",))
-    if part is not None and (settings is not None or not by_peft):
+    if settings is not None:
         return replace(found, weights=weights, part=part, settings=settings)
     forms, left, incomplete = adapter_forms.read(tensors)
     spelt = Fit() if left or incomplete else fit(pipe, forms)
     if spelt.placed and not spelt.unused:
         return replace(found, fit=spelt)
+    if part is not None and not by_peft:
+        return replace(found, weights=weights, part=part)
     taken = converted(pipe, tensors)
     _require_room(path, pipe, taken)
     if by_peft and not known(taken, parts):

@@ -1,0 +1,219 @@
+"""LoRA files of the families that diffusers loads them for: what the pipeline's own call takes does the same here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
+
+from quick import slow_but
+from renoise import ModelError
+from renoise.errors import AdapterWarning
+from renoise.loading import lora as loading
+from renoise.loading.contents import recognise
+from tiny_pipelines.networks import NETWORKS, network_alone
+
+Tensors = dict[str, torch.Tensor]
+RANK = 2
+AB, DOWN_UP = (".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora_up.weight")
+
+
+def layers(name: str, ends: tuple[str, ...]) -> dict[str, torch.Size]:
+    """The shapes of a network's linear layers, by their paths."""
+    network: Any = network_alone(name).transformer  # type: ignore[attr-defined] # a component
+    found = {path: module for path, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
+    return {path: module.weight.shape for path, module in found.items() if path.endswith(ends)}
+
+
+def pairs(shapes: dict[str, torch.Size], ends: tuple[str, str], alpha: float | None = None) -> Tensors:
+    """Both factors of layers, by the names of a file."""
+    made: Tensors = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for layer, shape in shapes.items():
+            made |= {layer + ends[0]: torch.randn(RANK, shape[1]), layer + ends[1]: torch.randn(shape[0], RANK)}
+            if alpha is not None:
+                made[f"{layer}.alpha"] = torch.tensor(alpha)
+    return made
+
+
+def spelt(
+    name: str, ends: tuple[str, ...], beginning: str, factors: tuple[str, str], alpha: float | None = None
+) -> Tensors:
+    """Factors by the network's own paths, with underscores if the beginning ends in one."""
+    shapes = layers(name, ends)
+    flat = beginning.endswith("_")
+    return pairs({beginning + (p.replace(".", "_") if flat else p): s for p, s in shapes.items()}, factors, alpha)
+
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def of_flux(beginning: str, factors: tuple[str, str], alpha: float | None = None, single: bool = False) -> Tensors:
+    """Names of Black Forest Labs' code, which joins what diffusers keeps apart."""
+    blocks = {"img_attn.qkv": (48, 16), "txt_attn.qkv": (48, 16), "img_attn.proj": (16, 16), "txt_attn.proj": (16, 16)}
+    shapes = {f"double_blocks.{i}.{layer}": torch.Size(shape) for i in range(2) for layer, shape in blocks.items()}
+    if single:
+        shapes |= {f"single_blocks.{i}.linear1": torch.Size((48 + 96, 16)) for i in range(2)}
+        shapes |= {f"single_blocks.{i}.linear2": torch.Size((16, 16 + 48)) for i in range(2)}
+    flat = beginning.endswith("_")
+    return pairs({beginning + (p.replace(".", "_") if flat else p): s for p, s in shapes.items()}, factors, alpha)
+
+
+def of_krea(beginning: str) -> Tensors:
+    shapes = {
+        "blocks.0.attn.wq": (16, 16),
+        "blocks.1.attn.wo": (16, 16),
+        "blocks.0.mlp.down": (16, 24),
+        "first": (16, 16),
+    }
+    return pairs({beginning + p: torch.Size(s) for p, s in shapes.items()}, AB)
+
+
+# The files that a pipeline's own call takes: the class, what the file holds, and how many layers it adapts.
+TAKEN: dict[str, tuple[str, Callable[[], Tensors], int]] = {
+    **{
+        f"{name}, transformer.": (name, lambda name=name: spelt(name, ATTENTION, "transformer.", AB), 0)  # type: ignore[misc]
+        for name in NETWORKS
+    },
+    "Flux, kohya": ("FluxPipeline", lambda: of_flux("lora_unet_", DOWN_UP, 1.0), 16),
+    "Flux, ComfyUI": ("FluxPipeline", lambda: of_flux("diffusion_model.", DOWN_UP, 1.0), 16),
+    "Flux, flat": ("FluxPipeline", lambda: spelt("FluxPipeline", ATTENTION, "lora_transformer_", DOWN_UP, 1.0), 0),
+    "Chroma, kohya": ("ChromaPipeline", lambda: of_flux("lora_unet_", DOWN_UP, 1.0), 16),
+    "FLUX.2, kohya": ("Flux2Pipeline", lambda: of_flux("lora_unet_", DOWN_UP, 3.0, single=True), 20),
+    "FLUX.2, ai-toolkit": ("Flux2KleinPipeline", lambda: of_flux("diffusion_model.", AB, single=True), 20),
+    "FLUX.2, PEFT": ("Flux2KleinPipeline", lambda: of_flux("base_model.model.", AB), 16),
+    "FLUX.2, PEFT, diffusers' names": (
+        "Flux2KleinPipeline",
+        lambda: spelt("Flux2KleinPipeline", ATTENTION, "base_model.model.", AB),
+        0,
+    ),
+    "Z-Image, ai-toolkit": ("ZImagePipeline", lambda: spelt("ZImagePipeline", ATTENTION, "diffusion_model.", AB), 0),
+    "Z-Image, kohya": ("ZImagePipeline", lambda: spelt("ZImagePipeline", ATTENTION, "lora_unet_", DOWN_UP, 1.0), 0),
+    "Z-Image, kohya, joined": (
+        "ZImagePipeline",
+        lambda: pairs(
+            {
+                "lora_unet_layers_0_attention_qkv": torch.Size((48, 16)),
+                "lora_unet_layers_0_attention_out": torch.Size((16, 16)),
+            },
+            DOWN_UP,
+            1.0,
+        ),
+        4,
+    ),
+    "Qwen-Image, kohya": (
+        "QwenImagePipeline",
+        lambda: spelt("QwenImagePipeline", (*ATTENTION, "img_in"), "lora_unet_", DOWN_UP, 1.0),
+        0,
+    ),
+    "Qwen-Image, ComfyUI": (
+        "QwenImagePipeline",
+        lambda: spelt("QwenImagePipeline", ATTENTION, "diffusion_model.", DOWN_UP, 4.0),
+        0,
+    ),
+    "Qwen-Image, bare with alphas": (
+        "QwenImagePipeline",
+        lambda: spelt("QwenImagePipeline", ATTENTION, "", DOWN_UP, 4.0),
+        0,
+    ),
+    "Qwen-Image, default": (
+        "QwenImagePipeline",
+        lambda: spelt("QwenImagePipeline", ATTENTION, "", (".lora_A.default.weight", ".lora_B.default.weight")),
+        0,
+    ),
+    "Krea 2, ComfyUI": ("Krea2Pipeline", lambda: of_krea("diffusion_model."), 4),
+    "Krea 2, ai-toolkit": ("Krea2Pipeline", lambda: of_krea("base_model.model."), 4),
+    "HiDream, ComfyUI": (
+        "HiDreamImagePipeline",
+        lambda: spelt("HiDreamImagePipeline", ATTENTION, "diffusion_model.", AB),
+        0,
+    ),
+}
+SOME = ("Flux, kohya", "FLUX.2, PEFT", "Z-Image, kohya, joined", "Qwen-Image, kohya", "Krea 2, ai-toolkit")
+
+
+def deltas(pipe: Any) -> Tensors:
+    return {
+        path: layer.get_delta_weight(layer.active_adapters[0])
+        for path, layer in pipe.transformer.named_modules()
+        if isinstance(layer, BaseTunerLayer)
+    }
+
+
+def loaded(name: str, file: Path, strength: float = 1.0) -> Any:
+    pipe = network_alone(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdapterWarning)
+        loading.apply(pipe, loading.find([(str(file), strength)], {}), with_scheduler=False)
+    return pipe
+
+
+@pytest.mark.parametrize("form", slow_but(SOME, TAKEN))
+def test_what_a_pipeline_takes_makes_the_same_change(tmp_path: Path, form: str) -> None:
+    name, made, count = TAKEN[form]
+    file = tmp_path / "l.safetensors"
+    save_file({key: weight.contiguous() for key, weight in made().items()}, file)
+    assert recognise(file).adapter
+    theirs: Any = network_alone(name)
+    theirs.load_lora_weights(tmp_path, weight_name=file.name, adapter_name="l")
+    expected, ours = deltas(theirs), deltas(loaded(name, file))
+    assert expected.keys() == ours.keys()
+    assert len(ours) == (count or len(made()) // (3 if any(".alpha" in key for key in made()) else 2))
+    for path, delta in ours.items():
+        torch.testing.assert_close(delta, expected[path])
+
+
+def lokr(shapes: dict[str, torch.Size]) -> tuple[Tensors, Tensors]:
+    """A LoKr of layers, and the changes that it means."""
+    made: Tensors = {}
+    meant: Tensors = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for layer, (out, into) in shapes.items():
+            w1, w2 = torch.randn(4, 2), torch.randn(out // 4, into // 2)
+            made |= {f"{layer}.lokr_w1": w1, f"{layer}.lokr_w2": w2, f"{layer}.alpha": torch.tensor(1e10)}
+            meant[layer] = torch.einsum("ac,bd->abcd", w1, w2).reshape(out, into)
+    return made, meant
+
+
+@pytest.mark.parametrize(
+    "beginning", ["lycoris_", "transformer.", "diffusion_model.", "", "lora_unet_", "lora_transformer_"]
+)
+@pytest.mark.parametrize("name", slow_but(("ZImagePipeline", "SanaPipeline"), NETWORKS))
+def test_a_lokr_by_the_networks_own_names_works_for_every_family(tmp_path: Path, name: str, beginning: str) -> None:
+    shapes = layers(name, ATTENTION)
+    made, meant = lokr(shapes)
+    flat = beginning.endswith("_")
+    layer_of = {key: key.rpartition(".")[0] for key in made}
+    spelt_ = {
+        beginning + (layer.replace(".", "_") if flat else layer) + key.removeprefix(layer): made[key]
+        for key, layer in layer_of.items()
+    }
+    save_file(spelt_, tmp_path / "l.safetensors")
+    assert recognise(tmp_path / "l.safetensors").adapter
+    ours = deltas(loaded(name, tmp_path / "l.safetensors"))
+    assert ours.keys() == meant.keys()
+    for path, delta in ours.items():
+        torch.testing.assert_close(delta, meant[path])
+
+
+@pytest.mark.parametrize(("name", "beginning"), [("FluxPipeline", "lora_unet_"), ("Flux2Pipeline", "diffusion_model.")])
+def test_a_lokr_of_joined_layers_is_shared_out(tmp_path: Path, name: str, beginning: str) -> None:
+    flat = beginning.endswith("_")
+    names = [f"double_blocks.{i}.{stream}_attn.qkv" for i in range(2) for stream in ("img", "txt")]
+    made, meant = lokr({n.replace(".", "_") if flat else n: torch.Size((48, 16)) for n in names})
+    save_file({beginning + key: weight for key, weight in made.items()}, tmp_path / "l.safetensors")
+    ours = deltas(loaded(name, tmp_path / "l.safetensors"))
+    assert len(ours) == 12
+    for key, whole in meant.items():
+        number, stream = [int(c) for c in key if c.isdigit()][0], "img" if "img" in key else "txt"
+        own = ("to_q", "to_k", "to_v") if stream == "img" else ("add_q_proj", "add_k_proj", "add_v_proj")
+        for layer, rows in zip(own, whole.chunk(3), strict=True):
+            torch.testing.assert_close(ours[f"transformer_blocks.{number}.attn.{layer}"], rows)
