@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from quick import slow_but
-from renoise import ModelError
 from renoise.errors import AdapterWarning
 from renoise.loading import lora as loading
 from renoise.loading.contents import recognise
@@ -213,7 +212,7 @@ def test_a_lokr_of_joined_layers_is_shared_out(tmp_path: Path, name: str, beginn
     ours = deltas(loaded(name, tmp_path / "l.safetensors"))
     assert len(ours) == 12
     for key, whole in meant.items():
-        number, stream = [int(c) for c in key if c.isdigit()][0], "img" if "img" in key else "txt"
+        number, stream = next(int(c) for c in key if c.isdigit()), "img" if "img" in key else "txt"
         own = ("to_q", "to_k", "to_v") if stream == "img" else ("add_q_proj", "add_k_proj", "add_v_proj")
         for layer, rows in zip(own, whole.chunk(3), strict=True):
             torch.testing.assert_close(ours[f"transformer_blocks.{number}.attn.{layer}"], rows)

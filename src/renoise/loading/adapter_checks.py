@@ -9,11 +9,23 @@ from pathlib import Path
 from torch import Tensor
 
 from renoise.errors import ModelError
+from renoise.escaping import seen
 
 # Both factors of a layer's change, by the names that the libraries give them.
 _FACTOR = re.compile(r"(?:[._]lora[12]?[._]|\.lora_linear_layer\.)(?P<factor>A|B|down|up)\b")
 _OTHER = {"A": "B", "B": "A", "down": "up", "up": "down"}
 _ALPHA = ".alpha"
+
+
+# What training tools write of the base model into a file's header, the most telling first.
+_BASES = ("modelspec.architecture", "ss_base_model_version")
+
+
+def advice(header: Mapping[str, str]) -> str:
+    """Return what to do with an adapter that does not fit, with the base model that its file names if it names one."""
+    named = next((header[key] for key in _BASES if header.get(key)), None)
+    told = "" if named is None else f", which its file calls {seen(named, 60)}"
+    return f"take a LoRA that is made for it, or the LoRA's own base model{told}"
 
 
 def first_factors(names: Iterable[str]) -> list[str]:

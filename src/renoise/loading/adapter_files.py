@@ -13,9 +13,9 @@ from torch import Tensor
 
 from renoise.errors import ModelError
 from renoise.loading import adapter_forms, adapter_parts
-from renoise.loading.adapter_checks import require_sound
+from renoise.loading.adapter_checks import advice, require_sound
 from renoise.loading.adapter_places import converted, known
-from renoise.loading.adapter_settings import scales, settings_of
+from renoise.loading.adapter_settings import HEADER, scales, settings_of
 from renoise.loading.applying import Fit, fit
 from renoise.loading.folders import PEFT_SETTINGS
 
@@ -34,9 +34,11 @@ class AdapterFile:
         settings: PEFT's settings; None if there are none.
         fit: the layers that carry what the file holds; None if diffusers loads the file.
         remarks: what of the file is not used, in words.
+        advice: what to do if it does not fit the pipeline.
     """
 
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
+    advice: str
     weights: dict[str, Tensor] | None = None
     part: str | None = None
     settings: Mapping[str, Any] | None = None
@@ -59,28 +61,33 @@ def read(path: Path, pipe: Any) -> AdapterFile:
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     idle = require_sound(path, tensors)
-    found = AdapterFile(tuple(tensors), remarks=(f"{len(idle)} alphas are 0, such as {idle[0]}",) if idle else ())
+    found = AdapterFile(tuple(tensors), advice(header))
+    if idle:
+        found = replace(found, remarks=(f"{len(idle)} alphas are 0, such as {idle[0]}",))
     by_peft = all(name.startswith(_PEFT_PREFIX) for name in tensors)
     part, weights = _within_part(tensors, by_peft, parts)
     if any(mark in name for name in tensors for mark in adapter_forms.MARKS):
         settings = settings_of(path, header, weights, ("LOHA", "LOKR")) if by_peft or part is not None else None
-        if by_peft and settings is None:
+        if by_peft and settings is None and part is not None:
             raise _without_settings(path)
-        return _formed(path, pipe, replace(found, part=part, settings=settings), weights)
+        return _formed(path, pipe, replace(found, part=part, settings=settings), tensors if part is None else weights)
     settings = None if part is None else settings_of(path, header, weights, ("LORA",))
     if settings is not None:
         return replace(found, weights=weights, part=part, settings=settings)
     forms, left, incomplete = adapter_forms.read(tensors)
-    spelt = Fit() if left or incomplete else fit(pipe, forms)
-    if spelt.placed and not spelt.unused:
+    # Diffusers reads the settings in a header that are about a whole pipeline.
+    spelt = Fit() if left or incomplete or HEADER in header else fit(pipe, forms)
+    if spelt.placed and not spelt.missing:
         return replace(found, fit=spelt)
     if part is not None and not by_peft:
         return replace(found, weights=weights, part=part)
     taken = converted(pipe, tensors)
-    _require_room(path, pipe, taken)
-    if by_peft and not known(taken, parts):
-        raise _without_settings(path) if part is not None else _of_another_network(path, found.names[0])
-    return found
+    _require_room(path, pipe, taken, found.advice)
+    if known(taken, parts):
+        return found
+    if by_peft and not spelt.placed:
+        raise _without_settings(path) if part is not None else _of_another_network(path, found)
+    return replace(found, fit=spelt) if spelt.placed else found
 
 
 def _without_settings(path: Path) -> ModelError:
@@ -91,12 +98,9 @@ def _without_settings(path: Path) -> ModelError:
     )
 
 
-def _of_another_network(path: Path, name: str) -> ModelError:
-    return ModelError(
-        f"{path} was made by PEFT for another network than this model's, with layers such as {name}",
-        argument="lora",
-        remedy="take a LoRA that is made for it, or the LoRA's own base model",
-    )
+def _of_another_network(path: Path, found: AdapterFile) -> ModelError:
+    problem = f"{path} was made by PEFT for another network than this model's, with layers such as {found.names[0]}"
+    return ModelError(problem, argument="lora", remedy=found.advice)
 
 
 def _within_part(
@@ -146,13 +150,18 @@ def _formed(path: Path, pipe: Any, found: AdapterFile, tensors: Mapping[str, Ten
         forms = {f"{found.part}.{name}": form for name, form in forms.items()}
     made = fit(pipe, forms)
     if made.problem is not None:
-        remedy = "take a LoRA that is made for it, or the LoRA's own base model"
-        raise ModelError(f"the LoRA {path} {made.problem}", argument="lora", remedy=remedy)
-    unknown = (f"{len(left)} tensors are of no known kind, such as {left[0]}",) if left else ()
-    return replace(found, fit=made, remarks=(*found.remarks, *unknown))
+        raise ModelError(f"the LoRA {path} {made.problem}", argument="lora", remedy=found.advice)
+    remarks = list(found.remarks)
+    if left:
+        remarks.append(f"{len(left)} tensors are of no known kind, such as {left[0]}")
+    if made.unfit:
+        remarks.append(
+            f"{len(made.unfit)} changes are of norms and the like, which carry none, such as {made.unfit[0]}"
+        )
+    return replace(found, fit=made, remarks=tuple(remarks))
 
 
-def _require_room(path: Path, pipe: Any, taken: Mapping[str, Tensor]) -> None:
+def _require_room(path: Path, pipe: Any, taken: Mapping[str, Tensor], remedy: str) -> None:
     """Refuse factors that are larger than their layers: diffusers would enlarge the layers of some pipelines."""
     layers = {part: dict(network.named_modules()) for part, network in adapter_parts.adaptable(pipe).items()}
     for name, weight in taken.items():
@@ -166,8 +175,5 @@ def _require_room(path: Path, pipe: Any, taken: Mapping[str, Tensor]) -> None:
             if weight.shape[dimension] > own.shape[dimension]:
                 sides, room = ("x".join(map(str, shape)) for shape in (weight.shape, own.shape))
                 model = adapter_parts.model_in_words(pipe)
-                raise ModelError(
-                    f"the LoRA {path} does not fit {model}: {name} is {sides}, too large for a weight of {room}",
-                    argument="lora",
-                    remedy="take a LoRA that is made for it, or the LoRA's own base model",
-                )
+                problem = f"the LoRA {path} does not fit {model}: {name} is {sides}, too large for a weight of {room}"
+                raise ModelError(problem, argument="lora", remedy=remedy)

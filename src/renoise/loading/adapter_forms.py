@@ -36,6 +36,8 @@ _ENDS = {
     ".lora.up.weight": "up",
     ".diff": "diff",
     ".diff_b": "bias",
+    ".w_norm": "diff",
+    ".b_norm": "bias",
     ".alpha": "alpha",
     ".dora_scale": "magnitudes",
 }
@@ -81,6 +83,12 @@ class Form:
             (self.factors[n] for n in ("hada_w1_b", "lokr_w2_b", "lokr_w1_b", "down") if n in self.factors), None
         )
         return 1 if core is None else core.shape[0]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the change is 0: it is as soon as one factor is."""
+        held = self.bias is None or not bool(self.bias.any())
+        return held and (not self.factors or any(not bool(factor.any()) for factor in self.factors.values()))
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Tell whether the change has the shape (out, in, ...), without computing it."""
@@ -133,7 +141,10 @@ def _form(found: dict[str, Tensor]) -> Form | None:
     factors = dict(found)
     alpha, bias, magnitudes = (factors.pop(name, None) for name in ("alpha", "bias", "magnitudes"))
     kind = next((kind for kind, complete in _COMPLETE.items() if complete(set(factors))), None)
-    if kind is None or (not factors and bias is None) or any(factor.ndim < 2 for factor in factors.values()):
+    if kind is None or (not factors and bias is None):
+        return None
+    # Of these alone a vector is a change: that of a norm's weight.
+    if any(factor.ndim < (1 if name == "diff" else 2) for name, factor in factors.items()):
         return None
     form = Form(kind, factors, 1.0, bias, magnitudes)
     scaled = alpha is not None and kind != "diff" and not {"lokr_w1", "lokr_w2"} <= set(factors)

@@ -68,16 +68,13 @@ def _adapters(layer: Any) -> set[str]:
 
 
 def remove(pipe: Any, adapter: str) -> None:
-    """Take an adapter off a pipeline, and PEFT's layers with it if no other adapter is left."""
-    for network in networks(pipe).values():
-        settings = getattr(network, "peft_config", None)
-        if not settings:
-            continue
-        others = [name for name in settings if name != adapter]
-        if adapter in settings or not others:
-            for layer in network.modules():
-                if isinstance(layer, BaseTunerLayer) and adapter in _adapters(layer):
-                    layer.delete_adapter(adapter)
-            settings.pop(adapter, None)
-    if not any(getattr(network, "peft_config", None) for network in networks(pipe).values()):
+    """Take an adapter off a pipeline, if it is on it, and PEFT's layers too if no other adapter is left."""
+    adapted = [network for network in networks(pipe).values() if hasattr(network, "peft_config")]
+    for network in adapted:
+        for layer in network.modules():
+            if isinstance(layer, BaseTunerLayer) and adapter in _adapters(layer):
+                layer.delete_adapter(adapter)
+        own: Any = network.peft_config
+        own.pop(adapter, None)
+    if adapted and not any(network.peft_config for network in adapted):
         pipe.unload_lora_weights()

@@ -18,8 +18,8 @@ _LORA = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_dora", "use_rs
 _OTHERS = ("r", "alpha", "rank_pattern", "alpha_pattern")
 # The kinds of adapters by their names in PEFT, with the settings that count.
 _KINDS = {"LORA": _LORA, "LOHA": _OTHERS, "LOKR": _OTHERS}
-# Where `save_lora_adapter` of diffusers' networks writes the same settings.
-_HEADER = "lora_adapter_metadata"
+# Where diffusers' networks and pipelines write the same settings, with the part of the pipeline before their names.
+HEADER = "lora_adapter_metadata"
 
 
 def settings_of(
@@ -39,8 +39,8 @@ def settings_of(
     beside = path.parent / PEFT_SETTINGS
     if path.name == PEFT_WEIGHTS and beside.is_file():
         settings = read_json(beside, ModelError)
-    elif _HEADER in header:
-        settings = parse_json(header[_HEADER].encode(), f"the header of {path}", ModelError)
+    elif HEADER in header:
+        settings = parse_json(header[HEADER].encode(), f"the header of {path}", ModelError)
     else:
         return None
     kind = settings.get("peft_type", "LORA") if isinstance(settings, dict) else None

@@ -43,12 +43,14 @@ class Fit:
 
     Attributes:
         placed: what is to be put into force, by part and layer.
-        unused: the names of the file's layers for which the pipeline has none, or one that is no matrix, as a norm's.
+        missing: the names of the file's layers that the pipeline does not have.
+        unfit: the names of those whose weight is no matrix, such as norms: PEFT's layers cannot carry their change.
         problem: why they do not fit, after the words "the LoRA ..."; None if they do.
     """
 
     placed: Mapping[tuple[str, str], Placed] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -60,8 +62,9 @@ def fit(pipe: Any, forms: Mapping[str, Form]) -> Fit:
         forms: what the file holds, by the names of its layers.
     """
     parts = adapter_parts.adaptable(pipe)
+    found = places(pipe, parts, {name: form.outputs for name, form in forms.items()})
     placed: dict[tuple[str, str], Placed] = {}
-    for name, meant in places(pipe, parts, {name: form.outputs for name, form in forms.items()}).items():
+    for name, meant in found.items():
         for place in meant:
             base: Any = parts[place.part].get_submodule(place.layer)
             base = getattr(base, "base_layer", base)
@@ -76,7 +79,9 @@ def fit(pipe: Any, forms: Mapping[str, Form]) -> Fit:
             if other is not one:
                 return Fit(problem=f"has two changes for the layer {place.layer}, {other.name} and {name}")
     used = {one.name for one in placed.values()}
-    return Fit(placed, tuple(name for name in forms if name not in used))
+    left = [name for name, form in forms.items() if name not in used and not form.changes_nothing]
+    missing, unfit = ([name for name in left if (name in found) == is_found] for is_found in (False, True))
+    return Fit(placed, tuple(missing), tuple(unfit))
 
 
 def _fits(one: Placed) -> bool:

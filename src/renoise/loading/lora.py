@@ -11,7 +11,7 @@ from typing import Any
 
 from renoise.errors import AdapterWarning, Argument, ModelError, RenoiseError
 from renoise.loading import adapter_files, adapter_parts, applying, catalogue, hub
-from renoise.loading.adapter_checks import first_factors
+from renoise.loading.adapter_checks import advice, first_factors
 from renoise.loading.adapter_files import AdapterFile
 from renoise.loading.contents import recognise
 from renoise.loading.folders import LORA_WEIGHTS, PEFT_SETTINGS
@@ -21,7 +21,6 @@ from renoise.reading import read_object
 from renoise.schedulers import SUPPORTED, exchanged, sampler_class
 
 _SCHEDULER = "scheduler/scheduler_config.json"
-_OTHER = "take a LoRA that is made for it, or the LoRA's own base model"
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,20 @@ def apply(pipe: Any, loras: Sequence[Lora], *, with_scheduler: bool) -> None:
         with_scheduler: whether to take the scheduler that a folder of weights brings.
 
     Raises:
-        ModelError: if they do not fit the pipeline.
+        ModelError: if they do not fit the pipeline; none of them is then on it.
 
     Warns:
         AdapterWarning: if they fit only in part, or are made for another sampler.
     """
-    for lora in loras:
-        _load(pipe, lora)
-        if with_scheduler:
-            _take_scheduler(pipe, lora)
+    try:
+        for lora in loras:
+            _load(pipe, lora)
+    except Exception:
+        for lora in loras:
+            adapter_parts.remove(pipe, lora.name)
+        raise
+    for lora in loras if with_scheduler else ():
+        _take_scheduler(pipe, lora)
     if len(loras) > 1 or any(lora.strength != 1.0 for lora in loras):
         pipe.set_adapters([lora.name for lora in loras], [lora.strength for lora in loras])
 
@@ -95,29 +99,30 @@ def _load(pipe: Any, lora: Lora) -> None:
     model = adapter_parts.model_in_words(pipe)
     if not hasattr(pipe, "load_lora_weights"):
         raise ModelError(f"a {type(pipe).__name__} takes no LoRA", remedy=("leave out ", Argument("lora", lora.label)))
+    remedy = advice({})
     try:
         file = adapter_files.read(lora.weights, pipe)
+        remedy = file.advice
         with heard() as remarks:
             _put(pipe, lora, file)
         carrying = adapter_parts.carrying(pipe, lora.name)
         if not carrying:  # weights for other networks than the pipeline's are passed over without an error
             raise _nothing_for(model, lora, file)
+    except RenoiseError:
+        raise
     except Exception as error:  # peft raises many sorts of errors, over many lines: each means that it does not fit
-        adapter_parts.remove(pipe, lora.name)
-        if isinstance(error, RenoiseError):
-            raise
         problem = f"the LoRA {lora.label} does not fit {model} ({hub.shortened(error)[:120]})"
-        raise ModelError(problem, argument="lora", remedy=_OTHER) from error
+        raise ModelError(problem, argument="lora", remedy=remedy) from error
     # Of a file whose layers are all known, what diffusers misses is the other adapters' or the stand-ins'.
     for remark in (*file.remarks, *(remarks if file.fit is None else ())):
         _warn(f"of the LoRA {lora.label} not everything is used: {remark}")
-    used, unused = sum(map(len, carrying.values())), ()
+    used, missing = sum(map(len, carrying.values())), ()
     layers = len(first_factors(file.names))
     if file.fit is not None:
-        used, unused = len({one.name for one in file.fit.placed.values()}), file.fit.unused
-        layers = used + len(unused)
+        used, missing = len({one.name for one in file.fit.placed.values()}), file.fit.missing
+        layers = used + len(missing)
     if used < layers:  # layers that the network does not have are passed over as well
-        such = f", and not {unused[0]}" if unused else ""
+        such = f", and not {missing[0]}" if missing else ""
         _warn(
             f"only {used} of the {layers} layers of the LoRA {lora.label} are in {model}{such}: "
             "it may be made for another"
@@ -127,7 +132,7 @@ def _load(pipe: Any, lora: Lora) -> None:
 def _nothing_for(model: str, lora: Lora, file: AdapterFile) -> ModelError:
     names = first_factors(file.names) or list(file.names)
     such = f" by the names that are read, but such as {names[0]}" if names else ""
-    return ModelError(f"the LoRA {lora.label} has no weights for {model}{such}", argument="lora", remedy=_OTHER)
+    return ModelError(f"the LoRA {lora.label} has no weights for {model}{such}", argument="lora", remedy=file.advice)
 
 
 def _warn(problem: str) -> None:
