@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from quick import slow_but
+from renoise import ModelError
 from renoise.errors import AdapterWarning
+from renoise.loading import adapter_forms
 from renoise.loading import lora as loading
+from renoise.loading.applying import fit
 from renoise.loading.contents import recognise
+from tiny_pipelines import BUILDERS
 from tiny_pipelines.networks import NETWORKS, network_alone
 
 Tensors = dict[str, torch.Tensor]
@@ -216,3 +221,129 @@ def test_a_lokr_of_joined_layers_is_shared_out(tmp_path: Path, name: str, beginn
         own = ("to_q", "to_k", "to_v") if stream == "img" else ("add_q_proj", "add_k_proj", "add_v_proj")
         for layer, rows in zip(own, whole.chunk(3), strict=True):
             torch.testing.assert_close(ours[f"transformer_blocks.{number}.attn.{layer}"], rows)
+
+
+def fitted(pipe: Any, tensors: Tensors) -> dict[str, tuple[slice, ...]]:
+    """Where the layers of a file are, with their rows of the file's weights, for a network without data."""
+    forms, left, incomplete = adapter_forms.read(tensors)
+    assert not left
+    assert incomplete is None
+    found = fit(pipe, forms)
+    assert (found.problem, found.missing, found.unfit) == (None, (), ())
+    return {layer: one.place.rows for (_, layer), one in found.placed.items()}
+
+
+def meta_pairs(shapes: dict[str, tuple[int, int]], ends: tuple[str, str]) -> Tensors:
+    """Factors without data of layers of the real widths."""
+    return {
+        layer + end: torch.empty(size, device="meta")
+        for layer, (out, into) in shapes.items()
+        for end, size in zip(ends, ((RANK, into), (out, RANK)), strict=True)
+    }
+
+
+def test_joined_layers_of_flux_are_shared_out_at_their_real_widths() -> None:
+    pipe = network_alone(
+        "FluxPipeline", device="meta", num_layers=1, num_single_layers=1, attention_head_dim=128, num_attention_heads=24
+    )
+    shapes = {
+        "lora_unet_single_blocks_0_linear1": (3 * 3072 + 12288, 3072),
+        "lora_unet_double_blocks_0_txt_attn_qkv": (3 * 3072, 3072),
+        "lora_unet_final_layer_adaLN_modulation_1": (2 * 3072, 3072),
+    }
+    rows = fitted(pipe, meta_pairs(shapes, DOWN_UP))
+    assert rows == {
+        **{
+            f"single_transformer_blocks.0.{layer}": (slice(start, stop),)
+            for layer, start, stop in (
+                ("attn.to_q", 0, 3072),
+                ("attn.to_k", 3072, 6144),
+                ("attn.to_v", 6144, 9216),
+                ("proj_mlp", 9216, 21504),
+            )
+        },
+        **{f"transformer_blocks.0.attn.add_{q}_proj": (slice(3072 * i, 3072 * (i + 1)),) for i, q in enumerate("qkv")},
+        # Diffusers has the shift and the scale the other way round.
+        "norm_out.linear": (slice(3072, 6144), slice(0, 3072)),
+    }
+
+
+def test_joined_layers_of_lumina_are_shared_out_at_their_real_widths() -> None:
+    sizes = {
+        "num_layers": 1,
+        "num_refiner_layers": 1,
+        "hidden_size": 2304,
+        "num_attention_heads": 24,
+        "num_kv_heads": 8,
+    }
+    pipe = network_alone("Lumina2Pipeline", device="meta", **sizes, multiple_of=256, axes_dim_rope=(32, 32, 32))
+    inner = pipe.transformer.layers[0].feed_forward.linear_1.weight.shape[0]  # type: ignore[attr-defined] # a component
+    block = {
+        "attention.qkv": (2304 + 2 * 768, 2304),
+        "attention.out": (2304, 2304),
+        **{f"feed_forward.w{i}": (2304, inner) if i == 2 else (inner, 2304) for i in (1, 2, 3)},
+    }
+    modulated = {**block, "adaLN_modulation.1": (4 * 2304, 1024)}
+    blocks = {"noise_refiner.0": modulated, "context_refiner.0": block, "layers.0": modulated}
+    shapes = {f"diffusion_model.{b}.{layer}": shape for b, own in blocks.items() for layer, shape in own.items()}
+    rows = fitted(pipe, meta_pairs(shapes, AB))
+    assert len(rows) == 3 * 7 + 2
+    assert [rows[f"layers.0.attn.{q}"] for q in ("to_q", "to_k", "to_v")] == [
+        (slice(0, 2304),),
+        (slice(2304, 3072),),
+        (slice(3072, 3840),),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["lora", "lokr"])
+def test_kohyas_names_for_sdxl_are_those_of_the_original_code(tmp_path: Path, kind: str) -> None:
+    pipe: Any = BUILDERS["sdxl"]()
+    block = "transformer_blocks.0"
+    places = {
+        f"lora_unet_input_blocks_3_1_{block.replace('.', '_')}_attn1_to_q": (
+            f"unet.down_blocks.1.attentions.0.{block}.attn1.to_q"
+        ),
+        f"lora_unet_middle_block_1_{block.replace('.', '_')}_ff_net_2": f"unet.mid_block.attentions.0.{block}.ff.net.2",
+        "lora_unet_output_blocks_0_1_proj_in": "unet.up_blocks.0.attentions.0.proj_in",
+        "lora_unet_input_blocks_1_0_in_layers_2": "unet.down_blocks.0.resnets.0.conv1",
+        "lora_unet_time_embed_0": "unet.time_embedding.linear_1",
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": "text_encoder.encoder.layers.0.self_attn.q_proj",
+        "lora_te2_text_model_encoder_layers_1_mlp_fc1": "text_encoder_2.encoder.layers.1.mlp.fc1",
+    }
+    tensors: Tensors = {}
+    for name, place in places.items():
+        part, _, path = place.partition(".")
+        shape = module_at(getattr(pipe, part), path).weight.shape
+        up, down = torch.randn(shape[0], RANK), torch.randn(RANK, *shape[1:])
+        tensors |= (
+            {f"{name}.lora_up.weight": up.reshape(*up.shape, *(1 for _ in shape[2:])), f"{name}.lora_down.weight": down}
+            if kind == "lora"
+            else {
+                f"{name}.lokr_w1": torch.randn(2, 2),
+                f"{name}.lokr_w2": torch.randn(shape[0] // 2, shape[1] // 2, *shape[2:]),
+            }
+        )
+    save_file(tensors, tmp_path / "l.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdapterWarning)
+        loading.apply(pipe, loading.find([(str(tmp_path / "l.safetensors"), 1.0)], {}), with_scheduler=False)
+    for place in places.values():
+        part, _, path = place.partition(".")
+        assert isinstance(module_at(getattr(pipe, part), path), BaseTunerLayer), place
+
+
+def module_at(network: Any, path: str) -> Any:
+    """A layer of a network; text encoders were once wrapped in one more module."""
+    return network.get_submodule(
+        path if not path.startswith("encoder.") or hasattr(network, "encoder") else f"text_model.{path}"
+    )
+
+
+def test_a_pipeline_that_takes_no_lora_says_so(tmp_path: Path) -> None:
+    save_file(pairs({"transformer.a": torch.Size((4, 4))}, AB), tmp_path / "l.safetensors")
+    pipe = diffusers.PixArtAlphaPipeline(*[None] * 5)  # type: ignore[arg-type] # the parts do not count
+    found = loading.find([(str(tmp_path / "l.safetensors"), 1.0)], {})
+    with pytest.raises(
+        ModelError, match=r"a PixArtAlphaPipeline takes no LoRA: diffusers loads none into it; leave out"
+    ):
+        loading.apply(pipe, found, with_scheduler=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoHaConfig, LoKrConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from quick import slow_but
+from renoise import Editor, InversionConfig, ModelError
 from renoise.errors import AdapterWarning
 from renoise.fingerprint import fingerprint, same_model
 from renoise.loading import lora as loading
@@ -221,3 +224,105 @@ def test_a_fingerprint_tells_them_apart(tmp_path: Path) -> None:
     assert not any(same_model(prints[0], other) for other in prints[2:])
     assert same_model(prints[0], fingerprint(loaded(file, dtype=torch.bfloat16)))
     assert not same_model(prints[0], fingerprint(changed()))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("kind", ["LOHA", "LOKR"])
+def test_pefts_own_files_do_what_peft_does(tmp_path: Path, kind: str, whole: bool) -> None:
+    targets = ["to_q", "to_out.0", "conv1", "proj_in"]
+    common: dict[str, Any] = {"alpha": 5, "target_modules": targets, "init_weights": False}
+    # In layers as narrow as these a large rank makes PEFT keep whole factors, which it scales all the same.
+    common |= {"r": 16, "rank_pattern": {"to_q": 12}} if whole else {"r": 2, "alpha_pattern": {"conv1": 3}}
+    config: Any = LoHaConfig(**common) if kind == "LOHA" else LoKrConfig(**common, decompose_both=not whole)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs: Any = get_peft_model(BUILDERS["sd15-ddim"]().unet, config)
+    theirs.save_pretrained(str(tmp_path / "p"))
+    pipe = loaded(tmp_path / "p")
+    made, plain = outputs(pipe)[0], outputs(built("sd15-ddim"))[0]
+    pipe.unet = theirs.base_model.model
+    torch.testing.assert_close(made, outputs(pipe)[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(made, plain, atol=1e-3)
+
+
+def test_pefts_own_files_need_their_settings(tmp_path: Path) -> None:
+    theirs: Any = get_peft_model(BUILDERS["sd15-ddim"]().unet, LoHaConfig(r=2, target_modules=["to_q"]))
+    theirs.save_pretrained(str(tmp_path))
+    settings = tmp_path / "adapter_config.json"
+    for changes in (
+        {"r": 0},
+        {"alpha": "much"},
+        {"alpha_pattern": [1]},
+        {"rank_pattern": {"to_q": "x"}},
+        {"peft_type": "LORA"},
+    ):
+        settings_before = settings.read_text()
+        settings.write_text(json.dumps(json.loads(settings_before) | changes))
+        with pytest.raises(ModelError, match=r"settings of .* are not those of a LoRA"):
+            loaded(tmp_path)
+        settings.write_text(settings_before)
+    settings.unlink()
+    with pytest.raises(ModelError, match=r"has no adapter_config.json beside it"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("by", ["input", "output"])
+@pytest.mark.parametrize("form", ["LoHa", "LoKr", "LoCon, Tucker", "full differences"])
+def test_their_magnitudes_are_in_force(tmp_path: Path, form: str, by: str) -> None:
+    meant = written(tmp_path / "l.safetensors", FORMS[form])
+    tensors = load_file(tmp_path / "l.safetensors")
+    for name, place, module in layers_of(built("sd15-ddim")):
+        weight = module.weight.detach()
+        others = [d for d in range(weight.ndim) if d != (1 if by == "input" else 0)]
+        scale = 1.3 * torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+        tensors[f"{name}.dora_scale"] = scale
+        sum_ = weight + meant[place]
+        meant[place] = sum_ * scale / torch.linalg.vector_norm(sum_, dim=others, keepdim=True) - weight
+    save_file(tensors, tmp_path / "l.safetensors")
+    for strength in (1.0, -0.5):
+        made = outputs(loaded((tmp_path / "l.safetensors", strength)))
+        for ours, theirs in zip(made, outputs(changed((strength, meant))), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_biases_are_changed_too_and_norms_are_told(tmp_path: Path) -> None:
+    layer = "mid_block.attentions.0.proj_in"
+    name = "lora_unet_" + layer.replace(".", "_")
+    norm = "lora_unet_mid_block_attentions_0_norm"
+    weight, bias = built("sd15-ddim").unet.get_submodule(layer).weight, drawn(32)
+    held, change = loha(weight.shape)
+    tensors = {f"{name}.{end}": tensor for end, tensor in held.items()} | {f"{name}.diff_b": bias}
+    # A change of 0, as tools write for layers that they did not train, is nothing to be told of.
+    tensors |= {f"{norm}.w_norm": torch.zeros(32), f"{norm}.b_norm": torch.zeros(32)}
+    save_file(tensors, tmp_path / "l.safetensors")
+    pipe: Any = changed((0.5, {f"unet.{layer}": change}))
+    pipe.unet.get_submodule(layer).bias.data += 0.5 * bias
+    adapted = loaded((tmp_path / "l.safetensors", 0.5))
+    torch.testing.assert_close(outputs(adapted)[0], outputs(pipe)[0], rtol=1e-4, atol=1e-5)
+    adapted.fuse_lora()
+    torch.testing.assert_close(outputs(adapted)[0], outputs(pipe)[0], rtol=1e-4, atol=1e-5)
+    save_file(tensors | {f"{norm}.w_norm": torch.ones(32)}, tmp_path / "l.safetensors")
+    with pytest.raises(
+        AdapterWarning, match=r"not everything is used: 1 changes are of norms and the like.*attentions_0_norm"
+    ):
+        loaded(tmp_path / "l.safetensors")
+
+
+def test_a_bias_alone_is_changed(tmp_path: Path) -> None:
+    save_file({"lora_unet_mid_block_attentions_0_proj_in.diff_b": torch.ones(32)}, tmp_path / "l.safetensors")
+    pipe: Any = changed()
+    pipe.unet.mid_block.attentions[0].proj_in.bias.data += 1.0
+    torch.testing.assert_close(outputs(loaded(tmp_path / "l.safetensors"))[0], outputs(pipe)[0], rtol=1e-4, atol=1e-5)
+    other = tmp_path / "m.safetensors"
+    save_file({"lora_unet_mid_block_attentions_0_proj_in.diff_b": 2 * torch.ones(32)}, other)
+    one, two = (fingerprint(loaded(file)) for file in (tmp_path / "l.safetensors", other))
+    assert not same_model(one, two)
+
+
+def test_an_inversion_needs_the_lokr_with_which_it_was_made(tmp_path: Path) -> None:
+    written(tmp_path / "l.safetensors", lokr)
+    adapted, plain = Editor(loaded(tmp_path / "l.safetensors")), Editor(BUILDERS["sd15-ddim"]())
+    inversion = adapted.invert(latents=torch.zeros(1, 4, 8, 8), prompt="a cat", config=InversionConfig(num_steps=2))
+    adapted.edit(inversion, "a dog")
+    with pytest.raises(ModelError, match="adapters"):
+        plain.edit(inversion, "a dog")

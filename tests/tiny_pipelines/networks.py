@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import diffusers
+import torch
 from diffusers import DiffusionPipeline
 
 from .parts import seeded
@@ -155,12 +156,18 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def network_alone(name: str) -> DiffusionPipeline:
-    """Return a pipeline of a class of diffusers with its tiny network, random weights, and nothing else."""
-    kind, sizes = NETWORKS[name]
+def network_alone(name: str, *, device: str = "cpu", **sizes: Any) -> DiffusionPipeline:
+    """Return a pipeline of a class of diffusers with its tiny network, random weights, and nothing else.
+
+    Args:
+        name: the class, one of `NETWORKS`.
+        device: "meta" for a network without data, which may then be of any size.
+        sizes: settings of the network that replace the tiny ones.
+    """
+    kind, tiny = NETWORKS[name]
     cls: Any = getattr(diffusers, name)
-    with seeded(name):
-        network = getattr(diffusers, kind)(**sizes)
+    with seeded(name), torch.device(device):
+        network = getattr(diffusers, kind)(**{**tiny, **sizes})
     wanted = [p.name for p in inspect.signature(cls).parameters.values() if p.default is inspect.Parameter.empty]
     made: DiffusionPipeline = cls(**{**dict.fromkeys(wanted), "transformer": network})
     return made

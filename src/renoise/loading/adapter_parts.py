@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from diffusers.utils import get_peft_kwargs
+from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
@@ -34,20 +36,26 @@ def load(pipe: Any, part: str, weights: Mapping[str, Tensor], adapter: str, sett
         part: one of its `adaptable` parts.
         weights: both factors of each layer, by PEFT's names within the part.
         adapter: the name that the adapter gets.
-        settings: PEFT's settings; None if diffusers shall find them in the weights.
+        settings: PEFT's settings; None for full strength and the ranks of the weights.
     """
     network: Any = pipe.components[part]
     if hasattr(network, "load_lora_adapter"):
         network.load_lora_adapter(dict(weights), prefix=None, adapter_name=adapter, metadata=settings)
-        return
-    pipe.load_lora_into_text_encoder(
-        {f"{part}.{name}": weight for name, weight in weights.items()},
-        network_alphas=None,
-        text_encoder=network,
-        prefix=part,
-        adapter_name=adapter,
-        metadata=None if settings is None else {f"{part}.{name}": value for name, value in settings.items()},
-    )
+    elif settings is None:
+        # Diffusers would have to tell by the names of some layers what the others are called.
+        ranks = {f"^{name}": weight.shape[1] for name, weight in weights.items() if ".lora_B." in name}
+        config = LoraConfig(**get_peft_kwargs(ranks, None, dict(weights)))
+        network.load_adapter(adapter_name=adapter, adapter_state_dict=dict(weights), peft_config=config)
+        network.to(device=network.device, dtype=network.dtype)
+    else:
+        pipe.load_lora_into_text_encoder(
+            {f"{part}.{name}": weight for name, weight in weights.items()},
+            network_alphas=None,
+            text_encoder=network,
+            prefix=part,
+            adapter_name=adapter,
+            metadata={f"{part}.{name}": value for name, value in settings.items()},
+        )
 
 
 def carrying(pipe: Any, adapter: str) -> dict[str, list[tuple[str, Any]]]:

@@ -121,13 +121,21 @@ def _numbered(
     made = converted(pipe, numbered)
     names, found = list(outputs), dict[str, list[Place]]()
     for key, weight in made.items():
-        part, _, rest = key.partition(".")
-        layer, is_first, _ = rest.partition(".lora_A.")
-        second = made.get(key.replace(".lora_A.", ".lora_B."))
-        if part in parts and is_first and second is not None and _layer(parts[part], layer) is not None:
-            place = Place(part, layer, _slices(second.flatten().long().tolist()))
-            found.setdefault(names[int(weight.flatten()[0])], []).append(place)
+        path, is_first, _ = key.partition(".lora_A.")
+        second = made.get(f"{path}.lora_B.weight")
+        place = _within(parts, path)
+        if is_first and second is not None and place is not None:
+            rows = _slices(second.flatten().long().tolist())
+            found.setdefault(names[int(weight.flatten()[0])], []).append(Place(*place, rows))
     return found
+
+
+def _within(parts: Mapping[str, torch.nn.Module], path: str) -> tuple[str, str] | None:
+    """Return the part and the layer that a path means; conversions leave the part out of the names of some layers."""
+    part, _, layer = path.partition(".")
+    if part in parts and _layer(parts[part], layer) is not None:
+        return part, layer
+    return next(((part, path) for part, network in parts.items() if _layer(network, path) is not None), None)
 
 
 def converted(pipe: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

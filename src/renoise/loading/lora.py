@@ -98,7 +98,8 @@ def apply(pipe: Any, loras: Sequence[Lora], *, with_scheduler: bool) -> None:
 def _load(pipe: Any, lora: Lora) -> None:
     model = adapter_parts.model_in_words(pipe)
     if not hasattr(pipe, "load_lora_weights"):
-        raise ModelError(f"a {type(pipe).__name__} takes no LoRA", remedy=("leave out ", Argument("lora", lora.label)))
+        problem = f"a {type(pipe).__name__} takes no LoRA: diffusers loads none into it"
+        raise ModelError(problem, remedy=("leave out ", Argument("lora", lora.label)))
     remedy = advice({})
     try:
         file = adapter_files.read(lora.weights, pipe)
