@@ -79,6 +79,10 @@ BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
     "a LoKr that does not divide": ("does not fit", lambda: lokr(w1=(5, 4), w2=(7, 8))),
     "an empty LoKr": ("does not fit", lambda: lokr(w1=(0, 4), w2=(8, 8))),
     "a huge LoKr": ("does not fit", lambda: lokr(w1=(2000, 2000), w2=(2000, 2000))),
+    "a LoKr of a million million rows": (
+        "has no weights for this model",
+        lambda: lokr("lora_unet_nowhere", w1=(1_000_000, 1), w2=(1_000_000, 1)),
+    ),
     "a huge LoHa": ("does not fit", lambda: loha(width=1_000_000)),
     "a full difference of another size": ("does not fit", lambda: {f"{Q}.diff": torch.ones(31, WIDTH)}),
     "a bias of another size": ("does not fit", lambda: {f"{Q}.diff_b": torch.ones(31)}),
@@ -147,6 +151,12 @@ def test_some_alphas_of_0_are_told(tmp_path: Path) -> None:
         loading.apply(pipe, loading.find([(str(tmp_path / "l.safetensors"), 1.0)], {}), with_scheduler=False)
     changes = {n: m.get_delta_weight("l") for n, m in pipe.unet.named_modules() if isinstance(m, BaseTunerLayer)}
     assert {name[-4:]: bool(change.any()) for name, change in changes.items()} == {"to_q": False, "to_k": True}
+
+
+def test_many_unknown_names_are_refused_in_time(tmp_path: Path) -> None:
+    tensors = {k: v for i in range(3000) for k, v in lora(f"lora_unet_nowhere_{i}", width=1).items()}
+    save_file(tensors, tmp_path / "l.safetensors")
+    refused(network_alone("Flux2Pipeline"), "has no weights for this model", tmp_path / "l.safetensors")
 
 
 @pytest.mark.parametrize("size", slow_but(("wide",), ("wide", "tall")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ AB, DOWN_UP = (".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora
 
 def layers(name: str, ends: tuple[str, ...]) -> dict[str, torch.Size]:
     """The shapes of a network's linear layers, by their paths."""
-    network: Any = network_alone(name).transformer  # type: ignore[attr-defined] # a component
+    network: Any = network_alone(name).transformer
     found = {path: module for path, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
     return {path: module.weight.shape for path, module in found.items() if path.endswith(ends)}
 
@@ -82,10 +83,7 @@ def of_krea(beginning: str) -> Tensors:
 
 # The files that a pipeline's own call takes: the class, what the file holds, and how many layers it adapts.
 TAKEN: dict[str, tuple[str, Callable[[], Tensors], int]] = {
-    **{
-        f"{name}, transformer.": (name, lambda name=name: spelt(name, ATTENTION, "transformer.", AB), 0)  # type: ignore[misc]
-        for name in NETWORKS
-    },
+    **{f"{name}, transformer.": (name, partial(spelt, name, ATTENTION, "transformer.", AB), 0) for name in NETWORKS},
     "Flux, kohya": ("FluxPipeline", lambda: of_flux("lora_unet_", DOWN_UP, 1.0), 16),
     "Flux, ComfyUI": ("FluxPipeline", lambda: of_flux("diffusion_model.", DOWN_UP, 1.0), 16),
     "Flux, flat": ("FluxPipeline", lambda: spelt("FluxPipeline", ATTENTION, "lora_transformer_", DOWN_UP, 1.0), 0),
@@ -277,7 +275,7 @@ def test_joined_layers_of_lumina_are_shared_out_at_their_real_widths() -> None:
         "num_kv_heads": 8,
     }
     pipe = network_alone("Lumina2Pipeline", device="meta", **sizes, multiple_of=256, axes_dim_rope=(32, 32, 32))
-    inner = pipe.transformer.layers[0].feed_forward.linear_1.weight.shape[0]  # type: ignore[attr-defined] # a component
+    inner = pipe.transformer.layers[0].feed_forward.linear_1.weight.shape[0]
     block = {
         "attention.qkv": (2304 + 2 * 768, 2304),
         "attention.out": (2304, 2304),
@@ -341,7 +339,7 @@ def module_at(network: Any, path: str) -> Any:
 
 def test_a_pipeline_that_takes_no_lora_says_so(tmp_path: Path) -> None:
     save_file(pairs({"transformer.a": torch.Size((4, 4))}, AB), tmp_path / "l.safetensors")
-    pipe = diffusers.PixArtAlphaPipeline(*[None] * 5)  # type: ignore[arg-type] # the parts do not count
+    pipe = diffusers.PixArtAlphaPipeline(*[None] * 5)
     found = loading.find([(str(tmp_path / "l.safetensors"), 1.0)], {})
     with pytest.raises(
         ModelError, match=r"a PixArtAlphaPipeline takes no LoRA: diffusers loads none into it; leave out"

@@ -38,8 +38,7 @@ def loha(shape: torch.Size) -> Made:
     f = {f"hada_w{i}_{s}": drawn(*size) for i in "12" for s, size in (("a", (out, RANK)), ("b", (RANK, columns)))}
     meant = torch.empty(out, columns)
     for i in range(out):
-        for j in range(columns):
-            meant[i, j] = (f["hada_w1_a"][i] @ f["hada_w1_b"][:, j]) * (f["hada_w2_a"][i] @ f["hada_w2_b"][:, j])
+        meant[i] = (f["hada_w1_a"][i] @ f["hada_w1_b"]) * (f["hada_w2_a"][i] @ f["hada_w2_b"])
     return {**f, "alpha": torch.tensor(ALPHA)}, (ALPHA / RANK * meant).reshape(shape)
 
 
@@ -103,6 +102,17 @@ def full(shape: torch.Size) -> Made:
     return {"diff": change}, change
 
 
+def of_one_pixel(form: Callable[[torch.Size], Made]) -> Callable[[torch.Size], Made]:
+    """The same, with whole factors of linear layers as those of convolutions of one pixel."""
+
+    def made(shape: torch.Size) -> Made:
+        held, meant = form(shape)
+        pixel = {"lokr_w2", "diff"} if len(shape) == 2 else set()
+        return {name: tensor[..., None, None] if name in pixel else tensor for name, tensor in held.items()}, meant
+
+    return made
+
+
 def only_convolutions(tuckers: Callable[[torch.Size], Made], others: Callable[[torch.Size], Made]) -> Any:
     return lambda shape: tuckers(shape) if len(shape) == 4 and shape[2] > 1 else others(shape)
 
@@ -115,7 +125,9 @@ FORMS: dict[str, Callable[[torch.Size], Made]] = {
     "LoKr, whole": lambda shape: lokr(shape, second="whole"),
     "LoKr, Tucker": only_convolutions(lambda shape: lokr(shape, second="tucker"), lokr),
     "LoCon, Tucker": only_convolutions(locon_tucker, lora),
+    "LoKr, of one pixel": of_one_pixel(lambda shape: lokr(shape, second="whole")),
     "full differences": full,
+    "full differences, of one pixel": of_one_pixel(full),
 }
 
 
@@ -192,7 +204,7 @@ def test_they_join_loras_and_one_another(tmp_path: Path) -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["LoHa, Tucker", "LoKr", "full differences"])
+@pytest.mark.parametrize("form", slow_but(("LoKr",), ("LoHa, Tucker", "LoKr", "full differences")))
 def test_they_can_be_fused_and_unloaded(tmp_path: Path, form: str) -> None:
     meant = written(tmp_path / "l.safetensors", FORMS[form])
     pipe = loaded(tmp_path / "l.safetensors")
@@ -206,7 +218,7 @@ def test_they_can_be_fused_and_unloaded(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("form", ["LoHa", "LoKr, whole"])
+@pytest.mark.parametrize("form", slow_but(("LoHa",), ("LoHa", "LoKr, whole")))
 def test_they_are_in_force_in_half_precision(tmp_path: Path, form: str, precision: torch.dtype) -> None:
     meant = written(tmp_path / "l.safetensors", FORMS[form], dtype=precision)
     made = outputs(loaded(tmp_path / "l.safetensors", dtype=precision), precision)
@@ -267,7 +279,7 @@ def test_pefts_own_files_need_their_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["input", "output"])
-@pytest.mark.parametrize("form", ["LoHa", "LoKr", "LoCon, Tucker", "full differences"])
+@pytest.mark.parametrize("form", slow_but(("LoKr",), ("LoHa", "LoKr", "LoCon, Tucker", "full differences")))
 def test_their_magnitudes_are_in_force(tmp_path: Path, form: str, by: str) -> None:
     meant = written(tmp_path / "l.safetensors", FORMS[form])
     tensors = load_file(tmp_path / "l.safetensors")
@@ -278,10 +290,15 @@ def test_their_magnitudes_are_in_force(tmp_path: Path, form: str, by: str) -> No
         tensors[f"{name}.dora_scale"] = scale
         sum_ = weight + meant[place]
         meant[place] = sum_ * scale / torch.linalg.vector_norm(sum_, dim=others, keepdim=True) - weight
+    # The change of a bias is added as it is.
+    bias = torch.linspace(-1.0, 1.0, 32)
+    tensors["lora_unet_mid_block_attentions_0_proj_in.diff_b"] = bias
     save_file(tensors, tmp_path / "l.safetensors")
     for strength in (1.0, -0.5):
         made = outputs(loaded((tmp_path / "l.safetensors", strength)))
-        for ours, theirs in zip(made, outputs(changed((strength, meant))), strict=True):
+        expected = changed((strength, meant))
+        expected.unet.mid_block.attentions[0].proj_in.bias.data += strength * bias
+        for ours, theirs in zip(made, outputs(expected), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 

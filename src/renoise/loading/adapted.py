@@ -14,7 +14,7 @@ from peft.tuners import lora
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor
 
-from renoise.loading.adapter_forms import Change
+from renoise.loading.adapter_change import Change
 
 
 def carries_others(layer: Any) -> bool:
@@ -53,7 +53,7 @@ def give_channels(layer: Any, adapter: str, factors: Tensor) -> None:
 
 
 class _Other(LoraVariant):  # type: ignore[misc] # peft has no types
-    """How peft merges a layer with a change of its own."""
+    """How peft merges a layer whose change it does not know."""
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
@@ -73,7 +73,8 @@ class _Changed(_Other):
     @staticmethod
     def forward(module: Any, *, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         """Add s D x to what the layer would return without it."""
-        changed: Tensor = result + module.scaling[active_adapter] * module.change_of(active_adapter, x)
+        change = module.change_of(active_adapter, x) + module.bias_of(active_adapter)
+        changed: Tensor = result + module.scaling[active_adapter] * change
         return changed
 
     @staticmethod
@@ -93,11 +94,12 @@ class _Decomposed(_Other):
         strength = scaling / module.full_scaling[active_adapter]
         c = channels.reshape(1, -1, 1, 1) if channels.ndim == 4 else channels.reshape(-1)
         if channels.shape[0] == 1:
-            inputs = x * c
             change: Tensor = strength * _linear_part(module, x * (c - 1.0))
-            return result + change + scaling * module.change_of(active_adapter, inputs)
-        change = strength * _linear_part(module, x) * (c - 1.0) + scaling * module.change_of(active_adapter, x) * c
-        return result + change
+            change = change + scaling * module.change_of(active_adapter, x * c)
+        else:
+            change = strength * _linear_part(module, x) * (c - 1.0) + scaling * module.change_of(active_adapter, x) * c
+        changed: Tensor = result + change + scaling * module.bias_of(active_adapter)
+        return changed
 
     @staticmethod
     def unmerge(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
@@ -115,13 +117,18 @@ class _Carrier:
         """Return D x, without strength."""
         module: Any = self
         if adapter not in module.lora_changes:
-            made: Tensor = module.lora_B[adapter](module.lora_A[adapter](x))
+            made: Tensor = module.lora_B[adapter](module.lora_A[adapter](x)) - self.bias_of(adapter)
             return made
         changed: Tensor = module.lora_changes[adapter](x, module.get_base_layer())
-        bias = module.lora_B[adapter].bias
+        return changed
+
+    def bias_of(self, adapter: str) -> Tensor | float:
+        """Return the change of the bias as it is added to what the layer returns, without strength."""
+        module: Any = self
+        bias: Tensor | None = module.lora_B[adapter].bias
         if bias is None:
-            return changed
-        return changed + (bias.reshape(1, -1, 1, 1) if changed.ndim == 4 else bias)
+            return 0.0
+        return bias.reshape(1, -1, 1, 1) if module.get_base_layer().weight.ndim == 4 else bias
 
     def plain_delta(self, adapter: str) -> Tensor:
         """Return s D, of the weight's shape."""

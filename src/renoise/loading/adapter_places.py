@@ -71,7 +71,9 @@ def places(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str
         place = next(_by_path(name, paths), None)
         if place is not None:
             found[name] = [Place(*place, (slice(0, rows),))]
-    others = {name: rows for name, rows in outputs.items() if name not in found}
+    # A weight with more rows than all layers together is none of theirs.
+    most = sum(weight.shape[0] for network in parts.values() for weight in network.parameters() if weight.ndim > 1)
+    others = {name: rows for name, rows in outputs.items() if name not in found and rows <= most}
     return found | (_by_conversion(pipe, parts, others) if others else {})
 
 
@@ -100,14 +102,19 @@ def _by_conversion(
     pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int]
 ) -> dict[str, list[Place]]:
     """Find layers by the pipeline's own conversion of names."""
-    found = max((_numbered(pipe, parts, outputs, pair) for pair in _PAIRS), key=len)
+    found = _best(pipe, parts, outputs)
     # A conversion that meets one name that it does not know may fail for all of them.
     alone = [{name: rows} for name, rows in outputs.items() if name not in found]
     if len(alone) < len(outputs) or len(alone) == 1:
         return found
     for one in alone:
-        found |= max((_numbered(pipe, parts, one, pair) for pair in _PAIRS), key=len)
+        found |= _best(pipe, parts, one)
     return found
+
+
+def _best(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int]) -> dict[str, list[Place]]:
+    answers = [_numbered(pipe, parts, outputs, pair) for pair in _PAIRS]
+    return max(answers, key=len)
 
 
 def _numbered(
@@ -125,8 +132,8 @@ def _numbered(
         second = made.get(f"{path}.lora_B.weight")
         place = _within(parts, path)
         if is_first and second is not None and place is not None:
-            rows = _slices(second.flatten().long().tolist())
-            found.setdefault(names[int(weight.flatten()[0])], []).append(Place(*place, rows))
+            taken = _slices(second.flatten().long().tolist())
+            found.setdefault(names[int(weight.flatten()[0])], []).append(Place(*place, taken))
     return found
 
 

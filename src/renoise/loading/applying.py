@@ -16,7 +16,8 @@ from torch import Tensor
 from renoise.errors import ModelError
 from renoise.loading import adapter_parts, dora
 from renoise.loading.adapted import carries_others, give_change
-from renoise.loading.adapter_forms import Change, Form
+from renoise.loading.adapter_change import Change
+from renoise.loading.adapter_forms import Form
 from renoise.loading.adapter_places import Place, places
 
 
@@ -130,6 +131,8 @@ def _stand_ins(placed: Mapping[tuple[str, str], Placed]) -> dict[str, dict[str, 
         if one.form.kind == "pair":
             down, up = one.form.factors["down"], _taken(one.form.factors["up"], one.place)
             down, up = down.reshape(-1, one.shape[1], *sides), up.flatten(1)
+            if one.form.bias is not None:
+                up = up * one.form.scale
         else:
             down, up = torch.zeros(1, one.shape[1], *sides), torch.zeros(one.shape[0], 1)
         own = weights.setdefault(part, {})
@@ -142,7 +145,8 @@ def _carry(layer: Any, label: str, adapter: str, one: Placed) -> None:
     """Make a loaded layer carry its change and its bias."""
     form = one.form
     if form.kind == "pair":
-        layer.lora_alpha[adapter] = form.scale * layer.r[adapter]
+        # The change of a bias is not scaled as that of the weight is, which `_stand_ins` has then scaled.
+        layer.lora_alpha[adapter] = (form.scale if form.bias is None else 1.0) * layer.r[adapter]
         layer.set_scale(adapter, 1.0)
     elif form.factors:
         if not carries_others(layer):

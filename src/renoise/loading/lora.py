@@ -117,10 +117,11 @@ def _load(pipe: Any, lora: Lora) -> None:
     # Of a file whose layers are all known, what diffusers misses is the other adapters' or the stand-ins'.
     for remark in (*file.remarks, *(remarks if file.fit is None else ())):
         _warn(f"of the LoRA {lora.label} not everything is used: {remark}")
-    used, missing = sum(map(len, carrying.values())), ()
-    layers = len(first_factors(file.names))
-    if file.fit is not None:
-        used, missing = len({one.name for one in file.fit.placed.values()}), file.fit.missing
+    missing = () if file.fit is None else file.fit.missing
+    if file.fit is None:
+        used, layers = sum(map(len, carrying.values())), len(first_factors(file.names))
+    else:
+        used = len({one.name for one in file.fit.placed.values()})
         layers = used + len(missing)
     if used < layers:  # layers that the network does not have are passed over as well
         such = f", and not {missing[0]}" if missing else ""
