@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from peft import LoHaConfig, LoKrConfig, get_peft_model
@@ -343,3 +344,23 @@ def test_an_inversion_needs_the_lokr_with_which_it_was_made(tmp_path: Path) -> N
     adapted.edit(inversion, "a dog")
     with pytest.raises(ModelError, match="adapters"):
         plain.edit(inversion, "a dog")
+
+
+@pytest.mark.parametrize("form", slow_but(("LoHa",), ("LoHa", "LoKr, Tucker", "LoCon, Tucker")))
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_they_work_while_weights_are_kept_elsewhere(tmp_path: Path, form: str, decomposed: bool) -> None:
+    written(tmp_path / "l.safetensors", FORMS[form])
+    tensors = load_file(tmp_path / "l.safetensors")
+    tensors["lora_unet_mid_block_attentions_0_proj_in.diff_b"] = torch.ones(32)
+    if decomposed:
+        for name, _, module in layers_of(built("sd15-ddim")):
+            tensors[f"{name}.dora_scale"] = torch.ones(module.weight.shape[0])
+    save_file(tensors, tmp_path / "l.safetensors")
+    pipe = loaded((tmp_path / "l.safetensors", 0.7))
+    expected = outputs(pipe)
+    for network in (pipe.unet, pipe.text_encoder):
+        # As sequential offloading does it: each module's weights come when it runs, and go after it.
+        accelerate.cpu_offload(network, torch.device("cpu"))
+    assert {parameter.device.type for parameter in pipe.unet.parameters()} == {"meta"}
+    for ours, theirs in zip(outputs(pipe), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

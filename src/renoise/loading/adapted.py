@@ -14,7 +14,7 @@ from peft.tuners import lora
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor
 
-from renoise.loading.adapter_change import Change
+from renoise.loading.adapter_change import Change, Channels
 
 
 def carries_others(layer: Any) -> bool:
@@ -24,11 +24,7 @@ def carries_others(layer: Any) -> bool:
         return False
     if type(layer) is not cls:
         layer.__class__ = cls
-        layer.lora_changes, layer.lora_channels, layer.full_scaling = (
-            torch.nn.ModuleDict(),
-            torch.nn.ParameterDict(),
-            {},
-        )
+        layer.lora_changes, layer.lora_channels, layer.full_scaling = torch.nn.ModuleDict(), torch.nn.ModuleDict(), {}
     return True
 
 
@@ -47,7 +43,7 @@ def give_channels(layer: Any, adapter: str, factors: Tensor) -> None:
         factors: c, of shape (1, in, ...) or (out, 1, ...).
     """
     dtype = layer.lora_A[adapter].weight.dtype
-    layer.lora_channels[adapter] = torch.nn.Parameter(factors.to(dtype), requires_grad=False)
+    layer.lora_channels[adapter] = Channels(factors.to(dtype))
     layer.full_scaling[adapter] = layer.scaling[adapter]
     layer.lora_variant[adapter] = _Decomposed()
 
@@ -73,7 +69,7 @@ class _Changed(_Other):
     @staticmethod
     def forward(module: Any, *, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         """Add s D x to what the layer would return without it."""
-        change = module.change_of(active_adapter, x) + module.bias_of(active_adapter)
+        change = module.change_of(active_adapter, x) + module.bias_of(active_adapter, x)
         changed: Tensor = result + module.scaling[active_adapter] * change
         return changed
 
@@ -90,7 +86,7 @@ class _Decomposed(_Other):
     @staticmethod
     def forward(module: Any, *, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         """Add s (W' - W) x to what the layer would return without it."""
-        channels, scaling = module.lora_channels[active_adapter], module.scaling[active_adapter]
+        channels, scaling = module.lora_channels[active_adapter](), module.scaling[active_adapter]
         strength = scaling / module.full_scaling[active_adapter]
         c = channels.reshape(1, -1, 1, 1) if channels.ndim == 4 else channels.reshape(-1)
         if channels.shape[0] == 1:
@@ -98,7 +94,7 @@ class _Decomposed(_Other):
             change = change + scaling * module.change_of(active_adapter, x * c)
         else:
             change = strength * _linear_part(module, x) * (c - 1.0) + scaling * module.change_of(active_adapter, x) * c
-        changed: Tensor = result + change + scaling * module.bias_of(active_adapter)
+        changed: Tensor = result + change + scaling * module.bias_of(active_adapter, x)
         return changed
 
     @staticmethod
@@ -117,18 +113,15 @@ class _Carrier:
         """Return D x, without strength."""
         module: Any = self
         if adapter not in module.lora_changes:
-            made: Tensor = module.lora_B[adapter](module.lora_A[adapter](x)) - self.bias_of(adapter)
+            made: Tensor = module.lora_B[adapter](module.lora_A[adapter](x)) - self.bias_of(adapter, x)
             return made
-        changed: Tensor = module.lora_changes[adapter](x, module.get_base_layer())
+        changed: Tensor = module.lora_changes[adapter](x)
         return changed
 
-    def bias_of(self, adapter: str) -> Tensor | float:
-        """Return the change of the bias as it is added to what the layer returns, without strength."""
+    def bias_of(self, adapter: str, x: Tensor) -> Tensor | float:
+        """Return the change of the bias, without strength, in the shape in which it is added."""
         module: Any = self
-        bias: Tensor | None = module.lora_B[adapter].bias
-        if bias is None:
-            return 0.0
-        return bias.reshape(1, -1, 1, 1) if module.get_base_layer().weight.ndim == 4 else bias
+        return _made_of_zeros(module.lora_B[adapter], x) if module.lora_bias[adapter] else 0.0
 
     def plain_delta(self, adapter: str) -> Tensor:
         """Return s D, of the weight's shape."""
@@ -136,8 +129,7 @@ class _Carrier:
         if adapter not in module.lora_changes:
             plain: Tensor = super().get_delta_weight(adapter)  # type: ignore[misc] # a layer of peft follows
             return plain
-        weight = module.get_base_layer().weight
-        delta: Tensor = module.scaling[adapter] * module.lora_changes[adapter].weight(weight.shape)
+        delta: Tensor = module.scaling[adapter] * module.lora_changes[adapter].weight()
         return delta
 
     def get_delta_weight(self, adapter: str) -> Tensor:
@@ -167,13 +159,17 @@ def _parts(module: Any, adapter: str) -> tuple[Tensor, float, Tensor]:
         change = module.plain_delta(adapter)
     finally:
         module.scaling[adapter] = scaling
-    return module.lora_channels[adapter], scaling / full, change
+    return module.lora_channels[adapter](), scaling / full, change
 
 
 def _linear_part(module: Any, x: Tensor) -> Tensor:
     """Return what the layer makes of x without its bias."""
     base = module.get_base_layer()
     y: Tensor = base(x.to(base.weight.dtype))
-    if base.bias is not None:
-        y = y - (base.bias.reshape(1, -1, 1, 1) if base.weight.ndim == 4 else base.bias)
-    return y
+    return y if base.bias is None else y - _made_of_zeros(base, x)
+
+
+def _made_of_zeros(layer: Any, x: Tensor) -> Tensor:
+    """Return the bias of a layer that takes inputs like x, by running it: it may be kept elsewhere until it runs."""
+    made: Tensor = layer(x.new_zeros(1, *layer.weight.shape[1:], dtype=layer.weight.dtype))
+    return made[:, :, :1, :1] if made.ndim == 4 else made

@@ -1,4 +1,4 @@
-"""The change of one layer as its file holds it: kept in its factors, and computed whenever it is needed.
+"""The change of one layer as its file holds it, and its channels' factors: kept, and computed whenever it is needed.
 
 A LoKr of whole factors is as large as the weight once it is multiplied out, and a LoHa has the rank of its two halves
 multiplied. What a layer makes of its input is therefore computed with the factors where that takes fewer operations.
@@ -17,46 +17,57 @@ from renoise.loading.adapter_forms import Form, whole
 class Change(torch.nn.Module):
     """The change of one layer, at full strength."""
 
-    def __init__(self, form: Form, rows: Sequence[slice], dtype: torch.dtype) -> None:
+    def __init__(self, form: Form, rows: Sequence[slice], dtype: torch.dtype, base: torch.nn.Module) -> None:
         """Keep the factors in a precision.
 
         Args:
             form: the form of the file.
             rows: the rows of it that are the layer's, in the layer's order.
             dtype: the precision in which the factors are kept.
+            base: the layer, linear or a convolution.
         """
         super().__init__()
+        self.shape = tuple(base.weight.shape)  # type: ignore[arg-type] # a tensor's
+        is_convolution = isinstance(base, torch.nn.Conv2d)
+        self.options = (base.stride, base.padding, base.dilation, base.groups) if is_convolution else None
         self.kind, self.scale, self.outputs = form.kind, form.scale, form.outputs
         self.rows = None if tuple(rows) == (slice(0, form.outputs),) else tuple(rows)
-        self.factors = torch.nn.ParameterDict(
-            {name: torch.nn.Parameter(f.to(dtype), requires_grad=False) for name, f in form.factors.items()}
-        )
+        # As its own parameters, which are there when it runs, even if the weights are kept elsewhere until then.
+        for name, factor in form.factors.items():
+            self.register_parameter(name, torch.nn.Parameter(factor.to(dtype), requires_grad=False))
 
     def _as_float(self) -> dict[str, Tensor]:
         # The products of small factors leave the range of float16.
-        return {name: factor.float() for name, factor in self.factors.items()}
+        return {name: factor.float() for name, factor in self.named_parameters()}
 
-    def weight(self, shape: Sequence[int]) -> Tensor:
+    def weight(self) -> Tensor:
         """Return the change in float32, of the shape of the layer's weight (out, in, ...)."""
-        made = self.scale * whole(self.kind, self._as_float(), (self.outputs, *shape[1:]))
+        made = self.scale * whole(self.kind, self._as_float(), (self.outputs, *self.shape[1:]))
         return made if self.rows is None else torch.cat([made[rows] for rows in self.rows])
 
-    def forward(self, x: Tensor, base: torch.nn.Module) -> Tensor:
-        """Return what the change alone makes of a layer's input.
-
-        Args:
-            x: the input of the layer.
-            base: the layer, linear or a convolution.
-        """
-        shape = base.weight.shape
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the change alone makes of the layer's input."""
+        if self.options is not None:
+            return torch.nn.functional.conv2d(x, self.weight().to(x.dtype), None, *self.options)
         by_factors = _BY_FACTORS.get(self.kind)
-        if isinstance(base, torch.nn.Conv2d):
-            weight, options = self.weight(shape).to(x.dtype), (base.stride, base.padding, base.dilation, base.groups)
-            return torch.nn.functional.conv2d(x, weight, None, *options)
-        made = None if by_factors is None else by_factors(x, self._as_float(), self.scale, shape[1] * self.outputs)
+        size = self.outputs * self.shape[1]
+        made = None if by_factors is None else by_factors(x, self._as_float(), self.scale, size)
         if made is None:
-            return torch.nn.functional.linear(x, self.weight(shape).to(x.dtype))
+            return torch.nn.functional.linear(x, self.weight().to(x.dtype))
         return made if self.rows is None else torch.cat([made[..., rows] for rows in self.rows], dim=-1)
+
+
+class Channels(torch.nn.Module):
+    """The factors of a DoRA's channels."""
+
+    def __init__(self, factors: Tensor) -> None:
+        """Keep the factors, of shape (1, in, ...) or (out, 1, ...)."""
+        super().__init__()
+        self.factors = torch.nn.Parameter(factors, requires_grad=False)
+
+    def forward(self) -> Tensor:
+        """Return the factors."""
+        return self.factors
 
 
 def _by_kronecker(x: Tensor, factors: Mapping[str, Tensor], scale: float, _: int) -> Tensor:

@@ -152,8 +152,9 @@ def _carry(layer: Any, label: str, adapter: str, one: Placed) -> None:
         if not carries_others(layer):
             problem = f"the LoRA {label} changes the layer {one.place.layer}, whose weights are quantised"
             raise ModelError(problem, argument="lora", remedy="load the model unquantised, or take a plain LoRA")
-        change = Change(form, one.place.rows, layer.lora_A[adapter].weight.dtype)
-        give_change(layer, adapter, change.to(layer.get_base_layer().weight.device))
+        base = layer.get_base_layer()
+        change = Change(form, one.place.rows, layer.lora_A[adapter].weight.dtype, base)
+        give_change(layer, adapter, change.to(base.weight.device))
     if form.bias is not None:
         second = layer.lora_B[adapter]
         bias = _taken(form.bias, one.place).to(second.weight.device, second.weight.dtype)
