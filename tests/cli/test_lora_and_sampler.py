@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from renoise import Inversion
 from written import folder_of, lora_for
@@ -81,3 +83,14 @@ def test_reconstructing_takes_no_spacing(renoise: Renoise, inverted: Path) -> No
 
 def test_reconstructing_takes_no_sampler(renoise: Renoise, inverted: Path) -> None:
     assert renoise("reconstruct", inverted, "--sampler", "lcm").code == 2
+
+
+def test_a_lokr_is_given_like_any_lora(renoise: Renoise, tiny: Path, tmp_path: Path) -> None:
+    layer = "lycoris_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    save_file({f"{layer}.lokr_w1": torch.ones(4, 4), f"{layer}.lokr_w2": torch.ones(8, 8)}, tmp_path / "k.safetensors")
+    model = ["--model", folder_of("sd15-ddim", tiny), "--device", "cpu"]
+    lokr = ["--lora", f"{tmp_path / 'k.safetensors'}:0.7"]
+    assert renoise("invert", "cat.png", "-p", "a cat", "--steps", "2", *model, *lokr).code == 0
+    assert renoise("edit", "cat.safetensors", "--to", "a dog", *model, *lokr).code == 0
+    assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model, lokr[0], lokr[1][:-4]).error
+    assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model).error

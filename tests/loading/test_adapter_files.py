@@ -275,6 +275,14 @@ KINDS: dict[str, tuple[str, Callable[[Any], Tensors]]] = {
         "Custom Diffusion",
         lambda unet: {"mid_block.attentions.0.attn2.processor.to_k_custom_diffusion.weight": torch.randn(4, 4)},
     ),
+    "a control LoRA": (
+        "a control LoRA, which follows another image",
+        lambda unet: {
+            "img_in.lora_A.weight": torch.ones(4, 128),
+            "img_in.lora_B.weight": torch.ones(16, 4),
+            "double_blocks.0.img_attn.norm.query_norm.scale": torch.ones(4),
+        },
+    ),
     "a LoRA and embeddings": (
         "textual inversion",
         lambda unet: (

@@ -7,6 +7,7 @@ multiplied. What a layer makes of its input is therefore computed with the facto
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from renoise.loading.adapter_forms import Form, whole
 class Change(torch.nn.Module):
     """The change of one layer, at full strength."""
 
-    def __init__(self, form: Form, rows: Sequence[slice], dtype: torch.dtype, base: torch.nn.Module) -> None:
+    def __init__(self, form: Form, rows: Sequence[slice], dtype: torch.dtype, base: Any) -> None:
         """Keep the factors in a precision.
 
         Args:
@@ -27,9 +28,9 @@ class Change(torch.nn.Module):
             base: the layer, linear or a convolution.
         """
         super().__init__()
-        self.shape = tuple(base.weight.shape)  # type: ignore[arg-type] # a tensor's
+        self.shape = tuple(base.weight.shape)
         is_convolution = isinstance(base, torch.nn.Conv2d)
-        self.options = (base.stride, base.padding, base.dilation, base.groups) if is_convolution else None
+        self.options: Any = (base.stride, base.padding, base.dilation, base.groups) if is_convolution else None
         self.kind, self.scale, self.outputs = form.kind, form.scale, form.outputs
         self.rows = None if tuple(rows) == (slice(0, form.outputs),) else tuple(rows)
         # As its own parameters, which are there when it runs, even if the weights are kept elsewhere until then.
@@ -48,7 +49,8 @@ class Change(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the change alone makes of the layer's input."""
         if self.options is not None:
-            return torch.nn.functional.conv2d(x, self.weight().to(x.dtype), None, *self.options)
+            convolved: Tensor = torch.nn.functional.conv2d(x, self.weight().to(x.dtype), None, *self.options)
+            return convolved
         by_factors = _BY_FACTORS.get(self.kind)
         size = self.outputs * self.shape[1]
         made = None if by_factors is None else by_factors(x, self._as_float(), self.scale, size)
@@ -73,7 +75,7 @@ class Channels(torch.nn.Module):
 def _by_kronecker(x: Tensor, factors: Mapping[str, Tensor], scale: float, _: int) -> Tensor:
     """Return (W1 (x) W2) x: W2 for each block of the input, and W1 over the blocks."""
     first, second = (_half(factors, name) for name in ("lokr_w1", "lokr_w2"))
-    blocks = x.unflatten(-1, (first.shape[1], second.shape[1])) @ second.T.to(x.dtype)
+    blocks = x.reshape(*x.shape[:-1], first.shape[1], second.shape[1]) @ second.T.to(x.dtype)
     return ((scale * first).to(x.dtype) @ blocks).flatten(-2)
 
 

@@ -96,6 +96,8 @@ def _recognised(shapes: Shapes, metadata: Mapping[str, str]) -> Contents:
 
 def _unread_adapter(shapes: Shapes) -> str:
     """Return what a file holds of adapters that are not read, in words."""
+    if _is_marked(shapes, layouts.ADAPTER.marks) and _is_marked(shapes, layouts.BESIDE_CONTROL):
+        return layouts.CONTROL_LORA
     return next((what for what, marks in layouts.UNREAD_ADAPTERS.items() if _is_marked(shapes, marks)), "")
 
 

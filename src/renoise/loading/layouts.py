@@ -149,6 +149,9 @@ ADAPTER = Unusable(
     ),
     ("load its base model and give it as ", Argument("lora")),
 )
+CONTROL_LORA = "a control LoRA, which follows another image"
+# What Black Forest Labs' control LoRAs have beside the factors, as whole models of Flux have it.
+BESIDE_CONTROL = (".query_norm.scale$",)
 # Adapters that are not read, or that hold more than is read, with the reason in brackets.
 UNREAD_ADAPTERS: Mapping[str, tuple[str, ...]] = {
     "an IA3 (it multiplies what layers take in or give out)": (".on_input$", ".ia3_l"),
@@ -159,7 +162,7 @@ UNREAD_ADAPTERS: Mapping[str, tuple[str, ...]] = {
     "an AdaLoRA": (".lora_E",),
     "full weights of layers": (".modules_to_save.",),
     "embeddings of a textual inversion": ("bundle_emb.",),
-    "a control LoRA, which follows another image": ("lora_controlnet",),
+    CONTROL_LORA: ("lora_controlnet",),
 }
 # Files with a name that has one of the marks anywhere in it or, with a $, at its end.
 MARKED = (
