@@ -221,6 +221,22 @@ def test_the_settings_in_a_networks_own_file_count(tiny: Path, tmp_path: Path) -
         torch.testing.assert_close(delta, meant[layer])
 
 
+def test_the_settings_of_a_whole_pipeline_in_a_header_count(tiny: Path, tmp_path: Path) -> None:
+    pipe: Any = BUILDERS["sd15-ddim"]()
+    settings: dict[str, Any] = {"r": 4, "lora_alpha": 12}
+    pipe.unet.add_adapter(LoraConfig(**settings, target_modules=["to_q"], init_lora_weights=False), "x")
+    targets = [name for name, layer in pipe.unet.named_modules() if isinstance(layer, BaseTunerLayer)]
+    pipe.save_lora_weights(
+        tmp_path,
+        unet_lora_layers=get_peft_model_state_dict(pipe.unet, adapter_name="x"),
+        unet_lora_adapter_metadata={**settings, "target_modules": targets},
+    )
+    made, meant = deltas(loaded(tiny, "sd15-ddim", tmp_path).unet), deltas(pipe.unet)
+    assert made.keys() == meant.keys()
+    for layer, delta in made.items():
+        torch.testing.assert_close(delta, meant[layer])
+
+
 def test_diffusers_own_dora_is_read_and_told_from_a_lora(tiny: Path, tmp_path: Path) -> None:
     unet: Any = BUILDERS["sd15-ddim"]().unet
     config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights=False, use_dora=True)
