@@ -29,7 +29,7 @@ def checked() -> Iterator[None]:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Keep what the libraries log off the terminal, and give what it warns of: weights that it does not use."""
+    """Keep what the libraries log off the terminal, and give what diffusers warns of: weights that it does not use."""
     handler = _Listener()
     # Transformers reports every weight of a text encoder that an adapter does not bring as missing.
     with _handled("diffusers", handler), _handled("transformers", logging.NullHandler()):
