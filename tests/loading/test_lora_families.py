@@ -293,8 +293,9 @@ def test_joined_layers_of_lumina_are_shared_out_at_their_real_widths() -> None:
     ]
 
 
+@pytest.mark.parametrize("by", ["kohya", "ComfyUI"])
 @pytest.mark.parametrize("kind", ["lora", "lokr"])
-def test_kohyas_names_for_sdxl_are_those_of_the_original_code(tmp_path: Path, kind: str) -> None:
+def test_files_for_sdxl_have_the_names_of_the_original_code(tmp_path: Path, kind: str, by: str) -> None:
     pipe: Any = BUILDERS["sdxl"]()
     block = "transformer_blocks.0"
     places = {
@@ -310,6 +311,8 @@ def test_kohyas_names_for_sdxl_are_those_of_the_original_code(tmp_path: Path, ki
     }
     tensors: Tensors = {}
     for name, place in places.items():
+        if by == "ComfyUI":
+            name = COMFYUI.get(name, name)
         part, _, path = place.partition(".")
         shape = module_at(getattr(pipe, part), path).weight.shape
         up, down = torch.randn(shape[0], RANK), torch.randn(RANK, *shape[1:])
@@ -328,6 +331,36 @@ def test_kohyas_names_for_sdxl_are_those_of_the_original_code(tmp_path: Path, ki
     for place in places.values():
         part, _, path = place.partition(".")
         assert isinstance(module_at(getattr(pipe, part), path), BaseTunerLayer), place
+
+
+COMFYUI = {
+    "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q": (
+        "diffusion_model.input_blocks.3.1.transformer_blocks.0.attn1.to_q"
+    ),
+    "lora_unet_middle_block_1_transformer_blocks_0_ff_net_2": (
+        "diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2"
+    ),
+    "lora_unet_output_blocks_0_1_proj_in": "diffusion_model.output_blocks.0.1.proj_in",
+    "lora_unet_input_blocks_1_0_in_layers_2": "diffusion_model.input_blocks.1.0.in_layers.2",
+    "lora_unet_time_embed_0": "diffusion_model.time_embed.0",
+    "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": (
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj"
+    ),
+    "lora_te2_text_model_encoder_layers_1_mlp_fc1": (
+        "text_encoders.clip_g.transformer.text_model.encoder.layers.1.mlp.fc1"
+    ),
+}
+
+
+def test_a_joined_lora_of_z_image_by_comfyui_is_shared_out(tmp_path: Path) -> None:
+    layer = "diffusion_model.layers.0.attention.qkv"
+    tensors = pairs({layer: torch.Size((48, 16))}, AB)
+    save_file(tensors, tmp_path / "l.safetensors")
+    ours = deltas(loaded("ZImagePipeline", tmp_path / "l.safetensors"))
+    rows = (tensors[f"{layer}.lora_B.weight"] @ tensors[f"{layer}.lora_A.weight"]).chunk(3)
+    assert len(ours) == 3
+    for name, own in zip(("to_q", "to_k", "to_v"), rows, strict=True):
+        torch.testing.assert_close(ours[f"layers.0.attention.{name}"], own)
 
 
 def module_at(network: Any, path: str) -> Any:

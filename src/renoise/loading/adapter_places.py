@@ -8,7 +8,7 @@ diffusers keeps apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from diffusers.utils import convert_unet_state_dict_to_peft
 from torch import Tensor
 
+# How the names of a denoising network begin by kohya's scripts and by ComfyUI.
+_KOHYA, _COMFYUI = "lora_unet_", "diffusion_model."
 # How names begin, with the parts of a pipeline that they are then about; none means any.
 _BEGINNINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lora_te1_", ("text_encoder",)),
@@ -27,10 +29,10 @@ _BEGINNINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("text_encoder.", ("text_encoder",)),
     ("text_encoder_2.", ("text_encoder_2",)),
     ("text_encoder_3.", ("text_encoder_3",)),
-    ("lora_unet_", ("unet", "transformer")),
+    (_KOHYA, ("unet", "transformer")),
     ("lora_transformer_", ("transformer",)),
     ("lycoris_", ("unet", "transformer", "text_encoder")),
-    ("diffusion_model.", ("unet", "transformer")),
+    (_COMFYUI, ("unet", "transformer")),
     ("unet.", ("unet",)),
     ("transformer.", ("transformer",)),
     ("", ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")),
@@ -113,18 +115,28 @@ def _by_conversion(
 
 
 def _best(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int]) -> dict[str, list[Place]]:
-    answers = [_numbered(pipe, parts, outputs, pair) for pair in _PAIRS]
+    answers = [_numbered(pipe, parts, outputs, pair, spelt) for spelt in (str, _by_kohya) for pair in _PAIRS]
     return max(answers, key=len)
 
 
+def _by_kohya(name: str) -> str:
+    """Return a name of ComfyUI as kohya's scripts spell it, since more conversions know those."""
+    path = name.removeprefix(_COMFYUI)
+    return name if path == name else _KOHYA + path.replace(".", "_")
+
+
 def _numbered(
-    pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str, int], pair: tuple[str, str]
+    pipe: Any,
+    parts: Mapping[str, torch.nn.Module],
+    outputs: Mapping[str, int],
+    pair: tuple[str, str],
+    spelt: Callable[[str], str],
 ) -> dict[str, list[Place]]:
     """Find layers by the conversion of one pair of names: A tells the number of the name, B those of the rows."""
     numbered: dict[str, Tensor] = {}
     for number, (name, rows) in enumerate(outputs.items()):
-        numbered[name + pair[0]] = torch.tensor([[float(number)]])
-        numbered[name + pair[1]] = torch.arange(float(rows))[:, None]
+        numbered[spelt(name) + pair[0]] = torch.tensor([[float(number)]])
+        numbered[spelt(name) + pair[1]] = torch.arange(float(rows))[:, None]
     made = converted(pipe, numbered)
     names, found = list(outputs), dict[str, list[Place]]()
     for key, weight in made.items():
