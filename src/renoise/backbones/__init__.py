@@ -6,8 +6,10 @@ type checkers alone look, and inside the functions that compute with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from renoise.backbones import refused
 from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.flux2 import Flux2Backbone
@@ -35,6 +37,7 @@ __all__ = [
     "families_by_name",
     "family_of",
     "guided",
+    "refusal",
 ]
 
 _BUILT_IN = (
@@ -89,7 +92,14 @@ def backbone_for(pipe: Any) -> Backbone:
     """
     family = family_of(pipe)
     if family is None:
-        raise ModelError(
-            f"{type(pipe).__name__} is not supported", remedy=f"use a diffusers pipeline out of {', '.join(FAMILIES)}"
-        )
+        raise refusal(cls.__name__ for cls in type(pipe).__mro__)
     return family(pipe)
+
+
+def refusal(bases: Iterable[str]) -> ModelError:
+    """Return the error that a pipeline is not supported, with the reason where it is known.
+
+    Args:
+        bases: the name of its class, and those of the classes that it is made from.
+    """
+    return refused.refusal(bases, [family.title for family in families_by_name().values()])

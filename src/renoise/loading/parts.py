@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from renoise.backbones import FAMILIES, PipelineBackbone
+from renoise.backbones import FAMILIES, PipelineBackbone, refusal
 from renoise.errors import ModelError
 from renoise.escaping import shown
 from renoise.loading.folders import INDEX
@@ -112,11 +112,7 @@ def _pipeline(index: Mapping[str, Any], path: Path) -> tuple[type, type[Pipeline
     bases = pipeline.__mro__ if known and isinstance(pipeline, type) else ()
     family = next((FAMILIES[base.__name__] for base in bases if base.__name__ in FAMILIES), None)
     if family is None or not isinstance(pipeline, type):
-        raise ModelError(
-            f"{name} is not supported",
-            argument="model",
-            remedy=f"use a diffusers pipeline out of {', '.join(FAMILIES)}",
-        )
+        raise refusal([name, *(base.__name__ for base in bases)])
     return pipeline, family
 
 
