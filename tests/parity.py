@@ -77,6 +77,7 @@ FORMS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, t
     "QwenImagePipeline": (_packed, _unpacked),
     "QwenImage21Pipeline": (lambda pipe, z: pack(z, 1), lambda pipe, z, grid: unpack(z, *grid, 1)),
     "SanaSprintPipeline": (lambda pipe, z: z.clone(), lambda pipe, z, grid: z * _deviation(pipe)),
+    "ChromaPipeline": (_packed, _unpacked),
     "Flux2Pipeline": (_patched, _unpacked),
     "Flux2KleinPipeline": (_patched, _standardised),
 }

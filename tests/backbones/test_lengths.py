@@ -30,6 +30,11 @@ MOST = {
     # What stands around a prompt takes tokens as well: 17 letters and a special token before it, or a system's message.
     "z-image": (505, "512 tokens that the model's text encoder (Qwen3Model) reads"),
     "flux2-klein": (505, "512 tokens that the model's text encoder (Qwen3ForCausalLM) reads"),
+    # A system's prompt of 148 letters, and 16 that mark where the prompt begins.
+    "lumina2": (256 - 1 - 148 - 16, "256 tokens that the model's text encoder (Gemma2Model) reads"),
+    "chroma": (510, "512 tokens that the model's text encoder (T5EncoderModel) reads"),
+    "cogview4": (1022, "1024 tokens that the model's text encoder (GlmModel) reads"),
+    "aura-flow": (254, "256 tokens that the model's text encoder (UMT5EncoderModel) reads"),
 }
 
 
@@ -73,6 +78,14 @@ def test_what_is_said_to_be_left_out_is(models: dict[str, Model]) -> None:
     with pytest.warns(TruncationWarning, match="left out: 'and a HAT'"):
         whole = model.condition(request("a" * 75 + " and a HAT")).positive["text"]
     assert torch.equal(whole, model.condition(request("a" * 75)).positive["text"])
+
+
+def test_a_system_s_prompt_takes_its_place_from_prompts_and_not_from_negative_ones(models: dict[str, Model]) -> None:
+    long = "b" * 200
+    (text,) = said(models["lumina2"], request(long, long, guidance=2.0))
+    assert text.startswith("the prompt")
+    (text,) = said(models["lumina2"], request("a", "b" * 260, guidance=2.0))
+    assert text.endswith(f"left out: '{'b' * 5}'")
 
 
 def test_negative_prompts_are_told_where_they_count(models: dict[str, Model]) -> None:

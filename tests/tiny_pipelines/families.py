@@ -20,6 +20,7 @@ from diffusers import (
 
 from .classic import CLASSIC
 from .flows import FLOWS
+from .flows_masked import MASKED
 from .flows_qwen import QWEN
 from .flows_sana import SANA
 from .parts import autoencoder, clip_text, clip_tokenizer, enliven, flow_autoencoder, seeded, t5_text, t5_tokenizer
@@ -168,6 +169,7 @@ _FAMILIES: dict[str, Callable[[str], DiffusionPipeline]] = {
     **QWEN,
     **CLASSIC,
     **SANA,
+    **MASKED,
 }
 
 
@@ -180,6 +182,6 @@ def build(name: str) -> DiffusionPipeline:
 
 
 # Families whose tests are those of tests/contract/test_families.py, which ask the family itself how it is guided.
-NEWER: tuple[str, ...] = tuple(name for name in (*FLOWS, *QWEN, *SANA, *CLASSIC) if name not in SEVERAL_STEPS)
+NEWER: tuple[str, ...] = tuple(name for name in (*FLOWS, *QWEN, *SANA, *CLASSIC, *MASKED) if name not in SEVERAL_STEPS)
 
 BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {name: partial(build, name) for name in SAMPLERS}

@@ -130,6 +130,24 @@ SAMPLERS |= {
     "flux2-klein": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
     "flux2-klein-base": ("FlowMatchEulerDiscreteScheduler", _FLUX2),
 }
+# The shift of schedules that are no longer than those of other sizes, with its entries.
+_STATIC = {"num_train_timesteps": 1000, "use_dynamic_shifting": False}
+SAMPLERS |= {
+    "chroma": ("FlowMatchEulerDiscreteScheduler", {**_FLUX, "shift": 1.0, "use_dynamic_shifting": False}),
+    "lumina2": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 6.0}),
+    "cogview4": (
+        "FlowMatchEulerDiscreteScheduler",
+        {
+            **_FLUX,
+            "base_shift": 0.25,
+            "max_shift": 0.75,
+            "shift": 1.0,
+            "use_dynamic_shifting": True,
+            "time_shift_type": "linear",
+        },
+    ),
+    "aura-flow": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 1.73}),
+}
 
 _QWEN = {
     "num_train_timesteps": 1000,

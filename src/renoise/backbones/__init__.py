@@ -10,12 +10,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from renoise.backbones import refused
+from renoise.backbones.aura_flow import AuraFlowBackbone
 from renoise.backbones.base import Backbone, Condition, Embeddings, Request, Schedule, guided
+from renoise.backbones.chroma import ChromaBackbone
+from renoise.backbones.cogview4 import CogView4Backbone
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.flux2 import Flux2Backbone
 from renoise.backbones.hunyuan_dit import HunyuanDiTBackbone
 from renoise.backbones.kolors import KolorsBackbone
 from renoise.backbones.krea2 import Krea2Backbone
+from renoise.backbones.lumina2 import Lumina2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.pixart import PixArtBackbone
 from renoise.backbones.qwen_image import QwenImage21Backbone, QwenImageBackbone
@@ -55,6 +59,10 @@ _BUILT_IN = (
     HunyuanDiTBackbone,
     SanaBackbone,
     SanaSprintBackbone,
+    ChromaBackbone,
+    Lumina2Backbone,
+    CogView4Backbone,
+    AuraFlowBackbone,
 )
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).

@@ -131,11 +131,12 @@ class Backbone(Protocol):
     def reads_at_most(self) -> int | None:
         """The most tokens that the text encoders are given; None is what the pipeline has by default."""
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """Return what the pipeline puts around a prompt within the tokens that an encoder reads.
 
         Args:
             encoder: the name of the text encoder among the pipeline's parts.
+            negative: whether it is a negative prompt.
         """
 
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:

@@ -15,7 +15,7 @@ from renoise.backbones import encoding, ip_adapter, packing, ragged
 from renoise.backbones.base import Condition, Embeddings, Request, Schedule, guided
 from renoise.backbones.flow_facts import ByTokens, Clock, Shift
 from renoise.backbones.pipeline import PipelineBackbone, for_each
-from renoise.errors import Argument, IgnoredSettingWarning
+from renoise.errors import Argument, ConfigError, IgnoredSettingWarning
 from renoise.schedulers.names import FLOW
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class FlowBackbone(PipelineBackbone):
         """See `Backbone.latent_multiple`."""
         return self.patch
 
+    @property
+    def positions(self) -> int | None:
+        """The number of tokens along a side for which the network has positions; None where there is no such limit."""
+        return None
+
     def tokens(self, size: tuple[int, int]) -> int:
         """Return the number of tokens of an image of `size` (height, width), by which its schedule is shifted."""
         patch = self.latent_scale * self.latent_multiple
@@ -130,9 +135,14 @@ class FlowBackbone(PipelineBackbone):
         return tensor
 
     def condition(self, request: Request) -> Condition:
-        """See `Backbone.condition`; guidance without negative prompts takes empty ones."""
+        """See `Backbone.condition`; guidance without negative prompts takes empty ones.
+
+        Raises:
+            ConfigError: if the network has no positions for images of that size.
+        """
         import torch
 
+        self.require_positions(request.size)
         count = len(request.prompts)
         guides = self.guides(request.guidance_scale, request.true_cfg_scale)
         shown, unshown = ip_adapter.rows(request.image_embeds, self.ip_projections, count)
@@ -146,6 +156,21 @@ class FlowBackbone(PipelineBackbone):
         return self.as_condition(
             {**positive, **told, **shown}, {**negative, **told, **unshown} if guides else None, weight
         )
+
+    def require_positions(self, size: tuple[int, int]) -> None:
+        """Check that the network has positions for all tokens of images of `size` (height, width).
+
+        Raises:
+            ConfigError: if it has not.
+        """
+        if self.positions is None:
+            return
+        most = self.positions * self.latent_scale * self.latent_multiple
+        if max(size) > most:
+            raise ConfigError(
+                f"the image is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side",
+                remedy=("use a smaller image, or ", Argument("fit", "crop")),
+            )
 
     def reading(self, request: Request) -> Mapping[str, Any]:
         """Return the further arguments with which `encode_prompt` reads the prompts of a request."""

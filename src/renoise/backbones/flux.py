@@ -16,7 +16,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class FluxBackbone(FlowBackbone):
+class FluxAdapters(FlowBackbone):
+    """The base of families whose networks carry IP-Adapters as FLUX.1 does."""
+
+    @property
+    def ip_projections(self) -> Sequence[torch.nn.Module]:
+        """See `PipelineBackbone.ip_projections`."""
+        projection = getattr(self.network, "encoder_hid_proj", None)
+        return () if projection is None else list(projection.image_projection_layers)
+
+    def _embed(self, images: Any) -> Sequence[Tensor]:
+        import numpy as np
+        import torch
+
+        # The pipeline takes a black image in place of no image.
+        black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
+        unshown, shown = (
+            self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
+        )
+        # The black image is repeated for each image: equal tokens share the attention that one would have alone.
+        return [
+            torch.cat([none.expand(-1, image.shape[1], *none.shape[2:]), image])
+            for none, image in zip(unshown, shown, strict=True)
+        ]
+
+
+class FluxBackbone(FluxAdapters):
     """Flux dev, whose guidance scale is an input of the network, and schnell, which has none.
 
     True classifier-free guidance is a second pass with a negative prompt, asked for by `true_cfg_scale`.
@@ -47,12 +72,6 @@ class FluxBackbone(FlowBackbone):
         """See `PipelineBackbone.preset_for`; schnell, which takes no guidance, draws in a few steps."""
         return cls.preset if pipe.transformer.config.guidance_embeds else "flux-schnell"
 
-    @property
-    def ip_projections(self) -> Sequence[torch.nn.Module]:
-        """See `PipelineBackbone.ip_projections`."""
-        projection = getattr(self.network, "encoder_hid_proj", None)
-        return () if projection is None else list(projection.image_projection_layers)
-
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`."""
         shown, text = ip_adapter.of(embeddings), embeddings["text"]
@@ -66,18 +85,3 @@ class FluxBackbone(FlowBackbone):
             "img_ids": packing.positions(*grid).to(text.device, text.dtype),
             "joint_attention_kwargs": {"ip_adapter_image_embeds": shown} if shown else {},
         }
-
-    def _embed(self, images: Any) -> Sequence[Tensor]:
-        import numpy as np
-        import torch
-
-        # The pipeline takes a black image in place of no image.
-        black = [np.zeros((*self.resolution, 3), dtype=np.uint8)] * self.ip_adapters
-        unshown, shown = (
-            self.pipe.prepare_ip_adapter_image_embeds(each, None, self.device, 1) for each in (black, images)
-        )
-        # The black image is repeated for each image: equal tokens share the attention that one would have alone.
-        return [
-            torch.cat([none.expand(-1, image.shape[1], *none.shape[2:]), image])
-            for none, image in zip(unshown, shown, strict=True)
-        ]

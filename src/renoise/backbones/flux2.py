@@ -70,7 +70,7 @@ class Flux2Backbone(FlowBackbone):
         """See `Backbone.text_widths`."""
         return int(self.network.config.joint_attention_dim), None
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""
         system = getattr(self.pipe, "system_message", None)
         return encoding.before_prompt(self.pipe.tokenizer, system, enable_thinking=False)

@@ -42,7 +42,7 @@ class Krea2Backbone(FlowBackbone):
         """See `FlowBackbone.shift_rule`; schedules of distilled models do not depend on the size."""
         return Fixed(1.15) if self.pipe.config.get("is_distilled") else self.shift
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`; what follows the prompt takes tokens of its length, and what precedes it does not."""
         suffix: str = self.pipe.prompt_template_encode_suffix
         return suffix

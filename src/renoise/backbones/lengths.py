@@ -73,16 +73,17 @@ class Family(Protocol):
     def reads_at_most(self) -> int | None:
         """The most tokens that its text encoders are given; None is what `encode_prompt` has by default."""
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """Return what its pipeline puts around a prompt within the tokens that an encoder reads."""
 
 
-def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
+def readers_of(pipe: Any, family: Family | None = None, *, negative: bool = False) -> tuple[Reader, ...]:
     """Return the text encoders of a pipeline that have a tokenizer.
 
     Args:
         pipe: the pipeline.
         family: its family's backbone; None puts nothing around prompts.
+        negative: whether they are to read negative prompts.
     """
     # The limit of encoders whose tokenizer knows of none (T5, language models) is an argument of the pipeline.
     encode = getattr(pipe, "encode_prompt", None)
@@ -99,7 +100,7 @@ def readers_of(pipe: Any, family: Family | None = None) -> tuple[Reader, ...]:
             continue
         limit = tokenizer.model_max_length if most is None else min(most, tokenizer.model_max_length)
         spelled = getattr(pipe, "maybe_convert_prompt", Reader.spelled)
-        around = "" if family is None else family.around(name)
+        around = "" if family is None else family.around(name, negative=negative)
         readers.append(Reader(type(encoder).__name__, tokenizer, int(limit), spelled, around))
     return tuple(readers)
 
@@ -113,10 +114,11 @@ def shortened(pipe: Any, request: Request, family: Family | None = None) -> Requ
         family: see `readers_of`.
     """
     readers, negatives = readers_of(pipe, family), request.negative_prompts
+    others = readers_of(pipe, family, negative=True)
     return replace(
         request,
         prompts=[_reached(readers, text) for text in request.prompts],
-        negative_prompts=None if negatives is None else [_reached(readers, text) for text in negatives],
+        negative_prompts=None if negatives is None else [_reached(others, text) for text in negatives],
     )
 
 
@@ -132,9 +134,9 @@ def remark(pipe: Any, request: Request, family: Family | None = None, *, guided:
     Warns:
         TruncationWarning: once, with the beginning and the end of what is left out.
     """
-    texts = {"prompt": request.prompts, "negative prompt": (request.negative_prompts or ()) if guided else ()}
-    readers = readers_of(pipe, family)
-    for name, prompts in texts.items():
+    negatives = (request.negative_prompts or ()) if guided else ()
+    for negative, prompts in ((False, request.prompts), (True, negatives)):
+        name, readers = "negative prompt" if negative else "prompt", readers_of(pipe, family, negative=negative)
         cut = [found for text in dict.fromkeys(prompts) if (found := _left_out(readers, text)) is not None]
         if cut:
             reader, rest = cut[0]

@@ -161,7 +161,7 @@ class PipelineBackbone:
         """See `Backbone.reads_at_most`."""
         return None
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`."""
         return ""
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from renoise.backbones import ip_adapter
-from renoise.backbones.base import Condition, Embeddings, Request
+from renoise.backbones.base import Embeddings, Request
 from renoise.backbones.flow import FlowBackbone
 from renoise.backbones.flow_facts import ByTokens, Shift
-from renoise.errors import Argument, ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -43,15 +42,15 @@ class StableDiffusion3Backbone(FlowBackbone):
         return int(self.network.config.patch_size)
 
     @property
+    def positions(self) -> int | None:
+        """See `FlowBackbone.positions`."""
+        return int(self.network.config.pos_embed_max_size)
+
+    @property
     def ip_projections(self) -> Sequence[torch.nn.Module]:
         """See `PipelineBackbone.ip_projections`."""
         projection = getattr(self.network, "image_proj", None)
         return () if projection is None else (projection,)
-
-    def condition(self, request: Request) -> Condition:
-        """See `Backbone.condition`."""
-        self._require_within_positions(request.size)
-        return super().condition(request)
 
     def reading(self, request: Request) -> Mapping[str, Any]:
         """See `FlowBackbone.reading`."""
@@ -72,11 +71,3 @@ class StableDiffusion3Backbone(FlowBackbone):
             "pooled_projections": embeddings["pooled"],
             "joint_attention_kwargs": {"ip_adapter_image_embeds": shown[0]} if shown else None,
         }
-
-    def _require_within_positions(self, size: tuple[int, int]) -> None:
-        most = int(self.network.config.pos_embed_max_size) * self.latent_scale * self.latent_multiple
-        if max(size) > most:
-            raise ConfigError(
-                f"the image is {size[1]} x {size[0]} pixels, but the model has positions for {most} along a side",
-                remedy=("use a smaller image, or ", Argument("fit", "crop")),
-            )

@@ -42,7 +42,7 @@ class ZImageBackbone(FlowBackbone):
         turbo = config.get("shift") == _TURBO_SHIFT and not config.get("use_dynamic_shifting")
         return "z-image-turbo" if turbo else cls.preset
 
-    def around(self, encoder: str) -> str:
+    def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""
         return encoding.before_prompt(self.pipe.tokenizer, enable_thinking=True)
 

@@ -161,7 +161,10 @@ def _scheduled_copy(
 ) -> Any:
     """Copy a scheduler and set the copy's schedule: the user's object keeps its counters and timesteps."""
     options: dict[str, Any] = {"mu": mu} if setting(scheduler, "use_dynamic_shifting", False) else {}
-    options |= custom or {name: list(values) for name, values in told.items() if values is not None}
+    # Noise levels that a user asks for leave the network what it is told of them; timesteps take the place of both.
+    if "timesteps" not in custom:
+        options |= {name: list(values) for name, values in told.items() if values is not None}
+    options |= custom
     taken = inspect.signature(scheduler.set_timesteps).parameters
     counts = not custom or taken["num_inference_steps"].default is inspect.Parameter.empty
     if "intermediate_timesteps" in taken and num_steps != _WITH_INTERMEDIATE:
