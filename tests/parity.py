@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def start(editor: Editor, count: int, size: tuple[int, int] = (16, 24)) -> torch
 def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **options: Any) -> torch.Tensor:
     """Return the latents that the pipeline's own call ends with; without prompts the options hold their embeddings."""
     height, width = (side * pipe.vae_scale_factor for side in latents.shape[-2:])
+    _keep_size(pipe, latents)
     given, taken = FORMS.get(type(pipe).__name__, (lambda pipe, z: z.clone(), lambda pipe, z, grid: z))
     # Defaults of pipelines are not always None, and some would draw in another size that they know better.
     asked = {name: value for name, value in options.items() if value is not None or name != "negative_prompt"}
@@ -42,6 +44,13 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
         **options,
     ).images
     return result if options["output_type"] != "latent" else taken(pipe, result, tuple(latents.shape[-2:]))
+
+
+def _keep_size(pipe: Any, latents: Tensor) -> None:
+    """Make the images of a size be those that a pipeline draws which scales all images to one number of pixels."""
+    if type(pipe).__name__ == "HiDreamImagePipeline":
+        # A little more, because the pipeline rounds down.
+        pipe.default_sample_size = (1.0 + 1e-9) * math.sqrt(latents.shape[-2] * latents.shape[-1])
 
 
 def _packed(pipe: Any, latents: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ MOST = {
     "chroma": (510, "512 tokens that the model's text encoder (T5EncoderModel) reads"),
     "cogview4": (1022, "1024 tokens that the model's text encoder (GlmModel) reads"),
     "aura-flow": (254, "256 tokens that the model's text encoder (UMT5EncoderModel) reads"),
+    # Llama reads as much, and puts no token at the end.
+    "hidream": (127, "128 tokens that the model's text encoder (T5EncoderModel) reads"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Tiny pipelines of Chroma, Lumina 2, CogView 4 and AuraFlow."""
+"""Tiny pipelines of Chroma, Lumina 2, CogView 4, AuraFlow and HiDream."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from diffusers import (
     CogView4Pipeline,
     CogView4Transformer2DModel,
     DiffusionPipeline,
+    HiDreamImagePipeline,
+    HiDreamImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
 )
@@ -22,9 +24,11 @@ from .language_masked import (
     gemma_tokenizer,
     glm_text,
     glm_tokenizer,
+    llama_text,
+    llama_tokenizer,
     umt5_text,
 )
-from .parts import autoencoder, enliven, flow_autoencoder, t5_text, t5_tokenizer
+from .parts import autoencoder, clip_text, clip_tokenizer, enliven, flow_autoencoder, t5_text, t5_tokenizer
 from .samplers import sampler
 
 # Latent elements along a side.
@@ -131,9 +135,48 @@ def _aura_flow(name: str) -> Any:
     )
 
 
+def _hidream(name: str) -> Any:
+    """Build HiDream: four text encoders, of which CLIP's are longer than usual, and layers with experts."""
+    clips, t5, llama, layers = (12, 12), 16, 16, 3
+    transformer = HiDreamImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        caption_channels=[t5, llama],
+        text_emb_dim=sum(clips),
+        num_routed_experts=4,
+        num_activated_experts=2,
+        axes_dims_rope=(4, 6, 6),
+        max_resolution=(32, 32),
+        llama_layers=[0, 2],
+    )
+    # The prediction jumps where a token changes to other experts, and this keeps the jumps small.
+    experts = {f"{kind}_stream_blocks.0.block.ff_i.experts": 0.5 for kind in ("double", "single")}
+    pipe = HiDreamImagePipeline(
+        scheduler=sampler(name),
+        vae=flow_autoencoder(**_FLUX_VAE),
+        text_encoder=clip_text(clips[0], projection=clips[0], positions=248),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip_text(clips[1], projection=clips[1], openclip=True, positions=248),
+        tokenizer_2=clip_tokenizer("!"),
+        text_encoder_3=t5_text(t5),
+        tokenizer_3=t5_tokenizer(),
+        text_encoder_4=llama_text(llama, layers),
+        tokenizer_4=llama_tokenizer(),
+        transformer=enliven(transformer, {"final_layer.linear": 0.5, **experts}),
+    )
+    pipe.default_sample_size = _SIDE
+    return pipe
+
+
 MASKED: Mapping[str, Callable[[str], DiffusionPipeline]] = {
     "chroma": _chroma,
     "lumina2": _lumina2,
     "cogview4": _cogview4,
     "aura-flow": _aura_flow,
+    "hidream": _hidream,
+    "hidream-dev": _hidream,
 }

@@ -77,7 +77,9 @@ def t5_tokenizer(length: int = 512) -> Any:
     return T5Tokenizer(vocab=[*special, *pieces], extra_ids=0, model_max_length=length)
 
 
-def clip_text(width: int, *, layers: int = 2, projection: int | None = None, openclip: bool = False) -> Any:
+def clip_text(
+    width: int, *, layers: int = 2, projection: int | None = None, openclip: bool = False, positions: int = 77
+) -> Any:
     """Make CLIP's text encoder, with a projection of the pooled embedding if `projection` is its width."""
     config = CLIPTextConfig(
         vocab_size=514,
@@ -85,7 +87,7 @@ def clip_text(width: int, *, layers: int = 2, projection: int | None = None, ope
         intermediate_size=2 * width,
         num_hidden_layers=layers,
         num_attention_heads=2,
-        max_position_embeddings=77,
+        max_position_embeddings=positions,
         hidden_act="gelu" if openclip else "quick_gelu",
         projection_dim=projection or width,
         # As the real configurations have them, wrong as they are: CLIP then pools at the highest token.

@@ -147,6 +147,8 @@ SAMPLERS |= {
         },
     ),
     "aura-flow": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 1.73}),
+    "hidream": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 3.0}),
+    "hidream-dev": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 6.0}),
 }
 
 _QWEN = {

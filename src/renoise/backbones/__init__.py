@@ -19,6 +19,7 @@ from renoise.backbones.flux2 import Flux2Backbone
 from renoise.backbones.hunyuan_dit import HunyuanDiTBackbone
 from renoise.backbones.kolors import KolorsBackbone
 from renoise.backbones.krea2 import Krea2Backbone
+from renoise.backbones.hidream import HiDreamBackbone
 from renoise.backbones.lumina2 import Lumina2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.pixart import PixArtBackbone
@@ -63,6 +64,7 @@ _BUILT_IN = (
     Lumina2Backbone,
     CogView4Backbone,
     AuraFlowBackbone,
+    HiDreamBackbone,
 )
 
 # The families by the names of their pipelines' classes. Others may add to it (docs/extending.md).

@@ -73,6 +73,8 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "num_mmdit_layers",
                 "num_single_dit_layers",
                 "approximator_layers",
+                "num_routed_experts",
+                "num_activated_experts",
                 "patch_size",
             ),
             _COUNT,
@@ -121,8 +123,10 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "approximator_hidden_dim",
                 "multiple_of",
                 "text_embed_dim",
+                "text_emb_dim",
                 "time_embed_dim",
                 "condition_dim",
+                "caption_channels",
                 "axes_dim_rope",
                 "rope_axes_dim",
             ),
@@ -136,6 +140,8 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
         "image_size": _whole(1, 2**14),
         # The side of a grid, or the number of its places.
         "pos_embed_max_size": _whole(1, 2**14),
+        "max_resolution": _whole(1, 2**12),
+        "llama_layers": _whole(0, _MOST_BLOCKS),
         "downsample_padding": _whole(0, 2**4),
         **dict.fromkeys(
             (
@@ -169,6 +175,9 @@ _LISTS = frozenset(
         "axes_lens",
         "axes_dim_rope",
         "rope_axes_dim",
+        "caption_channels",
+        "max_resolution",
+        "llama_layers",
         "latents_mean",
         "latents_std",
         "patch_size",
