@@ -62,6 +62,12 @@ class HiDreamBackbone(FlowBackbone):
         return None
 
     @property
+    def resolution(self) -> tuple[int, int]:
+        """See `Backbone.resolution`."""
+        height, width = self.network.config.max_resolution
+        return height * self.latent_scale, width * self.latent_scale
+
+    @property
     def latent_multiple(self) -> int:
         """See `Backbone.latent_multiple`."""
         return int(self.network.config.patch_size)
