@@ -34,15 +34,17 @@ def theirs(pipe: Any, latents: torch.Tensor, prompts: Sequence[str] | None, **op
     # Defaults of pipelines are not always None, and some would draw in another size that they know better.
     asked = {name: value for name, value in options.items() if value is not None or name != "negative_prompt"}
     options = {"output_type": "latent", **own_size(pipe), **asked}
-    result: torch.Tensor = pipe(
-        prompt=None if prompts is None else list(prompts),
-        num_inference_steps=NUM_STEPS,
-        height=height,
-        width=width,
-        latents=given(pipe, latents),
-        generator=torch.Generator().manual_seed(1),
-        **options,
-    ).images
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)  # for pipelines that do not hand the generator on to their scheduler
+        result: torch.Tensor = pipe(
+            prompt=None if prompts is None else list(prompts),
+            num_inference_steps=NUM_STEPS,
+            height=height,
+            width=width,
+            latents=given(pipe, latents),
+            generator=torch.Generator().manual_seed(1),
+            **options,
+        ).images
     return result if options["output_type"] != "latent" else taken(pipe, result, tuple(latents.shape[-2:]))
 
 

@@ -147,8 +147,9 @@ SAMPLERS |= {
         },
     ),
     "aura-flow": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 1.73}),
+    # What UniPC, with which the full model is published, is exchanged for.
     "hidream": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 3.0}),
-    "hidream-dev": ("FlowMatchEulerDiscreteScheduler", {**_STATIC, "shift": 6.0}),
+    "hidream-dev": ("FlowMatchLCMScheduler", {**_STATIC, "shift": 6.0}),
 }
 
 _QWEN = {
