@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from parity import PROMPTS, ours, relative, start, theirs
-from renoise import ConfigError, Editor, InversionConfig
+from renoise import ConfigError, Editor, InversionConfig, ModelError
 from renoise.backbones.base import Request
 from renoise.backbones.hidream import HiDreamBackbone
 from tiny_pipelines import BUILDERS
@@ -51,6 +52,20 @@ def test_the_full_model_s_sampler_of_several_steps_is_exchanged(
     assert type(editor.pipe.scheduler).__name__ == "FlowMatchEulerDiscreteScheduler"
     assert editor.pipe.scheduler.config.shift == 3.0
     assert editor.config("paper").num_steps == 50
+
+
+def test_a_folder_without_llama_says_what_to_give(tmp_path: Path) -> None:
+    pipe = BUILDERS["hidream"]()
+    pipe.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    llama = {part: index.pop(part) and getattr(pipe, part) for part in ("text_encoder_4", "tokenizer_4")}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"no text_encoder_4 and no tokenizer_4, .* give text_encoder_4=\.\.\. and "):
+        Editor.from_pretrained(tmp_path, device="cpu")
+    loaded = Editor.from_pretrained(tmp_path, device="cpu", **llama)
+    latents = start(loaded, 1)
+    drawn = ours(loaded, latents, PROMPTS[:1], None, guidance_scale=1.0)
+    assert relative(drawn, ours(Editor(pipe), latents, PROMPTS[:1], None, guidance_scale=1.0)) < 1e-4
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 32)])

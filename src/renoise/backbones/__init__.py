@@ -16,10 +16,10 @@ from renoise.backbones.chroma import ChromaBackbone
 from renoise.backbones.cogview4 import CogView4Backbone
 from renoise.backbones.flux import FluxBackbone
 from renoise.backbones.flux2 import Flux2Backbone
+from renoise.backbones.hidream import HiDreamBackbone
 from renoise.backbones.hunyuan_dit import HunyuanDiTBackbone
 from renoise.backbones.kolors import KolorsBackbone
 from renoise.backbones.krea2 import Krea2Backbone
-from renoise.backbones.hidream import HiDreamBackbone
 from renoise.backbones.lumina2 import Lumina2Backbone
 from renoise.backbones.pipeline import PipelineBackbone
 from renoise.backbones.pixart import PixArtBackbone

@@ -13,9 +13,6 @@ from renoise.backbones.flow_facts import Clock, Shift
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The side of an image, in pixels, that the pipeline draws by default.
-_SIDE = 1024
-
 
 class AuraFlowBackbone(FlowBackbone):
     """AuraFlow, whose text is multiplied by its mask before the network sees it."""
@@ -36,7 +33,7 @@ class AuraFlowBackbone(FlowBackbone):
     @property
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`; it is less where the network has no positions for as much."""
-        side = min(_SIDE, self.positions * self.latent_scale * self.latent_multiple)
+        side = min(*super().resolution, self.positions * self.latent_scale * self.latent_multiple)
         return side, side
 
     @property

@@ -7,6 +7,7 @@ pipeline takes.
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
@@ -82,6 +83,7 @@ def classes_in(folder: Path, given: Collection[str] = ()) -> dict[str, type]:
         if cls is not None and part in takes:
             found[part] = cls
     _require_networks(family, {**dict.fromkeys(given), **found}, path)
+    _require_encoders(pipeline, family, {**index, **dict.fromkeys(given)}, path)
     return found
 
 
@@ -194,3 +196,17 @@ def _require_networks(family: type[PipelineBackbone], there: Collection[str], pa
             )
     if "scheduler" not in there:
         raise ModelError(f"{path} names no scheduler", argument="model", remedy="take the whole pipeline")
+
+
+def _require_encoders(pipeline: type, family: type[PipelineBackbone], there: Collection[str], path: Path) -> None:
+    """Refuse a pipeline that says nothing of a text encoder without which its class cannot be made."""
+    taken = inspect.signature(pipeline).parameters
+    needed = [part for part in family.encoders if part in taken and taken[part].default is inspect.Parameter.empty]
+    missing = [part for part in needed if part not in there]
+    if missing:
+        given = " and ".join(f"{part}=..." for part in missing)
+        raise ModelError(
+            f"{path} names no {' and no '.join(missing)}, with which {family.title} reads prompts",
+            argument="model",
+            remedy=f"give {given} in Python, and save the pipeline as a folder for the command",
+        )
