@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -24,6 +25,14 @@ def test_facts_refer_to_what_there_is(family: type[PipelineBackbone]) -> None:
     assert {is_flow(SAMPLERS[sampler]) for sampler in family.samplers} == {family.flow}
     assert family.precision in DTYPES
     assert family.preset in presets
+
+
+def test_settings_have_the_steps_that_pipelines_take_without_being_told() -> None:
+    """Of the families that this project did not measure one by one."""
+    for name in ("chroma", "lumina2", "cogview4", "aura-flow", "hidream"):
+        family = families_by_name()[name]
+        call = inspect.signature(getattr(diffusers, family.pipelines[0]).__call__).parameters
+        assert presets[family.preset].num_steps == call["num_inference_steps"].default
 
 
 def test_the_facts_are_known_without_torch() -> None:

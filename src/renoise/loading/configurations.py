@@ -126,7 +126,6 @@ NETWORKS: Mapping[str, Rule] = MappingProxyType(
                 "text_emb_dim",
                 "time_embed_dim",
                 "condition_dim",
-                "caption_channels",
                 "axes_dim_rope",
                 "rope_axes_dim",
             ),

@@ -144,7 +144,7 @@ def _transformer(network: Shapes, shapes: Shapes) -> Contents | None:
         return None
     for mark, what in layouts.LIKE_FLUX.items():
         if _begins(network, mark):
-            return Contents(what)
+            return Contents(f"{what} in a single file", advice="load it as a folder or by its name on the hub")
     channels = network["img_in.weight"][1]
     if channels != 64:
         what = f"a FLUX.1 model with {channels} input channels, which fills in or follows another image"

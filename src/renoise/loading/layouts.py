@@ -106,8 +106,8 @@ UNETS_BY_CHANNELS = {
 }
 # Transformers with Flux's names that are other models, by a prefix that they add.
 LIKE_FLUX = {
-    "distilled_guidance_layer.": "a Chroma model, which is not supported",
-    "single_stream_modulation.": "a FLUX.2 model, which is not supported",
+    "distilled_guidance_layer.": "a Chroma model",
+    "single_stream_modulation.": "a FLUX.2 model",
 }
 
 
