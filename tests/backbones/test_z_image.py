@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from parity import start
-from renoise import Editor, InversionConfig, RenoiseWarning
+from renoise import ConfigError, Editor, InversionConfig, RenoiseWarning
 from tiny_pipelines import BUILDERS
 
 
@@ -27,6 +27,12 @@ def test_edits_of_many_steps_are_guided_by_the_same_weight_as_others() -> None:
     z_image, sd3 = (Editor(BUILDERS[name]()) for name in ("z-image", "sd3"))
     weights = [editor.edit_guidance(editor.config("exact")) for editor in (z_image, sd3)]
     assert weights[0] + 1.0 == weights[1] > 1.0
+
+
+def test_images_beyond_the_positions_are_refused() -> None:
+    editor = Editor(BUILDERS["z-image"]())
+    with pytest.raises(ConfigError, match="the model has positions for 2048 along a side"):
+        editor.invert(latents=torch.zeros(1, 16, 2, 514), prompt="a")
 
 
 def test_a_scale_of_one_is_guidance_and_said_to_be() -> None:

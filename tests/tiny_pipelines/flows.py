@@ -34,7 +34,7 @@ def _z_image(name: str) -> Any:
         n_kv_heads=2,
         cap_feat_dim=width,
         axes_dims=[8, 8, 8],
-        axes_lens=[1024, 64, 64],
+        axes_lens=[1024, 256, 256],
     )
     enliven(transformer, {"all_final_layer.2-1.linear": 0.25})
     return ZImagePipeline(

@@ -42,6 +42,11 @@ class ZImageBackbone(FlowBackbone):
         turbo = config.get("shift") == _TURBO_SHIFT and not config.get("use_dynamic_shifting")
         return "z-image-turbo" if turbo else cls.preset
 
+    @property
+    def positions(self) -> int | None:
+        """See `FlowBackbone.positions`; the first axis is the text's."""
+        return int(min(self.network.config.axes_lens[1:]))
+
     def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`; a prompt is the user's turn of a conversation, of which the end may be cut off."""
         return encoding.before_prompt(self.pipe.tokenizer, enable_thinking=True)
