@@ -14,6 +14,7 @@ from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.levels import descending, require_one_length, steps_in
 from renoise.method_settings import PAPER, EditLosses, NoiseCorrection, Walk
+from renoise.named_presets import NamedPreset, held, require_sampled, split
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
 from renoise.schedulers import is_deterministic
@@ -290,30 +291,25 @@ class InversionConfig:
                 correction moves, so that this is the project's choice, as are all settings of flow models); "released"
                 for those of its published code (for models of many steps without the edit losses that it applies below
                 timestep 250); or "reverse" for plain sampler reversing. The number of steps is the same, but for
-                "edit", which takes at most 20. None is `DEFAULT_VARIANT`.
+                "edit", which takes at most 20. None is `DEFAULT_VARIANT`. The name of a model of a few steps
+                (`renoise.named_presets.NAMED`), alone or with one of these after a colon, stands for its settings:
+                "sdxl-lightning-4", "sdxl-lightning-4:exact". A pipeline that `Editor.from_pretrained` loaded as such a
+                model has that model's settings anyway.
 
         Raises:
-            ConfigError: if the variant is unknown.
+            ConfigError: if the variant is unknown, or is of a model that the pipeline is not sampled as.
 
         Examples:
             >>> config = InversionConfig.for_pipeline(pipe, "fast")  # doctest: +SKIP
         """
-        variant = DEFAULT_VARIANT if variant is None else variant
-        if not isinstance(variant, str) or variant not in VARIANTS:
-            raise ConfigError(
-                f"preset {seen(variant)} is unknown", argument="preset", remedy=f"use one of {', '.join(VARIANTS)}"
-            )
+        model, variant = split(variant, VARIANTS)
         if getattr(pipe, "scheduler", None) is None:
             raise ConfigError(Argument("pipe"), f" must be a diffusers pipeline with a scheduler, not {seen(pipe)}")
         family = family_of(pipe) or PipelineBackbone
-        name = family.preset_for(pipe)
-        if name not in presets:
-            raise ConfigError(
-                f"the family of {type(pipe).__name__} asks for the preset {name!r}, which there is not",
-                argument="config",
-                remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
-            )
-        own = presets[name].variant(variant, flow=family.flow)
+        if model is not None:
+            require_sampled(model, pipe)
+        settings = _of_pipeline(pipe, family, held(pipe) if model is None else model)
+        own = settings.variant(DEFAULT_VARIANT if variant is None else variant, flow=family.flow)
         if own.eta is not None and not is_deterministic(pipe.scheduler):
             own = replace(own, eta=None)  # the sampler is stochastic already
         guidance = family.inversion_guidance(pipe)
@@ -348,6 +344,22 @@ class InversionConfig:
     def few_steps(self) -> bool:
         """Whether the schedule is one of a distilled model, whose guidance is built in."""
         return self.num_steps <= FEW_STEPS
+
+
+def _of_pipeline(pipe: Any, family: type[PipelineBackbone], model: NamedPreset | None) -> InversionConfig:
+    """Return the settings of the paper for a pipeline, or for the model of a few steps that it is said to be."""
+    if model is not None:
+        # Timesteps are those of the model's own sampler, in place of which another may have been asked for.
+        timesteps = model.timesteps if model.required_of(pipe.scheduler) is None else None
+        return replace(presets[model.settings], num_steps=model.steps, timesteps=timesteps)
+    name = family.preset_for(pipe)
+    if name not in presets:
+        raise ConfigError(
+            f"the family of {type(pipe).__name__} asks for the preset {name!r}, which there is not",
+            argument="config",
+            remedy=f"let its preset_for return one of {', '.join(presets)}, or give a config",
+        )
+    return presets[name]
 
 
 _PARTS: Mapping[str, Any] = MappingProxyType(

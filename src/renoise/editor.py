@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from renoise import edit_settings, remarks
-from renoise.backbones import Request
-from renoise.config import SOLVED_VARIANT, InversionConfig
+from renoise.backbones import Request, family_of
+from renoise.config import SOLVED_VARIANT, VARIANTS, InversionConfig
 from renoise.edit_settings import config_for
 from renoise.editing import Editing
 from renoise.embeddings import GivenEmbeds, for_images
+from renoise.errors import Argument, ConfigError
 from renoise.fingerprint import fingerprint
 from renoise.inversion import Inversion, padded
 from renoise.inverting import invert
 from renoise.loading.pipelines import load_pipeline, resolve_device
 from renoise.model import Prepared
+from renoise.named_presets import hold, named, require_family, split
 from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, one_each
@@ -66,7 +68,9 @@ class Editor(Editing):
             device: None is the best one here.
             options: `lora`, LoRA weights as a folder, a .safetensors file or a hub name, alone or with their strength,
                 such as ("name", 0.7), or a list of them; `sampler`, such as "euler" or "lcm", in place of the model's
-                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `compile=True`, to compile
+                own; `spacing`, of the timesteps ("trailing" suits models of a few steps); `preset`, the model of a few
+                steps that it is, such as "sdxl-lightning-4" (`renoise.named_presets.NAMED`), for files that do not tell
+                it; `compile=True`, to compile
                 the network with `torch.compile` at its first pass, which wants a C++ compiler; `config`, the folder of
                 a pipeline of the same kind, for a single file on a machine without network. The rest is passed on to
                 diffusers' `from_pretrained` (`variant`, `revision`, `local_files_only`, ...).
@@ -99,6 +103,28 @@ class Editor(Editing):
         """
         pipe = copy.copy(self.pipe)
         pipe.scheduler = exchanged(self.pipe.scheduler, name, **changes)
+        return Editor(pipe, name=self.name)
+
+    def with_preset(self, name: str) -> Editor:
+        """Return an editor of the same networks, sampled as a model of a few steps; this one stays as it is.
+
+        Args:
+            name: the model, one of `renoise.named_presets.NAMED`, such as "sdxl-lightning-4".
+
+        Raises:
+            ConfigError: if there is no such model, or it is of another family.
+            SchedulerError: if its sampler is made for another kind of model.
+
+        Examples:
+            >>> lightning = editor.with_preset("sdxl-lightning-4")  # doctest: +SKIP
+        """
+        preset = named(name, VARIANTS)
+        if preset is None:
+            raise ConfigError(Argument("name"), " must name a model of a few steps, not None")
+        require_family(preset, family_of(self.pipe), f"a {type(self.pipe).__name__}")
+        pipe = copy.copy(self.pipe)
+        pipe.scheduler = preset.put_into(self.pipe.scheduler)
+        hold(pipe, preset)
         return Editor(pipe, name=self.name)
 
     def timesteps(
@@ -269,9 +295,11 @@ class Editor(Editing):
         Examples:
             >>> config = editor.config("reverse", num_steps=20, noise_correction=1.0)  # doctest: +SKIP
         """
-        if preset is None and edit_settings.asks_for_solved_steps(overrides):
-            preset = SOLVED_VARIANT
-        losses = InversionConfig.for_pipeline(self.pipe, "paper").edit_losses
+        model, variant = split(preset, VARIANTS)
+        if variant is None and edit_settings.asks_for_solved_steps(overrides):
+            preset = SOLVED_VARIANT if model is None else f"{model.name}:{SOLVED_VARIANT}"
+        paper = "paper" if model is None else f"{model.name}:paper"
+        losses = InversionConfig.for_pipeline(self.pipe, paper).edit_losses
         return InversionConfig.for_pipeline(self.pipe, preset).overridden(losses=losses, **overrides)
 
 

@@ -81,7 +81,7 @@ def edit(
             f"{source} was inverted with embeddings in place of a prompt, so that --negative-source has no prompt to "
             "take; give --negative-prompt"
         )
-    with working(model, reporting, settings.sampler, settings.spacing) as work:
+    with working(model, reporting, settings.sampler, settings.spacing, settings.few_step_model) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         if not inverted and work.editor.is_guided(config):
             config = config.overridden(guidance_rescale=change.guidance_rescale)
@@ -161,7 +161,7 @@ def invert(
     _check_files([path], [source], files.compare)
     image = _read_image(source, reporting)
 
-    with working(model, reporting, settings.sampler, settings.spacing) as work:
+    with working(model, reporting, settings.sampler, settings.spacing, settings.few_step_model) as work:
         config = settings.config(work.editor).overridden(guidance_rescale=guidance_rescale)
         encoded, inversion = _invert(work, image, config, settings, negative_prompt, edit_data)
         again, prepared, quality = _draw_again(work, inversion, encoded)

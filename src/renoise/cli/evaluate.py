@@ -37,6 +37,7 @@ def evaluate(
     dino: e.DinoFolder = None,
     sampler: o.Sampler = None,
     spacing: o.Spacing = None,
+    preset: o.FewStepModel = None,
     seeds: e.Seeds = None,
     skip: e.Skip = 0,
     *,
@@ -60,7 +61,7 @@ def evaluate(
     skipped = len(measured) - len(data_sets.editable(measured, data)) if edits else 0
     with _usable(folder):
         judges = _judges(clip, dino, model, reporting)
-        with working(model, reporting, sampler, spacing) as work:
+        with working(model, reporting, sampler, spacing, preset) as work:
             from renoise.evaluation import outputs, runner
 
             task = runner.Task(run, work.editor, data, folder, limit, every_seed, batch)

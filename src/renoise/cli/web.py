@@ -125,15 +125,22 @@ class Talk:
     debug: Annotated[bool, output("--debug", help="Show the traceback of an error and what the libraries say.")] = False
 
 
-def web(page: Page, choice: WebModel, talk: Talk, sampler: o.Sampler = None, spacing: o.Spacing = None) -> str:
+def web(
+    page: Page,
+    choice: WebModel,
+    talk: Talk,
+    sampler: o.Sampler = None,
+    spacing: o.Spacing = None,
+    preset: o.FewStepModel = None,
+) -> str:
     """Serve the page until the command is interrupted: `renoise web`."""
     _require_extra(mcp=page.mcp)
     user = _user(page.user)
-    with working(choice, Reporting(quiet=talk.quiet, debug=talk.debug), sampler, spacing) as work:
+    with working(choice, Reporting(quiet=talk.quiet, debug=talk.debug), sampler, spacing, preset) as work:
         from renoise.web.server import Address, serving
         from renoise.web.studio import Loaded, Studio
 
-        loaded = Loaded(work.model, _options(choice, sampler, spacing))
+        loaded = Loaded(work.model, _options(choice, sampler, spacing), preset)
         given = {"pixels": page.max_pixels, "queue": page.queue}
         given["upload_bytes"] = None if page.max_megabytes is None else page.max_megabytes * 2**20
         limits = Limits(**{name: limit for name, limit in given.items() if limit is not None})

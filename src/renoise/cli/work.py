@@ -127,13 +127,17 @@ class Work:
 
 @contextmanager
 def working(
-    choice: ModelChoice, reporting: Reporting, sampler: str | None = None, spacing: str | None = None
+    choice: ModelChoice,
+    reporting: Reporting,
+    sampler: str | None = None,
+    spacing: str | None = None,
+    preset: str | None = None,
 ) -> Iterator[Work]:
     """Load a model to work with, on a terminal that shows how it goes, among libraries that keep quiet.
 
     Raises:
         ModelError: if the model cannot be found or loaded.
-        ConfigError: if the device is not there.
+        ConfigError: if the device is not there, or the preset is for models of another family.
         SchedulerError: if the sampler is unknown, or is made for another kind of model, or a spacing has no effect.
     """
     name = DEFAULT_MODEL if choice.name is None else choice.name
@@ -153,6 +157,7 @@ def working(
                 lora=choice.lora or None,
                 sampler=sampler,
                 spacing=spacing,
+                preset=preset,
                 compile=choice.compile,
             )
         yield Work(editor, name, terminal, time.perf_counter() - started)

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from renoise.config import VARIANTS
 from renoise.edit_rules import KEEP
 from renoise.errors import Argument, ConfigError
 from renoise.escaping import seen
 from renoise.files import as_path
 from renoise.images import require_fit
 from renoise.jobs.columns import Columns
+from renoise.named_presets import split
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
 
@@ -42,7 +44,8 @@ class JobSettings:
         prompt: what all images show, in place of captions.
         model: as `Editor.from_pretrained` takes it, and so `lora`, `device`, `dtype`, `compile`, `sampler` and
             `spacing`.
-        preset: the settings of the inversion to begin with (see `Editor.config`), and so `num_steps`, `iterations`,
+        preset: the settings of the inversion to begin with (see `Editor.config`), or the model of a few steps that this
+            is, alone or with them (see `InversionConfig.for_pipeline`); and so `num_steps`, `iterations`,
             `depth` (its `strength`), `inversion_guidance` (its `guidance_scale`), `edit_losses`, `noise_correction`,
             `timesteps`, `sigmas` and `clip_skip`.
         seed: of the job; each row has a seed that follows from this one and its id.
@@ -129,6 +132,7 @@ class JobSettings:
                 remedy="give one of them",
             )
         require_fit(self.fit)
+        split(self.preset, VARIANTS)  # raises an error if there is no such preset
         if self.strength is not None:
             number(self.strength, "strength", 0.0, 1.0)
         if self.keep is not None and self.keep not in KEEP:
@@ -152,10 +156,12 @@ class JobSettings:
         """
         from renoise.editor import Editor
 
+        few_steps, _ = split(self.preset, VARIANTS)
         options = {
             "lora": list(self.lora) or None,
             "sampler": self.sampler,
             "spacing": self.spacing,
+            "preset": None if few_steps is None else few_steps.name,
             "compile": self.compile,
         }
         return Editor.from_pretrained(self.model, dtype=self.dtype, device=self.device, **options)

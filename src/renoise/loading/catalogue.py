@@ -13,6 +13,7 @@ from typing import Any, Literal
 from renoise.backbones import families_by_name
 from renoise.config import presets
 from renoise.errors import ModelError
+from renoise.named_presets import NAMED
 
 # The bytes of a weight in each floating-point type.
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2})
@@ -63,6 +64,7 @@ class Entry:
         base: the model that an adapter or a lone network goes with.
         steps: the number of sampler steps that suits it, if that of the preset does not.
         sampler: the short name of the sampler that it needs, if its base comes with another.
+        named: its preset in `renoise.named_presets`, if its files do not tell that it draws in a few steps.
         bundled: whether it comes with `renoise-mini` and not from the hub.
         note: a sentence with what else to know.
     """
@@ -80,13 +82,16 @@ class Entry:
     base: str | None = None
     steps: int | None = None
     sampler: str | None = None
+    named: str | None = None
     bundled: bool = False
     note: str = ""
 
     @property
     def num_steps(self) -> int:
         """The number of sampler steps that suits it."""
-        return presets[self.preset].num_steps if self.steps is None else self.steps
+        if self.steps is not None:
+            return self.steps
+        return presets[self.preset].num_steps if self.named is None else NAMED[self.named].steps
 
     @property
     def page(self) -> str | None:

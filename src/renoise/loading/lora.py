@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import AdapterWarning, Argument, ModelError, RenoiseError
-from renoise.loading import adapter_files, adapter_parts, applying, catalogue, hub
+from renoise.loading import adapter_files, adapter_parts, applying, hub
 from renoise.loading.adapter_checks import advice, first_factors
 from renoise.loading.adapter_files import AdapterFile
 from renoise.loading.contents import recognise
@@ -18,7 +18,7 @@ from renoise.loading.folders import LORA_WEIGHTS, PEFT_SETTINGS
 from renoise.loading.places import place_of
 from renoise.loading.remarks import heard
 from renoise.reading import read_object
-from renoise.schedulers import SUPPORTED, exchanged, sampler_class
+from renoise.schedulers import SUPPORTED, exchanged
 
 _SCHEDULER = "scheduler/scheduler_config.json"
 
@@ -40,6 +40,12 @@ class Lora:
     weights: Path
     folder: Path | None = None
     strength: float = 1.0
+
+    @property
+    def scheduler(self) -> Path | None:
+        """The file of the scheduler that its folder brings; None if it brings none."""
+        path = None if self.folder is None else self.folder / _SCHEDULER
+        return path if path is not None and path.is_file() else None
 
 
 def find(wanted: Sequence[tuple[str, float]], options: Mapping[str, Any]) -> tuple[Lora, ...]:
@@ -80,7 +86,7 @@ def apply(pipe: Any, loras: Sequence[Lora], *, with_scheduler: bool) -> None:
         ModelError: if they do not fit the pipeline; none of them is then on it.
 
     Warns:
-        AdapterWarning: if they fit only in part, or are made for another sampler.
+        AdapterWarning: if they fit only in part.
     """
     try:
         for lora in loras:
@@ -161,23 +167,17 @@ def _metadata(file: AdapterFile) -> dict[str, Any] | None:
 
 
 def _take_scheduler(pipe: Any, lora: Lora) -> None:
-    """Take the scheduler in the LoRA's folder, or warn if the catalogue knows that it needs another sampler."""
+    """Take the scheduler in the LoRA's folder, if there is one."""
     import diffusers
 
-    if lora.folder is not None and (lora.folder / _SCHEDULER).is_file():
-        name = read_object(lora.folder / _SCHEDULER).get("_class_name")
-        if name not in SUPPORTED:
-            problem = f"{lora.folder / _SCHEDULER} names {name}, which cannot be inverted"
-            raise ModelError(problem, remedy=("name another sampler with ", Argument("sampler")))
-        exchanged(pipe.scheduler, name)  # raises an error if it does not suit the model
-        pipe.scheduler = getattr(diffusers, name).from_pretrained(lora.folder, subfolder="scheduler")
+    if lora.scheduler is None:
         return
-    entry = catalogue.find(lora.label)
-    wanted = None if entry is None else entry.sampler
-    if wanted is not None and type(pipe.scheduler).__name__ != sampler_class(wanted):
-        remedy = ("give ", Argument("sampler", wanted))
-        warning = AdapterWarning(f"{lora.label} is made for the sampler {wanted}", argument="sampler", remedy=remedy)
-        warnings.warn(warning, stacklevel=2)
+    name = read_object(lora.scheduler).get("_class_name")
+    if name not in SUPPORTED:
+        problem = f"{lora.scheduler} names {name}, which cannot be inverted"
+        raise ModelError(problem, remedy=("name another sampler with ", Argument("sampler")))
+    exchanged(pipe.scheduler, name)  # raises an error if it does not suit the model
+    pipe.scheduler = getattr(diffusers, name).from_pretrained(lora.folder, subfolder="scheduler")
 
 
 def _located(label: str, options: Mapping[str, Any]) -> tuple[Path | None, Path]:

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from renoise.backbones import PipelineBackbone, family_of
+from renoise.config import VARIANTS
 from renoise.errors import ConfigError, ModelError, RenoiseError
-from renoise.escaping import seen
+from renoise.escaping import seen, shown
 from renoise.loading import catalogue, checkpoints, hub, networks
 from renoise.loading import lora as adapters
 from renoise.loading.configurations import require_sensible
 from renoise.loading.contents import recognise, require_readable
+from renoise.loading.few_steps import Asked, names_of_model, settle
 from renoise.loading.folders import INDEX, absent_parts, family_in, missing_parts, weight_files
 from renoise.loading.lora_names import asked
 from renoise.loading.parts import classes_in, refuse_code
@@ -24,6 +26,7 @@ from renoise.loading.places import place_of
 from renoise.loading.remarks import checked
 from renoise.loading.sampling import follow, remark_on_few_steps, require_spacing, spaced
 from renoise.loading.training import training_of
+from renoise.named_presets import named, require_family
 from renoise.ranges import truth
 from renoise.schedulers import SUPPORTED, exchanged, is_flow, kind_of, sampler_class, suiting
 from renoise.schedulers.names import Kind
@@ -93,6 +96,7 @@ def load_pipeline(
     lora: Any = None,
     sampler: str | None = None,
     spacing: str | None = None,
+    preset: str | None = None,
     torch_dtype: str | torch.dtype | None = None,
     compile: bool = False,
     **options: Any,
@@ -111,6 +115,9 @@ def load_pipeline(
             LoRA.
         spacing: how the timesteps of a schedule are spaced, one of `renoise.loading.sampling.SPACINGS`; None leaves it
             to the model. It takes precedence over the scheduler of a LoRA and over what a single file says.
+        preset: the model of a few steps that it is, one of `renoise.named_presets.NAMED`, for files that do not tell.
+            It is sampled as that preset has it, where neither `sampler` nor `spacing` says otherwise. None takes what a
+            LoRA's title or file name tells, or the list of models knows, and says so.
         torch_dtype: the name that diffusers had for `dtype`.
         compile: compile the denoising network with `torch.compile`, in place, so that its weights keep their names. The
             compiler works at the first network pass, and again for sizes and batches that it has not met.
@@ -120,8 +127,8 @@ def load_pipeline(
     Raises:
         ModelError: if the model or its LoRA cannot be found or loaded, or they do not fit each other.
         SchedulerError: if the sampler is unknown, or does not suit the model, or a spacing has no effect on it.
-        ConfigError: if `lora` is no name, or the dtype or the spacing is unknown, or the dtype is given twice, or
-            `compile` is neither True nor False.
+        ConfigError: if `lora` is no name, or the dtype, the spacing or the preset is unknown, or the preset is for
+            models of another family, or the dtype is given twice, or `compile` is neither True nor False.
     """
     if torch_dtype is not None:
         if dtype is not None:
@@ -136,21 +143,25 @@ def load_pipeline(
     compile = truth(compile, "compile")
     require_spacing(spacing)
     scheduler = None if sampler is None else sampler_class(sampler)
+    asked_for = Asked(named(preset, VARIANTS), scheduler, spacing, options.get("scheduler") is not None)
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
     loras = _loras(lora, None if base is None else os.fspath(name), options)
-    training = None
+    training, metadata = None, {}
     try:
         if isinstance(source, Path) and source.is_file():
             contents = recognise(source)
-            training = training_of(source, contents.shapes, contents.metadata)
+            training, metadata = training_of(source, contents.shapes, contents.metadata), contents.metadata
             family = None if contents.layout is None else contents.layout.family
+            _require_family(asked_for, family, source)
             pipe = checkpoints.load(source, contents, training, resolve_dtype(dtype, device, family), options)
             follow(pipe, training, source, options)
         else:
             folder = source if isinstance(source, Path) else hub.pipeline_folder(source, options)
-            pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family_in(folder)), options)
-        _adapt(pipe, loras, scheduler)
+            family = family_in(folder)
+            _require_family(asked_for, family, name)
+            pipe = _from_folder(folder, os.fspath(name), resolve_dtype(dtype, device, family), options)
+        _adapt(pipe, loras, scheduler, own=scheduler is None and asked_for.preset is None)
     except RenoiseError:
         raise
     except Exception as error:  # diffusers and its hub client raise many sorts of errors: each means "not loaded"
@@ -161,10 +172,12 @@ def load_pipeline(
         pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     _make_invertible(pipe)
+    file = source if isinstance(source, Path) and training is not None else None
+    settled = settle(pipe, asked_for, loras, names_of_model(os.fspath(name), file, metadata), training)
     if spacing is not None:
         pipe.scheduler = spaced(pipe.scheduler, spacing)
-    elif training is not None and isinstance(source, Path):
-        remark_on_few_steps(pipe, training, source)
+    elif training is not None and file is not None and not settled:
+        remark_on_few_steps(pipe, training, file)
     pipe = pipe.to(device)
     family = family_of(pipe)
     if compile and family is not None:
@@ -254,9 +267,23 @@ def _networks(
     return loaded
 
 
-def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None) -> None:
-    """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings."""
-    adapters.apply(pipe, loras, with_scheduler=scheduler is None)
+def _require_family(asked_for: Asked, family: type[PipelineBackbone] | None, name: str | os.PathLike[str]) -> None:
+    """Refuse a preset of another family before the model's weights are loaded."""
+    if asked_for.preset is not None:
+        title = "one of a family that is not known" if family is None else f"{family.title}"
+        require_family(asked_for.preset, family, f"{shown(os.fspath(name))}, {title}")
+
+
+def _adapt(pipe: Any, loras: tuple[adapters.Lora, ...], scheduler: str | None, *, own: bool) -> None:
+    """Load LoRA weights, and exchange the scheduler for the one that is asked for or that the LoRA brings.
+
+    Args:
+        pipe: the pipeline.
+        loras: the weights.
+        scheduler: the class that is asked for, or None.
+        own: whether to take a LoRA's own scheduler.
+    """
+    adapters.apply(pipe, loras, with_scheduler=own)
     if scheduler is not None:
         kinds = _kinds(pipe)
         own = pipe.scheduler if kind_of(pipe.scheduler) in kinds else suiting(pipe.scheduler, kinds=kinds)

@@ -42,6 +42,7 @@ _ARCHITECTURES = {
     "sd_v2": "epsilon",
 }
 _ARCHITECTURE_KEYS = ("modelspec.architecture", "ss_base_model_version")
+_TITLE_KEYS = ("modelspec.title", "ss_output_name")
 # Words in titles and names of models that draw in a few steps.
 _FEW_STEPS = re.compile(r"(?<![a-z])(turbo|lightning|hyper|lcm|tcd|dmd2?)(?![a-z])", re.IGNORECASE)
 
@@ -73,6 +74,17 @@ class Training:
     few_steps: str | None = None
     read: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+
+
+def titles_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a file's metadata calls its model.
+
+    Examples:
+        >>> titles_in({"modelspec.title": "Dreams", "ss_output_name": ""})
+        ('Dreams',)
+    """
+    told = {key.strip().lower(): value.strip() for key, value in metadata.items()}
+    return tuple(told[key] for key in _TITLE_KEYS if told.get(key))
 
 
 def training_of(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Training:
@@ -180,7 +192,7 @@ class _Entries:
 
     def few_steps(self) -> str | None:
         """Return the word that tells a model of a few steps, of its title or of its file's name."""
-        titles = (self._metadata.get("modelspec.title", ""), self._metadata.get("ss_output_name", ""), self._path.stem)
+        titles = (*titles_in(self._metadata), self._path.stem)
         found = next(filter(None, map(_FEW_STEPS.search, titles)), None)
         return None if found is None else found[0]
 

@@ -39,10 +39,12 @@ class Loaded:
     Attributes:
         model: its name.
         options: further options of the command line that decide results, such as `--dtype float16`.
+        preset: the model of a few steps that it was said to be; None if it was not said.
     """
 
     model: str
     options: Sequence[str] = ()
+    preset: str | None = None
 
 
 class Studio:

@@ -110,7 +110,7 @@ def command(request: EditRequest, loaded: Loaded, mask_name: str = "mask.png") -
     """
     source = request.source
     words = ["renoise", "edit", _file(source.name), "--model", loaded.model, *loaded.options]
-    words += _of_inverting(source)
+    words += _of_inverting(source, loaded.preset)
     words += [word for target in request.targets for word in ("--to", target)]
     if request.strength is not None:
         words += ["--strength", f"{request.strength:.12g}"]
@@ -126,11 +126,12 @@ def command(request: EditRequest, loaded: Loaded, mask_name: str = "mask.png") -
     return shlex.join(words)
 
 
-def _of_inverting(source: Source) -> list[str]:
+def _of_inverting(source: Source, model: str | None) -> list[str]:
     if source.inversion is not None:
         return []
+    variant = None if source.preset == DEFAULT_VARIANT else source.preset
     options: Sequence[tuple[str, object]] = (
-        ("--preset", None if source.preset == DEFAULT_VARIANT else source.preset),
+        ("--preset", ":".join(filter(None, (model, variant))) or None),
         ("--steps", source.steps),
         ("--renoise", source.iterations),
         ("--seed", source.seed or None),
