@@ -71,17 +71,18 @@ class NamedPreset:
 
         Examples:
             >>> NAMED["dmd2-4"].sampled
-            'lcm, 4 steps at 999, 749, 499, 249'
+            '4 steps at 999, 749, 499, 249, lcm'
         """
         said = {
             key: f"{value:.4g}" if isinstance(value, float) else f"{value}" for key, value in self.scheduler.items()
         }
         spacing = said.pop("timestep_spacing", None)
-        parts = [self.sampler or "the model's own sampler"]
+        at = "" if self.timesteps is None else f" at {', '.join(map(str, self.timesteps))}"
+        parts = [f"{self.steps} {'step' if self.steps == 1 else 'steps'}{at}"]
+        parts += [self.sampler or "the model's own sampler"]
         parts += [] if spacing is None else [f"{spacing} spacing"]
         parts += [f"{key} {value}" for key, value in said.items()]
-        at = "" if self.timesteps is None else f" at {', '.join(map(str, self.timesteps))}"
-        return ", ".join([*parts, f"{self.steps} {'step' if self.steps == 1 else 'steps'}{at}"])
+        return ", ".join(parts)
 
     def required_of(self, scheduler: Any) -> str | None:
         """Return the class of its sampler where a scheduler is none of that class; None where it is, or any will do."""

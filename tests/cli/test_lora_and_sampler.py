@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from renoise import Inversion
+from tiny_pipelines.adapters import LORA_FILE
 from written import folder_of, lora_for
 
 Renoise = Callable[..., Any]
@@ -94,3 +95,70 @@ def test_a_lokr_is_given_like_any_lora(renoise: Renoise, tiny: Path, tmp_path: P
     assert renoise("edit", "cat.safetensors", "--to", "a dog", *model, *lokr).code == 0
     assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model, lokr[0], lokr[1][:-4]).error
     assert "as it is now" in renoise("reconstruct", "cat.safetensors", *model).error
+
+
+LIGHTNING = "sdxl_lightning_4step_lora.safetensors"
+
+
+@pytest.fixture
+def lightning(tiny: Path) -> list[str | Path]:
+    """A tiny SDXL, and LoRA weights for it in a file of the working directory with Lightning's name."""
+    save_file(load_file(lora_for("sdxl", tiny) / LORA_FILE), LIGHTNING)
+    return ["--model", folder_of("sdxl", tiny), "--device", "cpu", "--lora", LIGHTNING]
+
+
+def test_a_loras_name_chooses_sampler_and_steps_with_a_line(renoise: Renoise, lightning: list[str | Path]) -> None:
+    done = renoise("invert", "cat.png", "-p", "a cat", *lightning, "-o", "cat.safetensors")
+    assert done.code == 0, done.err
+    (line,) = (line for line in done.err.splitlines() if "assuming" in line)
+    assert "assuming the preset sdxl-lightning-4 (4 steps, euler, trailing spacing) of the LoRA" in line
+    assert "if it is wrong, give --sampler and --steps, or --preset" in line
+    inversion = Inversion.load("cat.safetensors")
+    assert inversion.config.num_steps == 4
+    assert inversion.scheduler["class"] == "EulerDiscreteScheduler"
+    assert inversion.scheduler["config"]["timestep_spacing"] == "trailing"
+    told = renoise("info", "cat.safetensors").out
+    assert "4 of 4" in told
+    # Its edits are those of the same model, whose LoRA says so again.
+    assert renoise("edit", "cat.safetensors", "--to", "a dog", *lightning).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--preset", "dmd2-4"], ("LCMScheduler", 4)),
+        (["--preset", "sdxl-lightning-8:reverse"], ("EulerDiscreteScheduler", 8)),
+        (["--preset", "reverse"], ("EulerDiscreteScheduler", 4)),
+        (["--steps", "3"], ("EulerDiscreteScheduler", 3)),
+        (["--sampler", "ddim", "--steps", "5"], ("DDIMScheduler", 5)),
+    ],
+)
+def test_options_go_before_the_loras_name(
+    renoise: Renoise, lightning: list[str | Path], options: list[str], expected: tuple[str, int]
+) -> None:
+    done = renoise("invert", "cat.png", "-p", "a cat", *lightning, *options, "-o", "cat.safetensors")
+    assert done.code == 0, done.err
+    inversion = Inversion.load("cat.safetensors")
+    assert (inversion.scheduler["class"], inversion.config.num_steps) == expected
+    # What was assumed is said, and not where a preset is named.
+    assert ("assuming" in done.err) == (options[:1] != ["--preset"] or options[1] == "reverse")
+
+
+def test_a_named_preset_without_a_lora(renoise: Renoise, tiny: Path) -> None:
+    model = ["--model", folder_of("sdxl", tiny), "--device", "cpu"]
+    edit = ["edit", "cat.png", "-p", "a cat", "--to", "a dog", *model, "-o", "dog.png"]
+    done = renoise(*edit, "--preset", "dmd2-4", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["steps"], done.json["timesteps"]) == (4, [999, 749, 499, 249])
+    told = renoise(*edit, "--preset", "sdxl-lightning-4", "--sampler", "ddim")
+    assert "DDIMScheduler is taken, as asked for" in told.err
+    wrong = renoise(*edit, "--preset", "flux-hyper-8")
+    assert wrong.code == 1
+    assert "the preset flux-hyper-8 is for models of" in wrong.error
+
+
+@pytest.mark.parametrize("preset", ["sdxl-lightning-5", "sdxl-lightning-4:best", "sdxl-lightning-4:", ":edit", ""])
+def test_an_unknown_preset_is_wrong_usage_that_names_near_ones(renoise: Renoise, preset: str) -> None:
+    done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--preset", preset)
+    assert done.code == 2
+    assert "is unknown; use one of edit, fast" in done.err.replace("\n", " ")

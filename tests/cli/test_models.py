@@ -20,8 +20,10 @@ from renoise import Editor, ModelError
 from renoise.backbones import FAMILIES
 from renoise.cli import models as listing
 from renoise.config import VARIANTS
+from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS
 from renoise.loading.downloads import Cache
+from renoise.named_presets import NAMED
 from renoise.schedulers import SAMPLERS
 
 TINY = Path(__file__).parents[1] / "data" / "tiny-sd"
@@ -51,7 +53,7 @@ def test_the_list_names_all_there_is_in_eighty_columns(renoise: Renoise) -> None
     for entry in MODELS:
         assert f"\n{entry.name} " in f"\n{done.out}"
         assert entry.licence is None or entry.licence in done.out
-    for name in (*PRESET_SAMPLERS, *VARIANTS, *SAMPLERS, *FAMILIES):
+    for name in (*PRESET_SAMPLERS, *NAMED, *VARIANTS, *SAMPLERS, *FAMILIES):
         assert name in done.out
 
 
@@ -92,6 +94,7 @@ def test_the_document_holds_it_all(renoise: Renoise, cache: Path) -> None:
     assert document["others"][0]["name"] == "me/tuned"
     assert document["presets"]["sdxl-turbo"]["renoising"]["iterations"] == 9
     assert document["samplers"] == dict(SAMPLERS)
+    assert document["named_presets"]["dmd2-4"]["timesteps"] == [999, 749, 499, 249]
 
 
 @pytest.mark.parametrize("entry", MODELS, ids=lambda entry: entry.name)
@@ -100,10 +103,13 @@ def test_one_model_is_told_whole(renoise: Renoise, entry: Any) -> None:
     assert done.code == 0
     assert done.out.splitlines()[0] == entry.name
     assert (entry.licence or "see its card") in done.out
-    assert f"{entry.preset}, {entry.num_steps} steps" in done.out
+    assert f"{entry.named or entry.preset}, {entry.num_steps} steps" in done.out
     assert "weights" in done.out.replace("\n", " ")
     assert entry.page is None or entry.page in done.out
-    assert ("hf auth login" in done.out) == bool(entry.gated)
+    base = None if entry.base is None else catalogue.find(entry.base)
+    gated = [one.page for one in (entry, base) if one is not None and one.gated]
+    assert ("hf auth login" in done.out) == bool(gated)
+    assert all(page in done.out for page in gated)
     assert (f"hf download {entry.name}" in done.out) == (not entry.bundled)
     assert renoise("models", entry.name, "--json").json["model"]["name"] == entry.name
 
@@ -124,8 +130,18 @@ def test_the_line_to_run_is_understood(renoise: Renoise, monkeypatch: pytest.Mon
     ((name, options),) = asked
     base = entry.name if entry.base is None or entry.bundled else entry.base
     assert name == base
-    assert options["lora"] == ([entry.name] if name != entry.name else None)
-    assert options["sampler"] == entry.sampler
+    strength = None if entry.named is None else NAMED[entry.named].strength
+    lora = f"{entry.file or entry.name}" + ("" if strength is None else f":{strength:g}")
+    assert options["lora"] == ([lora] if name != entry.name else None)
+    assert options["preset"] == entry.named
+    assert options["sampler"] == (entry.sampler if entry.named is None else None)
+    if entry.file is not None:  # what the line loads is what the line before it downloads
+        assert renoise("models", entry.name).out.splitlines()[-2].split()[:4] == [
+            "hf",
+            "download",
+            entry.name,
+            entry.file,
+        ]
     assert options["dtype"] == ("bfloat16" if entry.dtype == "bfloat16" else None)
 
 

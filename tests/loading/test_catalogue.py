@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from renoise.backbones import families_by_name
 from renoise.config import OWN_VARIANTS
 from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry, Weights
+from renoise.loading.few_steps import told_by
+from renoise.named_presets import NAMED
 from renoise.schedulers import SAMPLERS, SUPPORTED
 
 FAMILIES = families_by_name()
@@ -47,6 +50,18 @@ def test_entries_refer_to_what_there_is(entry: Entry) -> None:
         assert (base.holds, base.family) == ("pipeline", entry.family)
     if entry.sampler is not None:
         assert entry.sampler == PRESET_SAMPLERS[entry.preset]
+    if entry.named is not None:
+        named = NAMED[entry.named]
+        assert entry.family in named.families
+        # The settings are those of models of as many steps.
+        assert presets[entry.preset].few_steps == presets[named.settings].few_steps
+        assert named.sampler is None or named.sampler in FAMILIES[entry.family].samplers
+
+
+@pytest.mark.parametrize("entry", [e for e in MODELS if e.file is not None], ids=lambda entry: entry.name)
+def test_the_name_of_a_listed_lora_tells_its_preset(entry: Entry) -> None:
+    assert entry.file is not None
+    assert [preset.name for preset in told_by(Path(entry.file).stem, FAMILIES[entry.family])] == [entry.named]
 
 
 def test_an_entry_with_an_unknown_key_is_refused() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from renoise import ConfigError, Editor, ModelError
-from renoise.errors import AdapterWarning
+from renoise.errors import AdapterWarning, RenoiseWarning
 from written import file_of, folder_of, in_cache, lora_for
 
 
@@ -126,11 +126,13 @@ def test_what_cannot_name_a_lora_is_refused(given: Any) -> None:
 def test_a_lora_of_the_hub_comes_from_the_cache(tiny: Path, tmp_path: Path) -> None:
     in_cache(lora_for("sdxl", tiny), tmp_path, "latent-consistency/lcm-lora-sdxl")
     wanted: dict[str, Any] = {"lora": "latent-consistency/lcm-lora-sdxl", "cache_dir": tmp_path, "device": "cpu"}
-    with pytest.warns(AdapterWarning, match='is made for the sampler lcm; give sampler="lcm"'):
+    with pytest.warns(RenoiseWarning, match="assuming the preset lcm-4 .*, which the list of models knows"):
         editor = Editor.from_pretrained(folder_of("sdxl", tiny), **wanted)
     assert adapters(editor) == {"lcm-lora-sdxl"}
-    editor = Editor.from_pretrained(folder_of("sdxl", tiny), sampler="lcm", **wanted)
     assert type(editor.pipe.scheduler).__name__ == "LCMScheduler"
+    with pytest.warns(RenoiseWarning, match="EulerDiscreteScheduler is taken, as asked for"):
+        editor = Editor.from_pretrained(folder_of("sdxl", tiny), sampler="euler", **wanted)
+    assert type(editor.pipe.scheduler).__name__ == "EulerDiscreteScheduler"
     with pytest.raises(ModelError, match=r"cannot be reached for LoRA 'me/lora'.* not in the cache") as caught:
         Editor.from_pretrained(folder_of("sdxl", tiny), device="cpu", lora="me/lora", cache_dir=tmp_path)
     assert "mini" not in str(caught.value)

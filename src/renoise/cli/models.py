@@ -14,6 +14,7 @@ from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, Entry
 from renoise.loading.downloads import Cache, Cached, Presence, bundled
 from renoise.measured import MEASURED
+from renoise.named_presets import NAMED
 from renoise.schedulers.names import SAMPLERS
 
 
@@ -60,6 +61,7 @@ def _document(cache: Cache, here: dict[str, Presence], others: tuple[Cached, ...
         models=[_facts(entry, here[entry.name]) for entry in MODELS],
         others=[_other_facts(other) for other in others],
         presets={preset: config.to_record() for preset, config in presets.items()},
+        named_presets={name: asdict(preset) for name, preset in NAMED.items()},
         measured=[asdict(one) for one in MEASURED],
         families={name: _family_facts(family) for name, family in families_by_name().items()},
         samplers=dict(SAMPLERS),

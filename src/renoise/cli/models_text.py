@@ -16,6 +16,7 @@ from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
 from renoise.loading.downloads import Cached, Presence
 from renoise.measured import MEASURED
+from renoise.named_presets import NAMED
 
 _WIDTH = 80
 _CARD = "see its card"
@@ -51,7 +52,7 @@ def listing(here: dict[str, Presence], others: tuple[Cached, ...]) -> str:
         here: the state of each model of the catalogue on this machine.
         others: other pipelines in the cache of the model hub.
     """
-    parts = [_models(here), _others(others), _own_presets(), _presets(), _families()]
+    parts = [_models(here), _others(others), _own_presets(), _named_presets(), _presets(), _families()]
     return "\n\n".join([*filter(None, parts), "renoise models NAME says more about one, with the lines to run."])
 
 
@@ -61,7 +62,7 @@ def _models(here: dict[str, Presence]) -> str:
         holds = {"pipeline": "", "adapter": "adapter; ", "network": "network alone; "}[entry.holds]
         memory = entry.weights.gigabytes("float16")
         table.add_row(
-            f"{entry.name}\n    {holds}{entry.licence or f'licence: {_CARD}'}",
+            f"{entry.name}\n    {holds}{entry.licence or f'licence: {_CARD}'}\n    {_steps(entry)}",
             entry.family,
             f"{memory:.2g}" if memory < 1 else f"{memory:.1f}",
             _GATED[entry.gated],
@@ -69,6 +70,10 @@ def _models(here: dict[str, Presence]) -> str:
         )
     note = f"GB: {_WEIGHTS_ALONE}. In 16 bits; in 32 it is twice as much. Adapters come on top of their base."
     return f"{_plain(table)}\n{_plain(note)}"
+
+
+def _steps(entry: Entry) -> str:
+    return f"preset {entry.named or entry.preset}, {entry.num_steps} steps"
 
 
 def _others(others: tuple[Cached, ...]) -> str:
@@ -99,6 +104,19 @@ def _own_presets() -> str:
         "autoencoder's round trip in dB, mean and 5th percentile, measured on the bundled models; docs/performance.md "
         "says how. Edits by the preset edit start from the image itself, because what the noise misses is kept beside "
         "it. released and reverse are presets as well."
+    )
+    return f"{_plain(table)}\n{_plain(note)}"
+
+
+def _named_presets() -> str:
+    """Tell the models of a few steps that --preset can name."""
+    table = _columns("--preset", "models", "how it is sampled", whole=("--preset",))
+    for preset in NAMED.values():
+        table.add_row(preset.name, ", ".join(preset.families), preset.sampled)
+    note = (
+        "Models of a few steps whose files look like those of their base: name what yours is, alone or with one of the "
+        "above, such as --preset sdxl-lightning-4:exact. A LoRA whose title or file name says it needs none; a line "
+        "tells what was assumed."
     )
     return f"{_plain(table)}\n{_plain(note)}"
 
@@ -144,14 +162,15 @@ def about(entry: Entry, presence: Presence) -> str:
     weights = entry.weights
     parts = {"network": weights.network, "text encoders": weights.text_encoders, "autoencoder": weights.autoencoder}
     counted = ", ".join(f"{name} {_number(count)}" for name, count in parts.items() if count)
-    usual = presets[entry.preset].num_steps
+    usual = presets[entry.preset].num_steps if entry.named is None else entry.num_steps
     instead = f" in place of {usual}" if entry.num_steps != usual else ""
     rows = {
         "what": entry.title,
         "holds": _HOLDS[entry.holds],
         "goes with": entry.base,
         "family": families_by_name()[entry.family].title,
-        "preset": f"{entry.preset}, {entry.num_steps} steps{instead}",
+        "preset": f"{entry.named or entry.preset}, {entry.num_steps} steps{instead}",
+        "sampled": None if entry.named is None else NAMED[entry.named].sampled,
         "images": _CARD if entry.side is None else f"{entry.side} x {entry.side}",
         "weights": f"{_number(weights.total)} ({counted})",
         "needs": f"{_size(entry, 'float16')} in float16 or bfloat16, {_size(entry, 'float32')} in float32 "
@@ -200,19 +219,29 @@ def _to_run(entry: Entry, presence: Presence) -> list[str]:
     """Return the lines to run; none is broken, because they are to be copied."""
     needed = [name for name in (entry.base, entry.name) if name is not None and not entry.bundled]
     lines = []
-    if any(other.gated for name in needed if (other := catalogue.find(name)) is not None):
-        lines += [f"# first accept the licence on {entry.page}, then:", "hf auth login"]
+    gated = [other.page for name in needed if (other := catalogue.find(name)) is not None and other.gated]
+    if gated:
+        lines += [f"# first accept the licence on {' and '.join(filter(None, gated))}, then:", "hf auth login"]
     if needed and presence.state != "here":
         lines += ["# the first run downloads what it needs; or beforehand, for use without a network:"]
         lines += [f"hf download {name}{_files(name)}" for name in needed]
+    if entry.file is not None:
+        lines[-1:] = ["# of this repository you need one file:", f"hf download {entry.name} {entry.file} --local-dir ."]
     if entry.holds == "network":
         return [*lines, *_in_python(entry)]
-    model = entry.name if entry.base is None or entry.bundled else f"{entry.base} --lora {entry.name}"
+    model = entry.name if entry.base is None or entry.bundled else f"{entry.base} --lora {_lora(entry)}"
     options = [f"--model {model}"]
-    options += [] if entry.sampler is None else [f"--sampler {entry.sampler}"]
+    options += [] if entry.sampler is None or entry.named is not None else [f"--sampler {entry.sampler}"]
+    options += [] if entry.named is None else [f"--preset {entry.named}"]
     options += [] if entry.steps is None else [f"--steps {entry.steps}"]
     options += ["--dtype bfloat16"] if entry.dtype == "bfloat16" else []
     return [*lines, f'renoise edit in.jpg {" ".join(options)} --prompt "a cat" --to "a dog" -o out.png']
+
+
+def _lora(entry: Entry) -> str:
+    """Return how a LoRA is asked for: by its name or its file, with the strength that it is made for."""
+    strength = None if entry.named is None else NAMED[entry.named].strength
+    return f"{entry.file or entry.name}" + ("" if strength is None else f":{strength:g}")
 
 
 def _files(name: str) -> str:

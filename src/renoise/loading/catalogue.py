@@ -65,6 +65,7 @@ class Entry:
         steps: the number of sampler steps that suits it, if that of the preset does not.
         sampler: the short name of the sampler that it needs, if its base comes with another.
         named: its preset in `renoise.named_presets`, if its files do not tell that it draws in a few steps.
+        file: the file of its weights, if its repository holds several.
         bundled: whether it comes with `renoise-mini` and not from the hub.
         note: a sentence with what else to know.
     """
@@ -83,6 +84,7 @@ class Entry:
     steps: int | None = None
     sampler: str | None = None
     named: str | None = None
+    file: str | None = None
     bundled: bool = False
     note: str = ""
 

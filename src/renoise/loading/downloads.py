@@ -82,7 +82,7 @@ class Cache:
     def presence(self, entry: Entry) -> Presence:
         """Return the state of a model of the catalogue."""
         repository = self._repositories.get(entry.name)
-        return Presence() if repository is None else _in_repository(repository, entry.holds)
+        return Presence() if repository is None else _in_repository(repository, entry.holds, entry.file)
 
     def others(self, known: Collection[str]) -> tuple[Cached, ...]:
         """Return the pipelines in the cache that have none of the known names, sorted by name."""
@@ -157,7 +157,7 @@ def _repositories(folder: Path) -> list[Path]:
         return []
 
 
-def _in_repository(repository: Path, holds: str) -> Presence:
+def _in_repository(repository: Path, holds: str, weights: str | None = None) -> Presence:
     """Judge a model's folder in the cache; whatever is wrong with it is its own state."""
     try:
         snapshot = _snapshot(repository)
@@ -168,7 +168,7 @@ def _in_repository(repository: Path, holds: str) -> Presence:
             read_json(snapshot / INDEX, ModelError)  # raises an error that says why it cannot be read
             if pipeline_class(snapshot) is None:
                 raise ModelError(f"{INDEX} names no pipeline")
-        return _presence(snapshot, holds, size)
+        return _presence(snapshot, holds, size, weights)
     except (OSError, ValueError, ModelError) as error:
         return Presence("damaged", repository, (shown(error, 300),))
 
@@ -206,14 +206,15 @@ def _size(snapshot: Path) -> int:
     return sum(sizes.values())
 
 
-def _presence(folder: Path, holds: str, size: int | None = None) -> Presence:
-    """Judge a folder that is to hold a pipeline, an adapter or a network (see `Entry.holds`)."""
+def _presence(folder: Path, holds: str, size: int | None = None, weights: str | None = None) -> Presence:
+    """Judge a folder that is to hold a pipeline, an adapter in a file or a network (see `Entry.holds`)."""
     if holds == "pipeline":
         missing = missing_parts(folder)
         if missing and not missing_parts(folder, "fp16"):
             missing = ()
     elif holds == "adapter":
-        missing = () if (folder / LORA_WEIGHTS).is_file() else (LORA_WEIGHTS,)
+        found = (folder / weights).is_file() if weights is not None else any(folder.glob("*.safetensors"))
+        missing = () if found else (weights or LORA_WEIGHTS,)
     else:
         missing = () if has_weights(folder) or has_weights(folder, "fp16") else ("weights",)
     return Presence("partly" if missing else "here", folder, missing, size)

@@ -164,9 +164,8 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
     if len(distinct) != 1:
         if distinct:
             problem = f"{' and '.join(told)} may be {' or '.join(sorted(distinct))}: nothing is assumed"
-            warnings.warn(
-                RenoiseWarning(problem, argument="preset", remedy=("give ", Argument("preset"))), stacklevel=2
-            )
+            remedy = ("say which with ", Argument("preset"))
+            warnings.warn(RenoiseWarning(problem, argument="preset", remedy=remedy), stacklevel=2)
         return False
     (preset,) = (NAMED[name] for name in distinct)
     _sample(pipe, preset, asked)
