@@ -337,7 +337,7 @@ class InversionConfig:
             own = presets[f"{name}-{kind}"]
         if name == DEFAULT_VARIANT and own.num_steps < self.num_steps and not self.few_steps:
             return own
-        steps = {"num_steps": self.num_steps, "timesteps": self.timesteps, "sigmas": self.sigmas}
+        steps: dict[str, Any] = {"num_steps": self.num_steps, "timesteps": self.timesteps, "sigmas": self.sigmas}
         return own if all(getattr(own, key) == value for key, value in steps.items()) else replace(own, **steps)
 
     @property

@@ -210,3 +210,23 @@ def test_data_that_is_not_there(evaluate: Renoise, files: Files) -> None:
     before = files()
     assert evaluate("--data", "nowhere", "--out", "results").code == 1
     assert files() == before
+
+
+def test_a_model_of_a_few_steps_is_measured_as_such(
+    renoise: Renoise, pictures: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows follow from the settings of the model that is named."""
+    found: list[InversionConfig] = []
+
+    def rows(presets: runs.Presets) -> tuple[runs.Row, ...]:
+        found.append(presets["exact"])
+        return (runs.Row("one", ReNoise(replace(presets["edit"], seed=0))),)
+
+    monkeypatch.setattr(runs, "RUNS", {"table2": runs.Run("a short one", rows)})
+    model = ("--model", TINY, "--device", "cpu")
+    done = renoise("evaluate", "table2", *model, "--data", pictures, "--out", "results", "--preset", "hyper-sd15-2")
+    assert done.code == 0, done.err
+    assert {config.num_steps for config in found} == {2}
+    wrong = renoise("evaluate", "table2", *model, "--data", pictures, "--out", "other", "--preset", "sdxl-lightning-4")
+    assert (wrong.code, "is for models of Stable Diffusion XL" in wrong.error) == (1, True)
+    assert renoise("evaluate", "table2", *model, "--preset", "exact").code == 2

@@ -12,7 +12,8 @@ import pytest
 
 from renoise import images
 from renoise.cli.edit_options import KeepName
-from renoise.cli.options import EditDataName, FitMode, Precision, Preset, Settings
+from renoise.cli.options import EditDataName, FitMode, Precision, Settings
+from renoise.cli.preset_options import Preset
 from renoise.config import VARIANTS
 from renoise.edit_rules import KEEP
 from renoise.edit_settings import EDIT_DATA
@@ -69,6 +70,8 @@ def test_help_groups_the_options_of_an_edit(renoise: Renoise) -> None:
     [
         ("renoise invert --fit ", ["crop", "pad", "stretch", "keep"]),
         ("renoise edit --preset re", ["released", "reverse"]),
+        ("renoise edit --preset dmd", ["dmd2-1", "dmd2-4"]),
+        ("renoise web --preset sdxl-t", ["sdxl-turbo-4"]),
         ("renoise evaluate ta", ["table1", "table2"]),
         ("renoise rec", ["reconstruct"]),
     ],

@@ -52,6 +52,12 @@ def started(monkeypatch: pytest.MonkeyPatch, gradio: None) -> list[tuple[Any, An
         ({"gradio": "6.31.0"}, ["--user", ":x"], "--user wants a name and a password"),
         ({"gradio": "6.31.0"}, ["--port", "70000"], "Invalid value for '--port'"),
         ({"gradio": "6.31.0"}, ["--queue", "0"], "Invalid value for '--queue'"),
+        (
+            {"gradio": "6.31.0"},
+            ["--preset", "exact"],
+            "Invalid value for '--preset': preset 'exact' says how",
+        ),
+        ({"gradio": "6.31.0"}, ["--preset", "lcm-4:exact"], "Invalid value for '--preset'"),
         ({"gradio": "6.31.0"}, ["--max-pixels", "many"], "Invalid value for '--max-pixels'"),
     ],
 )
@@ -95,6 +101,14 @@ def test_options_reach_the_page(renoise: Renoise, started: list[Any]) -> None:
     assert (address.host, address.port, address.user) == ("0.0.0.0", 8080, ("anna", "a:b"))
     assert address.share
     assert address.open
+
+
+def test_the_page_is_of_a_model_of_a_few_steps(renoise: Renoise, started: list[Any]) -> None:
+    assert renoise("web", "--model", "mini", "--preset", "lcm-4").code == 0
+    ((studio, _),) = started
+    assert (studio.loaded.options, studio.loaded.preset) == ([], "lcm-4")
+    assert type(studio.editor.pipe.scheduler).__name__ == "LCMScheduler"
+    assert studio.editor.config("balanced").num_steps == 4
 
 
 def test_a_page_for_everyone_is_remarked_on(renoise: Renoise, started: list[Any]) -> None:

@@ -8,6 +8,8 @@ import pytest
 from renoise import ConfigError
 from renoise.jobs.columns import Columns
 from renoise.jobs.settings import JobSettings, Running, divided
+from renoise.named_presets import NAMED, held
+from written import folder_of
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,8 @@ from renoise.jobs.settings import JobSettings, Running, divided
         ({"to": "a", "keep": "all"}, "keep must be one of auto, nothing"),
         ({"to": "a", "prompt": "\ud800"}, "prompt .* holds a lone surrogate"),
         ({"to": "a", "model": 7}, "model must be a text, not 7"),
+        ({"to": "a", "preset": "sdxl-lightning-5"}, "preset 'sdxl-lightning-5' is unknown; .* sdxl-lightning-"),
+        ({"to": "a", "preset": "sdxl-lightning-4:best"}, "preset 'sdxl-lightning-4:best' is unknown"),
     ],
 )
 def test_settings_out_of_their_ranges_are_refused(given: dict[str, Any], error: str) -> None:
@@ -70,3 +74,18 @@ def test_arguments_are_divided_by_what_they_decide() -> None:
 def test_columns_follow_from_settings() -> None:
     settings = JobSettings(targets_column="edits", image_column="photo", id_column="key", prompt="a cat")
     assert settings.columns == Columns("photo", None, "key", "edits", "a cat", ())
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "steps"),
+    [(None, None, 20), ("exact", None, 50), ("dmd2-4", "dmd2-4", 4), ("sdxl-lightning-8:exact", "sdxl-lightning-8", 8)],
+)
+def test_a_preset_says_what_the_model_is_and_how_it_inverts(
+    tmp_path_factory: pytest.TempPathFactory, preset: str | None, model: str | None, steps: int
+) -> None:
+    folder = folder_of("sdxl", tmp_path_factory.mktemp("tiny"))
+    settings = JobSettings(to="a dog", model=str(folder), device="cpu", preset=preset)
+    editor = settings.editor()
+    assert held(editor.pipe) == (None if model is None else NAMED[model])
+    assert settings.config(editor).num_steps == steps
+    assert JobSettings.from_record(settings.to_record()) == settings

@@ -92,6 +92,19 @@ def test_the_command_line_is_short_and_safe_to_paste(make_request: Make, drawing
     assert words[8:] == ["a 'red' square; ls", "--to", "a blue square", "--strength", "0.7", "-o", "edit.png"]
 
 
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [("edit", ["--preset", "dmd2-4"]), ("exact", ["--preset", "dmd2-4:exact"]), (None, ["--preset", "dmd2-4"])],
+)
+def test_the_model_of_a_few_steps_stands_before_the_preset(
+    make_request: Make, drawing: Image.Image, preset: str | None, words: list[str]
+) -> None:
+    source = read_source(drawing, None, "cat.png", {"prompt": "a cat", "preset": preset}, Limits())
+    line = shlex.split(command(make_request(source, keep="auto"), Loaded("sdxl", preset="dmd2-4")))
+    assert line[3:9] == ["--model", "sdxl", "--prompt", "a cat", *words]
+    assert line.count("--preset") == 1
+
+
 def test_an_edit_says_how_it_was_made(studio: Studio, make_request: Make, tmp_path: Path) -> None:
     request = make_request(targets="A blue square!")
     (edited,) = told(studio.edit(request), Edited)

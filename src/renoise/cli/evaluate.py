@@ -15,6 +15,7 @@ from renoise.cli.destinations import slug
 from renoise.cli.failures import UsageError
 from renoise.cli.lists import seeds_in
 from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
+from renoise.cli.preset_options import FewStepModel
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Terminal
 from renoise.cli.work import working
@@ -37,7 +38,7 @@ def evaluate(
     dino: e.DinoFolder = None,
     sampler: o.Sampler = None,
     spacing: o.Spacing = None,
-    preset: o.FewStepModel = None,
+    preset: FewStepModel = None,
     seeds: e.Seeds = None,
     skip: e.Skip = 0,
     *,

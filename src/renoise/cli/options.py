@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ from renoise.cli import values
 from renoise.cli.failures import UsageError
 from renoise.cli.lists import checked_list, numbers_in
 from renoise.cli.panels import GUIDANCE_RESCALE, NEGATIVE_PROMPT, inverting, model, output, part
-from renoise.errors import ConfigError
+from renoise.cli.preset_options import PRESET, VARIANTS
 from renoise.ranges import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _MOST_STEPS, _MOST_ITERATIONS = 100_000, 1000
 
 # The floating-point types of the networks.
 Precision = Literal["float32", "float16", "bfloat16"]
-# `renoise.config.VARIANTS`: the settings to begin with.
-Preset = Literal["edit", "fast", "balanced", "exact", "paper", "released", "reverse"]
-_VARIANTS: tuple[str, ...] = get_args(Preset)
 # `renoise.loading.sampling.SPACINGS`: how the timesteps of a schedule are spaced.
 SpacingName = Literal["leading", "trailing", "linspace"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
@@ -45,42 +42,6 @@ def _moved(text: str | None) -> str | None:
     if text is not None:
         raise UsageError(f"--strength is --depth now: --depth {shlex.quote(text)}; --strength is for renoise edit")
     return text
-
-
-def _preset(text: Any) -> str:
-    """Return the name of a preset: a variant, a model of a few steps, or both with a colon between them."""
-    from renoise.named_presets import split
-
-    written = values.readable(text)
-    try:
-        split(written, _VARIANTS)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
-    return written
-
-
-def _few_step_model(text: Any) -> str:
-    """Return the name of a model of a few steps."""
-    from renoise.named_presets import named
-
-    written = values.readable(text)
-    try:
-        named(written, _VARIANTS)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
-    if written in _VARIANTS:
-        raise typer.BadParameter(f"{written} says how to invert; name a model of a few steps, such as sdxl-lightning-4")
-    return written
-
-
-def _models_of_few_steps(incomplete: str) -> list[str]:
-    from renoise.named_presets import NAMED
-
-    return [name for name in NAMED if name.startswith(incomplete)]
-
-
-def _presets(incomplete: str) -> list[str]:
-    return [name for name in _VARIANTS if name.startswith(incomplete)] + _models_of_few_steps(incomplete)
 
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", parser=values.path, help="An image file.")]
@@ -125,17 +86,6 @@ Spacing = Annotated[
         metavar="NAME",
         help="How the schedule's timesteps are spaced: leading, trailing or linspace, in place of the model's own. "
         "Models of a few steps (Turbo, Lightning) want trailing.",
-    ),
-]
-FewStepModel = Annotated[
-    str | None,
-    model(
-        "--preset",
-        metavar="NAME",
-        parser=_few_step_model,
-        autocompletion=_models_of_few_steps,
-        help="The model of a few steps that this is, where its files do not tell, such as sdxl-lightning-4; renoise "
-        "models lists them.",
     ),
 ]
 EditData = Annotated[
@@ -228,17 +178,7 @@ class Settings:
     seed: Seed = None
     preset: Annotated[
         str | None,
-        inverting(
-            "--preset",
-            metavar="NAME",
-            parser=_preset,
-            autocompletion=_presets,
-            help="Settings to begin with: edit (the default), what edits are best with; fast, balanced or exact, noise "
-            "that draws the image again by itself, from the fewest network passes to the truest; paper, the paper's "
-            "for this model; released, those of its published code; or reverse, plain sampler reversing. Or the model "
-            "of a few steps that this is, where its files do not tell, such as sdxl-lightning-4, alone or with one of "
-            "these: sdxl-lightning-4:exact. renoise models lists both.",
-        ),
+        inverting("--preset", **PRESET),
     ] = None
     edit_losses: Annotated[
         bool | None,
@@ -310,7 +250,7 @@ class Settings:
         """The model of a few steps that `preset` names, without how it is inverted; None if it names none."""
         from renoise.named_presets import split
 
-        found, _ = split(self.preset, _VARIANTS)
+        found, _ = split(self.preset, VARIANTS)
         return None if found is None else found.name
 
     def config(self, editor: Editor) -> InversionConfig:

@@ -16,6 +16,7 @@ from renoise.cli import values
 from renoise.cli.failures import UsageError
 from renoise.cli.options import ModelChoice, Reporting
 from renoise.cli.panels import model, output
+from renoise.cli.preset_options import FewStepModel
 from renoise.cli.work import working
 from renoise.web.limits import Limits
 
@@ -131,7 +132,7 @@ def web(
     talk: Talk,
     sampler: o.Sampler = None,
     spacing: o.Spacing = None,
-    preset: o.FewStepModel = None,
+    preset: FewStepModel = None,
 ) -> str:
     """Serve the page until the command is interrupted: `renoise web`."""
     _require_extra(mcp=page.mcp)

@@ -147,11 +147,11 @@ def load_pipeline(
     base = BUNDLED.get(os.fspath(name))
     source = _locate(base or os.fspath(name))
     loras = _loras(lora, None if base is None else os.fspath(name), options)
-    training, metadata = None, {}
+    training, metadata = None, dict[str, str]()
     try:
         if isinstance(source, Path) and source.is_file():
             contents = recognise(source)
-            training, metadata = training_of(source, contents.shapes, contents.metadata), contents.metadata
+            training, metadata = training_of(source, contents.shapes, contents.metadata), dict(contents.metadata)
             family = None if contents.layout is None else contents.layout.family
             _require_family(asked_for, family, source)
             pipe = checkpoints.load(source, contents, training, resolve_dtype(dtype, device, family), options)
