@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from renoise.walks import denoise_steps
 from written import built
 
 # The tiny pipeline of each family, as it is published: with a scheduler that does not tell of few steps.
-TINY = {"sd": "sd15-ddim", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux-dev"}
+TINY = {"sd": "sd15-ddim", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux-dev", "qwen-image": "qwen-image"}
 QUICK = ("sdxl-lightning-4", "hyper-sd15-2", "dmd2-4", "flux-turbo-8", "sd3.5-large-turbo")
 
 # How the makers' pages make the scheduler from that of the base, and how they call the pipeline.
@@ -39,6 +40,18 @@ TRAILING = {"timestep_spacing": "trailing"}
 EULER, DDIM = by("EulerDiscreteScheduler", **TRAILING), by("DDIMScheduler", **TRAILING)
 PHASED = by("DDIMScheduler", **TRAILING, clip_sample=False, set_alpha_to_one=False)
 UNGUIDED = {"guidance_scale": 0.0}
+SHIFTED = {
+    "base_image_seq_len": 256,
+    "base_shift": math.log(3),
+    "invert_sigmas": False,
+    "max_image_seq_len": 8192,
+    "max_shift": math.log(3),
+    "num_train_timesteps": 1000,
+    "shift": 1.0,
+    "shift_terminal": None,
+    "time_shift_type": "exponential",
+    "use_dynamic_shifting": True,
+}
 CARDS: Mapping[str, Card] = {
     "sdxl-lightning-1": (
         by("EulerDiscreteScheduler", **TRAILING, prediction_type="sample"),
@@ -59,6 +72,13 @@ CARDS: Mapping[str, Card] = {
     "tcd-4": (by("TCDScheduler"), {"num_inference_steps": 4, "eta": 0.3}),
     "sd-turbo-4": (by("EulerAncestralDiscreteScheduler", **TRAILING), {"num_inference_steps": 4}),
     "sdxl-turbo-4": (by("EulerAncestralDiscreteScheduler", **TRAILING), {"num_inference_steps": 4}),
+    **{
+        f"qwen-image-lightning-{n}": (
+            lambda config: diffusers.FlowMatchEulerDiscreteScheduler.from_config(SHIFTED),
+            {"num_inference_steps": n, "true_cfg_scale": 1.0, "guidance_scale": None},
+        )
+        for n in (4, 8)
+    },
     "sd3.5-large-turbo": (None, {"num_inference_steps": 4}),
 }
 
@@ -122,7 +142,7 @@ def test_a_preset_draws_as_its_makers_say(name: str) -> None:
     config = editor.config("reverse")
     assert config.num_steps == preset.steps == card[1]["num_inference_steps"]
     latents = start(editor, 1)
-    ours = as_the_preset_draws(editor, config, latents, guidance_scale=card[1].get("guidance_scale", 1.0))
+    ours = as_the_preset_draws(editor, config, latents, guidance_scale=card[1].get("guidance_scale") or 1.0)
     assert relative(ours, as_the_card_draws(base_of(preset), card, latents)) < 1e-4
 
 

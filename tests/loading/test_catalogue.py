@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    Flux2Transformer2DModel,
+    FluxTransformer2DModel,
+    HunyuanDiT2DModel,
+    Krea2Transformer2DModel,
+    PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
@@ -123,6 +135,46 @@ SD35_LARGE = {
     "qk_norm": "rms_norm",
 }
 
+KLEIN_4B: dict[str, Any] = {
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+KLEIN_9B = {
+    **KLEIN_4B,
+    "num_layers": 8,
+    "num_single_layers": 24,
+    "num_attention_heads": 32,
+    "joint_attention_dim": 12288,
+}
+# ChatGLM's embeddings are brought to the width of the attention, and its pooled one stands beside the six sizes.
+KOLORS = {
+    **SDXL,
+    "encoder_hid_dim": 4096,
+    "encoder_hid_dim_type": "text_proj",
+    "projection_class_embeddings_input_dim": 5632,
+}
+HUNYUAN: dict[str, Any] = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 88,
+    "num_layers": 40,
+    "cross_attention_dim": 1024,
+    "cross_attention_dim_t5": 2048,
+    "mlp_ratio": 4.3637,
+    "pooled_projection_dim": 1024,
+    "text_len": 77,
+    "text_len_t5": 256,
+    "hidden_size": 1408,
+    "sample_size": 128,
+    "norm_type": "ada_norm_continous",
+    "patch_size": 2,
+    "in_channels": 4,
+    "learn_sigma": True,
+    "use_style_cond_and_image_meta_size": False,
+}
+
 NETWORKS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": (UNet2DConditionModel, {"cross_attention_dim": 768}),
     "SimianLuo/LCM_Dreamshaper_v7": (UNet2DConditionModel, {"cross_attention_dim": 768, "time_cond_proj_dim": 256}),
@@ -138,6 +190,26 @@ NETWORKS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     ),
     "stabilityai/stable-diffusion-3.5-large": (SD3Transformer2DModel, SD35_LARGE),
     "stabilityai/stable-diffusion-3.5-large-turbo": (SD3Transformer2DModel, SD35_LARGE),
+    "Tongyi-MAI/Z-Image": (ZImageTransformer2DModel, {}),
+    "Tongyi-MAI/Z-Image-Turbo": (ZImageTransformer2DModel, {}),
+    "black-forest-labs/FLUX.2-klein-4B": (Flux2Transformer2DModel, KLEIN_4B),
+    "black-forest-labs/FLUX.2-klein-base-4B": (Flux2Transformer2DModel, KLEIN_4B),
+    "black-forest-labs/FLUX.2-klein-9B": (Flux2Transformer2DModel, KLEIN_9B),
+    "black-forest-labs/FLUX.2-dev": (Flux2Transformer2DModel, {}),
+    "krea/Krea-2-Turbo": (Krea2Transformer2DModel, {}),
+    "Qwen/Qwen-Image": (QwenImageTransformer2DModel, {}),
+    "Efficient-Large-Model/Sana_1600M_1024px_diffusers": (SanaTransformer2DModel, {}),
+    "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": (
+        SanaTransformer2DModel,
+        {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"},
+    ),
+    "Kwai-Kolors/Kolors-diffusers": (UNet2DConditionModel, KOLORS),
+    "PixArt-alpha/PixArt-XL-2-1024-MS": (PixArtTransformer2DModel, {"sample_size": 128}),
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": (
+        PixArtTransformer2DModel,
+        {"sample_size": 128, "use_additional_conditions": False},
+    ),
+    "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers": (HunyuanDiT2DModel, HUNYUAN),
     "black-forest-labs/FLUX.1-dev": (FluxTransformer2DModel, {"guidance_embeds": True}),
     "black-forest-labs/FLUX.1-schnell": (FluxTransformer2DModel, {"guidance_embeds": False}),
 }

@@ -45,6 +45,9 @@ FAMILIES = families_by_name()
         ("lcm-lora-sdxl", "sdxl", "lcm-4"),
         ("lcm-lora-sdv1-5", "sd", "lcm-4"),
         ("TCD-SDXL-LoRA", "sdxl", "tcd-4"),
+        ("Qwen-Image-Lightning-8steps-V1.1", "qwen-image", "qwen-image-lightning-8"),
+        ("Qwen-Image-Lightning-8steps-V1.1", "sdxl", None),
+        ("sdxl_lightning_4step_lora", "qwen-image", None),
         # Another word, no number of steps, several of them, one that there is not, another family, two kinds.
         ("lightningstrike_4step", "sdxl", None),
         ("hyperreality 8 steps", "sdxl", None),

@@ -57,13 +57,12 @@ def listing(here: dict[str, Presence], others: tuple[Cached, ...]) -> str:
 
 
 def _models(here: dict[str, Presence]) -> str:
-    table = _columns("model", "family", "GB", "gated", "here", right=("GB",), whole=("model",))
+    table = _columns("model", "GB", "gated", "here", right=("GB",), whole=("model",))
     for entry in MODELS:
         holds = {"pipeline": "", "adapter": "adapter; ", "network": "network alone; "}[entry.holds]
         memory = entry.weights.gigabytes("float16")
         table.add_row(
             f"{entry.name}\n    {holds}{entry.licence or f'licence: {_CARD}'}\n    {_steps(entry)}",
-            entry.family,
             f"{memory:.2g}" if memory < 1 else f"{memory:.1f}",
             _GATED[entry.gated],
             _HERE[here[entry.name].state],
@@ -73,7 +72,7 @@ def _models(here: dict[str, Presence]) -> str:
 
 
 def _steps(entry: Entry) -> str:
-    return f"preset {entry.named or entry.preset}, {entry.num_steps} steps"
+    return f"{entry.family}, preset {entry.named or entry.preset}, {entry.num_steps} steps"
 
 
 def _others(others: tuple[Cached, ...]) -> str:

@@ -105,7 +105,8 @@ def _entry(table: Mapping[str, Any]) -> Entry:
     """Return the entry of a table in `models.toml`; a key that an entry does not have is a `TypeError`."""
     weights = Weights(**{**table["weights"], "text_encoders": sum(table["weights"].get("text_encoders", ()), 0.0)})
     precision = families_by_name()[table["family"]].precision
-    return Entry(**{"dtype": precision, **table, "weights": weights})
+    gated = None if table.get("gated") == "card" else table.get("gated", False)
+    return Entry(**{"dtype": precision, **table, "weights": weights, "gated": gated})
 
 
 _DATA = tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text(encoding="utf-8"))

@@ -31,6 +31,7 @@ _FAMILIES: Mapping[str, re.Pattern[str]] = MappingProxyType(
             "sdxl": r"(?:sd[_-]?)?xl",
             "sd3": r"sd[_-]?v?3(?:[._-]?5)?",
             "flux": "flux",
+            "qwen-image": "qwen",
         }.items()
     }
 )
