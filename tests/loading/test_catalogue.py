@@ -22,7 +22,17 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from safetensors import safe_open
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    T5Config,
+    T5EncoderModel,
+)
 
 import renoise_mini
 from renoise import ModelError, presets
@@ -254,6 +264,32 @@ def test_text_encoders_and_autoencoders_have_as_many_weights_as_is_said() -> Non
         with torch.device("meta"):
             weights = count(AutoencoderKL(**blocks, **config))
         assert weights / 1e9 == pytest.approx(BY_NAME[name].weights.autoencoder, rel=1e-3), name
+
+
+def test_language_models_have_as_many_weights_as_is_said() -> None:
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 36}
+    small = Qwen3Config(vocab_size=151936, hidden_size=2560, intermediate_size=9728, tie_word_embeddings=True, **heads)
+    large = Qwen3Config(
+        vocab_size=151936, hidden_size=4096, intermediate_size=12288, tie_word_embeddings=False, **heads
+    )
+    gemma = Gemma2Config(
+        vocab_size=256000,
+        hidden_size=2304,
+        intermediate_size=9216,
+        num_hidden_layers=26,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+    )
+    with torch.device("meta"):
+        counted = {
+            "Tongyi-MAI/Z-Image": count(Qwen3ForCausalLM(small)),
+            "black-forest-labs/FLUX.2-klein-4B": count(Qwen3ForCausalLM(small)),
+            "black-forest-labs/FLUX.2-klein-9B": count(Qwen3ForCausalLM(large)),
+            "Efficient-Large-Model/Sana_1600M_1024px_diffusers": count(Gemma2Model(gemma)),
+        }
+    for name, weights in counted.items():
+        assert weights / 1e9 == pytest.approx(BY_NAME[name].weights.text_encoders, rel=1e-3), name
 
 
 @pytest.mark.parametrize("entry", [e for e in MODELS if e.bundled], ids=lambda e: e.name)
