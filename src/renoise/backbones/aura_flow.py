@@ -26,10 +26,6 @@ class AuraFlowBackbone(FlowBackbone):
     even_sigmas: ClassVar[bool] = False
     encodes: ClassVar[tuple[str, ...]] = ("text", "", "negative_text")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @property
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`; it is less where the network has no positions for as much."""

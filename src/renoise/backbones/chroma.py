@@ -28,10 +28,6 @@ class ChromaBackbone(FluxAdapters):
     # The pipeline for inpainting has another length by default. It would change predictions: padding is not unheard.
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels * self.patch**2)
-
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`; the mask goes on over the image's tokens, all of which count."""
         import torch

@@ -45,10 +45,6 @@ class CogView4Backbone(FlowBackbone):
     shift: ClassVar[Shift | None] = ByRoot()
     encodes: ClassVar[tuple[str, ...]] = ("text", "negative_text")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @property
     def text_widths(self) -> tuple[int | None, int | None] | None:
         """See `Backbone.text_widths`."""

@@ -31,6 +31,9 @@ _SIDE = 1024
 class FlowBackbone(PipelineBackbone):
     """The base of the flow families: a new one adds its facts and `inputs`.
 
+    Raises:
+        ModelError: if a part is missing, or the network takes more than the latent.
+
     Attributes:
         sign: the factor that makes the network's output the velocity, noise minus image; -1 where it is the opposite.
         clock: how the network is told the time.
@@ -60,6 +63,10 @@ class FlowBackbone(PipelineBackbone):
     restores: ClassVar[bool] = False
     encodes: ClassVar[tuple[str, ...]] = ("text",)
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self.require_channels(self.latent_channels * (self.patch**2 if self.packed else 1))
 
     @property
     def text_widths(self) -> tuple[int | None, int | None] | None:

@@ -58,10 +58,6 @@ class FluxBackbone(FluxAdapters):
     encodes: ClassVar[tuple[str, ...]] = ("text", "pooled")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"prompt_2": None, "max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels * self.patch**2)
-
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
         """See `PipelineBackbone.built_in_guidance`; schnell takes none."""

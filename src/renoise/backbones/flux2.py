@@ -47,10 +47,6 @@ class Flux2Backbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text",)
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels * self.patch**2)
-
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
         """See `PipelineBackbone.built_in_guidance`; klein takes none."""

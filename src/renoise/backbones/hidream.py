@@ -45,10 +45,6 @@ class HiDreamBackbone(FlowBackbone):
         *("pooled", "negative_pooled"),
     )
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @classmethod
     def preset_for(cls, pipe: Any) -> str:
         """See `PipelineBackbone.preset_for`; Dev and Fast draw by consistency, Dev with another shift."""

@@ -29,10 +29,6 @@ class Krea2Backbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels * self.patch**2)
-
     @classmethod
     def preset_for(cls, pipe: Any) -> str:
         """See `PipelineBackbone.preset_for`; a pipeline says whether its model is distilled to a few steps."""

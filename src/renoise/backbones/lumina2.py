@@ -26,10 +26,6 @@ class Lumina2Backbone(FlowBackbone):
     restores: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask", "negative_text", "negative_mask")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @property
     def latent_multiple(self) -> int:
         """See `Backbone.latent_multiple`."""

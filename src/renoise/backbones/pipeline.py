@@ -278,7 +278,7 @@ class PipelineBackbone:
         Raises:
             ModelError: if it takes another number of channels.
         """
-        takes = self.network.config.in_channels
+        takes = getattr(self.network, "config", {}).get("in_channels", channels)
         if takes != channels:
             raise ModelError(
                 f"the network takes {takes} channels but latents have {channels}: inpainting, depth and fill models "

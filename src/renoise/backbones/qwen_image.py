@@ -29,10 +29,6 @@ class QwenImageBackbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels * self.patch**2)
-
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
         """See `PipelineBackbone.built_in_guidance`; the pipeline takes none by default, even for distilled networks."""

@@ -47,8 +47,8 @@ def refusal(bases: Iterable[str], supported: Iterable[str]) -> ModelError:
         supported: the titles of the families that are.
 
     Examples:
-        >>> print(refusal(["Flux2KleinKVPipeline"], ["FLUX.2"]).remedy)
-        use Flux2KleinPipeline with the same parts
+        >>> print(refusal(["FluxFillPipeline"], ["FLUX.1"]).remedy)
+        ('use FluxPipeline with the same parts',)
     """
     names = list(bases)
     reason, instead = next((REASONS[name] for name in names if name in REASONS), ("", ""))

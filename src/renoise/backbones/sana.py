@@ -35,10 +35,6 @@ class SanaBackbone(FlowBackbone):
     even_sigmas: ClassVar[bool] = False
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask", "negative_text", "negative_mask")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @property
     def resolution(self) -> tuple[int, int]:
         """See `Backbone.resolution`."""

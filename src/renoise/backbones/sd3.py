@@ -32,10 +32,6 @@ class StableDiffusion3Backbone(FlowBackbone):
     even_sigmas: ClassVar[bool] = False
     encodes: ClassVar[tuple[str, ...]] = ("text", "negative_text", "pooled", "negative_pooled")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @property
     def latent_multiple(self) -> int:
         """See `Backbone.latent_multiple`."""

@@ -31,10 +31,6 @@ class ZImageBackbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text", "negative_text")
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        self.require_channels(self.latent_channels)
-
     @classmethod
     def preset_for(cls, pipe: Any) -> str:
         """See `PipelineBackbone.preset_for`; Turbo tells itself by the shift of its schedule."""
