@@ -50,8 +50,8 @@ def guides(editor: Editor) -> bool:
     return editor.model.backbone.guides(4.0, 4.0)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("size", [pytest.param(SIZES[0], marks=pytest.mark.slow), SIZES[1]])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 @EACH
 def test_without_guidance(name: str, count: int, size: tuple[int, int]) -> None:
     editor = shared(name)
@@ -61,8 +61,8 @@ def test_without_guidance(name: str, count: int, size: tuple[int, int]) -> None:
     assert relative(ours(editor, latents, prompts, None, **own), expected) < 1e-4
 
 
-@pytest.mark.parametrize("negative", [None, "blurry"])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("negative", [pytest.param(None, marks=pytest.mark.slow), "blurry"])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 @EACH
 def test_with_guidance(name: str, count: int, negative: str | None) -> None:
     editor = shared(name)
