@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 import torch
 from diffusers import (
+    AuraFlowTransformer2DModel,
     AutoencoderKL,
+    ChromaTransformer2DModel,
+    CogView4Transformer2DModel,
     Flux2Transformer2DModel,
     FluxTransformer2DModel,
+    HiDreamImageTransformer2DModel,
     HunyuanDiT2DModel,
     Krea2Transformer2DModel,
+    Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
@@ -185,6 +190,30 @@ HUNYUAN: dict[str, Any] = {
     "use_style_cond_and_image_meta_size": False,
 }
 
+SANA_600M: dict[str, Any] = {
+    "num_attention_heads": 36,
+    "num_layers": 28,
+    "num_cross_attention_heads": 16,
+    "cross_attention_head_dim": 72,
+    "cross_attention_dim": 1152,
+}
+HIDREAM: dict[str, Any] = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "num_layers": 16,
+    "num_single_layers": 32,
+    "attention_head_dim": 128,
+    "num_attention_heads": 20,
+    "caption_channels": [4096, 4096],
+    "text_emb_dim": 2048,
+    "num_routed_experts": 4,
+    "num_activated_experts": 2,
+    "axes_dims_rope": (64, 32, 32),
+    "max_resolution": (128, 128),
+    "llama_layers": [*range(32), *[31] * 16],
+}
+
 NETWORKS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": (UNet2DConditionModel, {"cross_attention_dim": 768}),
     "SimianLuo/LCM_Dreamshaper_v7": (UNet2DConditionModel, {"cross_attention_dim": 768, "time_cond_proj_dim": 256}),
@@ -220,6 +249,21 @@ NETWORKS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
         {"sample_size": 128, "use_additional_conditions": False},
     ),
     "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers": (HunyuanDiT2DModel, HUNYUAN),
+    "Efficient-Large-Model/Sana_600M_1024px_diffusers": (SanaTransformer2DModel, SANA_600M),
+    "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers": (
+        SanaTransformer2DModel,
+        {**SANA_600M, "guidance_embeds": True, "qk_norm": "rms_norm_across_heads"},
+    ),
+    "lodestones/Chroma1-HD": (ChromaTransformer2DModel, {}),
+    "Alpha-VLLM/Lumina-Image-2.0": (Lumina2Transformer2DModel, {"cap_feat_dim": 2304}),
+    "zai-org/CogView4-6B": (
+        CogView4Transformer2DModel,
+        {"num_layers": 28, "num_attention_heads": 32, "attention_head_dim": 128},
+    ),
+    "fal/AuraFlow-v0.3": (AuraFlowTransformer2DModel, {}),
+    "HiDream-ai/HiDream-I1-Full": (HiDreamImageTransformer2DModel, HIDREAM),
+    "HiDream-ai/HiDream-I1-Dev": (HiDreamImageTransformer2DModel, HIDREAM),
+    "HiDream-ai/HiDream-I1-Fast": (HiDreamImageTransformer2DModel, HIDREAM),
     "black-forest-labs/FLUX.1-dev": (FluxTransformer2DModel, {"guidance_embeds": True}),
     "black-forest-labs/FLUX.1-schnell": (FluxTransformer2DModel, {"guidance_embeds": False}),
 }
