@@ -270,8 +270,7 @@ def test_the_parts_of_a_latent_on_trigflows_arc() -> None:
 
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
-def test_beta_sigmas(name: str) -> None:
-    pytest.importorskip("scipy")
+def test_beta_sigmas(name: str) -> None:  # for which diffusers wants scipy
     scheduler = getattr(diffusers, name)(use_beta_sigmas=True)
     for num_steps in FEW_LENGTHS:
         scheduler.set_timesteps(num_steps)
