@@ -160,8 +160,8 @@ def split(preset: Any, variants: Sequence[str]) -> tuple[NamedPreset | None, str
     raise ConfigError(
         f"preset {seen(preset)} is unknown",
         argument="preset",
-        remedy=f"use one of {', '.join(variants)}, or a model of a few steps, such as {some}, alone or with one of "
-        f"those, such as {near[0] if near else 'sdxl-lightning-4'}:{variants[-1]}; renoise models lists them all",
+        remedy=f"for a model of a few steps use its name, such as {some}, or {near[0] if near else 'sdxl-lightning-4'}:"
+        f"{variants[0]} (renoise models lists them); for others use one of {', '.join(variants)}",
     )
 
 
