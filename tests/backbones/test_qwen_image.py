@@ -80,6 +80,8 @@ def test_an_edit_with_the_default_guidance_is_not_said_to_have_none(picture: Ima
 
 def test_a_schedule_of_one_step_is_refused_in_one_line(picture: Image.Image) -> None:
     editor = Editor(BUILDERS["qwen-image"]())
-    with warnings.catch_warnings(), pytest.raises(SchedulerError, match="no finite steps with num_steps=1; use more"):
+    config = editor.config("paper", num_steps=1)
+    with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy's about a quotient of zeros
-        editor.invert(picture, config=editor.config("paper", num_steps=1), fit="keep")
+        with pytest.raises(SchedulerError, match="no finite steps with num_steps=1; use more steps"):
+            editor.invert(picture, config=config, fit="keep")
