@@ -53,8 +53,9 @@ def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float
     """Return the guidance scale that suits an edit with a pipeline.
 
     After a guided inversion it is the inversion's scale. Otherwise it is what diffusers tells networks that take the
-    scale as an input, and for other networks what suits the length of the model's schedule, or 1 after a direct walk,
-    whose edits release what holds them back (docs/editing.md has the numbers).
+    scale as an input, and none for those that hear none or are distilled to draw without. For other networks it is
+    what suits the length of the model's schedule, or none after a direct walk, whose edits release what holds them back
+    (docs/editing.md has the numbers).
 
     Args:
         pipe: a diffusers pipeline.
@@ -66,6 +67,8 @@ def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float
     guidance = family.built_in_guidance(pipe)
     if guidance is not None:
         return guidance
+    if family.takes_true_cfg or family.distilled(pipe):
+        return family.unguided
     preset = InversionConfig.for_pipeline(pipe)
     own = edit_guidance(preset if config is None else replace(preset, walk=config.walk))
     return own - 1.0 + family.unguided

@@ -234,8 +234,8 @@ class Model:
         if request.true_cfg_scale != 1.0 and not self.backbone.takes_true_cfg:
             raise ConfigError(
                 Argument("true_cfg_scale", request.true_cfg_scale),
-                " is for models with guidance built in, such as Flux",
-                remedy=("use ", Argument("guidance_scale"), ", which is classifier-free guidance here"),
+                " is for models whose pipelines take it, such as those of FLUX.1 and Qwen-Image",
+                remedy=("use ", Argument("guidance_scale"), ", by which models of this family are guided"),
             )
         if request.clip_skip is not None and not self.backbone.takes_clip_skip:
             raise ConfigError(Argument("clip_skip"), " is not for models of this family", remedy="leave it out")

@@ -63,7 +63,14 @@ def test_families_know_pipelines_that_are_made_from_theirs() -> None:
         assert Editor(pipe).size == Editor(BUILDERS[name]()).size
 
 
-@pytest.mark.parametrize(("name", "guidance"), [("lcm", 8.5), ("sdxl-lcm", 5.0), ("flux-dev", 3.5), ("sd3", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "guidance"),
+    [
+        *[("lcm", 8.5), ("sdxl-lcm", 5.0), ("flux-dev", 3.5), ("sd3", 1.5)],
+        # Models that hear no such scale, or were distilled to draw without.
+        *[("qwen-image", 1.0), ("hidream", 1.5), ("hidream-dev", 1.0)],
+    ],
+)
 def test_edits_are_guided_as_the_pipeline_would_be(name: str, guidance: float) -> None:
     pipe: Any = BUILDERS[name]()
     assert edit_guidance_for(pipe, InversionConfig.for_pipeline(pipe, "balanced")) == guidance

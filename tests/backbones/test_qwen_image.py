@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from PIL import Image
 
 from parity import PROMPTS, ours, relative, start, theirs
-from renoise import Editor, InversionConfig, ModelError
-from renoise.errors import IgnoredSettingWarning
+from renoise import Editor, InversionConfig, ModelError, SchedulerError
+from renoise.errors import IgnoredSettingWarning, RenoiseWarning
 from tiny_pipelines import BUILDERS
 
 
@@ -67,3 +68,20 @@ def test_an_image_is_opaque_to_an_autoencoder_of_four_channels(picture: Image.Im
     assert latents.shape[1] == 8
     assert editor.decode(latents)[0].mode == "RGB"
     assert torch.isfinite(latents).all()
+
+
+def test_an_edit_with_the_default_guidance_is_not_said_to_have_none(picture: Image.Image) -> None:
+    editor = Editor(BUILDERS["qwen-image"]())
+    inversion = editor.invert(picture, config=editor.config("paper", num_steps=3), fit="keep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RenoiseWarning)
+        editor.edit(inversion, "a dog")
+
+
+def test_a_schedule_of_one_step_is_refused_in_one_line(picture: Image.Image) -> None:
+    editor = Editor(BUILDERS["qwen-image"]())
+    config = editor.config("paper", num_steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy's about a quotient of zeros
+        with pytest.raises(SchedulerError, match="no finite steps with num_steps=1; use more steps"):
+            editor.invert(picture, config=config, fit="keep")

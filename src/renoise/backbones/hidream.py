@@ -52,6 +52,11 @@ class HiDreamBackbone(FlowBackbone):
             return "hidream-dev"
         return "hidream-fast" if type(pipe.scheduler).__name__ == "FlowMatchLCMScheduler" else cls.preset
 
+    @classmethod
+    def distilled(cls, pipe: Any) -> bool:
+        """See `PipelineBackbone.distilled`; Dev and Fast take no guidance."""
+        return cls.preset_for(pipe) != cls.preset
+
     @property
     def text_widths(self) -> tuple[int | None, int | None] | None:
         """See `Backbone.text_widths`; the network takes more than two embeddings."""

@@ -106,6 +106,11 @@ class PipelineBackbone:
         return None if cls.unguided == 1.0 else cls.unguided
 
     @classmethod
+    def distilled(cls, pipe: Any) -> bool:
+        """Return whether a pipeline's model draws without guidance although its schedule has many steps."""
+        return False
+
+    @classmethod
     def kinds_sampled(cls) -> tuple[Kind, ...]:
         """Return the kinds of schedulers that sample the family's models; those of EDM sample diffusion models too."""
         found = kinds_of(cls.samplers)

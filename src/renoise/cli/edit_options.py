@@ -72,7 +72,8 @@ class Change:
             "-g",
             metavar="G",
             **values.decimal(0.0),
-            help="Guidance scale of the edit: more changes more and keeps less, 1 is none. By default 1, or 1.5 for "
+            help="Guidance scale of the edit: more changes more and keeps less, 1 is none (0 for Z-Image and Krea 2). "
+            "By default none, or 1.5 for "
             "models of many steps with a preset other than edit, 3.5 for Flux dev, and what a guided inversion used.",
         ),
     ] = None
@@ -82,7 +83,8 @@ class Change:
             "--true-cfg",
             metavar="G",
             **values.decimal(0.0),
-            help="Classifier-free guidance of the edit for models that have another kind built in (Flux): above 1 "
+            help="Classifier-free guidance of the edit for models that take it beside or in place of --guidance "
+            "(Flux, Qwen-Image): above 1 "
             "every step costs two network passes, and negative prompts count.",
         ),
     ] = None
@@ -92,7 +94,8 @@ class Change:
         bool,
         changing(
             "--negative-source",
-            help="Take what the image shows as the negative prompt; wants --guidance (for Flux --true-cfg) above 1.",
+            help="Take what the image shows as the negative prompt; wants --guidance (for Flux and Qwen-Image "
+            "--true-cfg) above 1.",
         ),
     ] = False
 

@@ -86,7 +86,8 @@ class Asked:
             "--true-cfg",
             metavar="G",
             **values.decimal(0.0),
-            help="Classifier-free guidance of the edits for models that have another kind built in (Flux).",
+            help="Classifier-free guidance of the edits for models that take it beside or in place of --guidance "
+            "(Flux, Qwen-Image).",
         ),
     ] = None
     negative_prompt: Annotated[str | None, changing("--negative-prompt", **NEGATIVE_PROMPT)] = None

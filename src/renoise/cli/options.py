@@ -76,7 +76,7 @@ Sampler = Annotated[
         metavar="NAME",
         parser=values.readable,
         help="The sampler for images, in place of the model's own: ddim, ddpm, euler, euler-ancestral, lcm, tcd, "
-        "flow-euler, edm-euler. An inversion is drawn with the one that inverted it.",
+        "flow-euler, flow-lcm, flow-map, scm, edm-euler. An inversion is drawn with the one that inverted it.",
     ),
 ]
 Spacing = Annotated[
@@ -143,7 +143,7 @@ class Settings:
             metavar="N",
             **values.whole(1, _MOST_STEPS),
             help="Sampler steps; by default what suits the model and the preset: up to 20, or as many as a few-step "
-            "model draws in, and with other presets than edit 50, or 28 for SD3 and Flux.",
+            "model draws in, and with other presets than edit the model's own, such as 50, or 28 for SD3 and Flux.",
         ),
     ] = None
     renoise: Annotated[
@@ -172,7 +172,7 @@ class Settings:
             "--inversion-guidance",
             metavar="G",
             **values.decimal(0.0),
-            help="Guidance scale of the inversion; 1 (the default) is none.",
+            help="Guidance scale of the inversion; 1 is none, and 0 for Z-Image and Krea 2. None is the default.",
         ),
     ] = None
     seed: Seed = None
@@ -214,7 +214,8 @@ class Settings:
             "--timesteps",
             metavar="LIST",
             callback=checked_list,
-            help="The timesteps of the steps, such as 999,749,499,249, in place of --steps; for euler, ddpm, lcm, tcd.",
+            help="The timesteps of the steps, such as 999,749,499,249, in place of --steps; for euler, ddpm, lcm, tcd, "
+            "scm and the samplers of flows.",
         ),
     ] = None
     sigmas: Annotated[
@@ -223,7 +224,8 @@ class Settings:
             "--sigmas",
             metavar="LIST",
             callback=checked_list,
-            help="The noise levels of the steps, such as 14.6,3.1,0.4, in place of --steps; for euler and flow-euler.",
+            help="The noise levels of the steps, such as 14.6,3.1,0.4, in place of --steps; for euler and "
+            "the samplers of flows.",
         ),
     ] = None
     clip_skip: Annotated[

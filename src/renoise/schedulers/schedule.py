@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from renoise.errors import Argument, ConfigError, SchedulerError
 from renoise.schedulers.custom import NONE, Custom
 from renoise.schedulers.exchange import CLIPPING, made
@@ -75,9 +77,11 @@ def steps_for(
         ) from error
     for step in steps:
         if not all(math.isfinite(x) for x in (step.phi, step.psi, step.rho)):
-            problem = f"{name} has no finite step at timestep {step.timestep:g}"
             if is_flow(name):
-                raise SchedulerError(problem, remedy=("use more steps: another ", Argument("num_steps")))
+                raise SchedulerError(
+                    f"{name} has no finite steps with ", Argument("num_steps", num_steps), remedy="use more steps"
+                )
+            problem = f"{name} has no finite step at timestep {step.timestep:g}"
             raise SchedulerError(
                 f"{problem} for {setting(copy, 'prediction_type')} prediction (zero terminal SNR wants v prediction)",
                 remedy="use prediction_type='v_prediction' if the model was trained with it, or "
@@ -173,7 +177,8 @@ def _scheduled_copy(
         copy = made(type(scheduler), scheduler.config)
         if hasattr(scheduler, "set_shift"):
             copy.set_shift(scheduler.shift)
-        copy.set_timesteps(num_steps if counts else None, **options)
+        with np.errstate(all="ignore"):  # what is not finite is refused with the steps
+            copy.set_timesteps(num_steps if counts else None, **options)
     except Exception as error:  # schedulers check little of their configuration and fail as they may
         raise SchedulerError(
             f"{type(scheduler).__name__} has no schedule of {num_steps} steps ({error})",
