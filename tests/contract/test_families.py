@@ -61,6 +61,16 @@ def test_without_guidance(name: str, count: int, size: tuple[int, int]) -> None:
     assert relative(ours(editor, latents, prompts, None, **own), expected) < 1e-4
 
 
+@pytest.mark.parametrize("name", ["krea2", "lumina2", "z-image"])
+def test_schedules_of_another_number_of_timesteps(name: str) -> None:
+    pipe: Any = BUILDERS[name]()
+    pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=500, shift=3.0)
+    editor = Editor(pipe)
+    latents, (asked, own) = start(editor, 1), guidance(editor, None)
+    expected = theirs(pipe, latents, PROMPTS[:1], **asked)
+    assert relative(ours(editor, latents, PROMPTS[:1], None, **own), expected) < 1e-4
+
+
 @pytest.mark.parametrize("negative", [pytest.param(None, marks=pytest.mark.slow), "blurry"])
 @pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 @EACH

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from renoise.backbones import packing
 from renoise.backbones.base import Embeddings
 from renoise.backbones.flow import FlowBackbone
-from renoise.backbones.flow_facts import ByTokens, Clock, Fixed, Shift
+from renoise.backbones.flow_facts import ByTokens, Fixed, Shift
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,6 @@ class Krea2Backbone(FlowBackbone):
     pipelines: ClassVar[tuple[str, ...]] = ("Krea2Pipeline",)
     preset: ClassVar[str] = "krea2"
     unguided: ClassVar[float] = 0.0
-    clock: ClassVar[Clock] = Clock(per=1000.0)
     shift: ClassVar[Shift | None] = ByTokens(max_tokens=6400)
     packed: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask")
@@ -42,6 +41,11 @@ class Krea2Backbone(FlowBackbone):
         """See `Backbone.around`; what follows the prompt takes tokens of its length, and what precedes it does not."""
         suffix: str = self.pipe.prompt_template_encode_suffix
         return suffix
+
+    def time(self, timesteps: Tensor) -> Tensor:
+        """See `FlowBackbone.time`; the scheduler says how many timesteps there are."""
+        trained = int(self.pipe.scheduler.config.num_train_timesteps)
+        return timesteps / trained
 
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`; all tokens of the text are at the origin."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from renoise.backbones import ragged
 from renoise.backbones.base import Embeddings
 from renoise.backbones.flow import FlowBackbone
-from renoise.backbones.flow_facts import Clock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +21,6 @@ class Lumina2Backbone(FlowBackbone):
     pipelines: ClassVar[tuple[str, ...]] = ("Lumina2Pipeline",)
     preset: ClassVar[str] = "lumina2"
     sign: ClassVar[float] = -1.0
-    clock: ClassVar[Clock] = Clock(per=1000.0, rising=True)
     restores: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask", "negative_text", "negative_mask")
 
@@ -43,6 +41,11 @@ class Lumina2Backbone(FlowBackbone):
     def around(self, encoder: str, *, negative: bool) -> str:
         """See `Backbone.around`; a system's prompt comes before each prompt, but not before negative ones."""
         return "" if negative else f"{self.pipe.system_prompt} <Prompt Start> "
+
+    def time(self, timesteps: Tensor) -> Tensor:
+        """See `FlowBackbone.time`; the scheduler says how many timesteps there are."""
+        trained = int(self.pipe.scheduler.config.num_train_timesteps)
+        return 1.0 - timesteps / trained
 
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:
         """See `FlowBackbone.inputs`."""
