@@ -161,4 +161,6 @@ def test_a_named_preset_without_a_lora(renoise: Renoise, tiny: Path) -> None:
 def test_an_unknown_preset_is_wrong_usage_that_names_near_ones(renoise: Renoise, preset: str) -> None:
     done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--preset", preset)
     assert done.code == 2
-    assert "is unknown; use one of edit, fast" in done.err.replace("\n", " ")
+    told = done.err.replace("\n", " ")
+    assert "is unknown; for a model of a few steps use its name, such as sdxl-lightning-" in told
+    assert "for others use one of edit, fast" in told
