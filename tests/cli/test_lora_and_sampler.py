@@ -67,6 +67,8 @@ def test_a_spacing_reaches_the_schedule(renoise: Renoise, tiny: Path) -> None:
         done = renoise(*invert, "--spacing", spacing, "-o", "cat.safetensors")
         assert done.code == 0, done.err
         assert Inversion.load("cat.safetensors").scheduler["config"]["timestep_spacing"] == spacing
+    assert renoise(*invert, "--spacing", "karras", "-o", "cat.safetensors").code == 0
+    assert Inversion.load("cat.safetensors").scheduler["config"]["use_karras_sigmas"] is True
 
 
 @pytest.mark.parametrize(("name", "sampler"), [("sd3", "flow-euler"), ("sdxl", "lcm")])

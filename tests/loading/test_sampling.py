@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from diffusers.schedulers import scheduling_euler_discrete as euler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -278,7 +279,7 @@ def test_words_of_few_steps_are_found(stem: str, title: str, word: str | None) -
 def test_a_spacing_has_an_effect_or_is_refused(name: str, spacing: str) -> None:
     own = getattr(diffusers, name)()
     if name not in ("DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"):
-        with pytest.raises(SchedulerError, match=f"schedules of {name} are spaced in one way alone"):
+        with pytest.raises(SchedulerError, match=f"timesteps of {name} are spaced in one way alone"):
             spaced(own, spacing)
         return
     other = spaced(own, spacing)
@@ -287,9 +288,51 @@ def test_a_spacing_has_an_effect_or_is_refused(name: str, spacing: str) -> None:
     assert (type(other).__name__, int(other.timesteps[0])) == (name, first)
 
 
+def own_levels(scheduler: Any) -> tuple[float, ...]:
+    """The noise levels of a schedule of six steps."""
+    scheduler.set_timesteps(6)
+    return tuple(scheduler.sigmas.tolist())
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
+@pytest.mark.parametrize("spacing", ["karras", "exponential", "beta"])
+def test_noise_levels_are_spaced_as_diffusers_does(name: str, spacing: str) -> None:
+    cls = getattr(diffusers, name)
+    own = cls(use_karras_sigmas=True)  # whose own spacing goes
+    other = spaced(own, spacing)
+    assert own_levels(other) == own_levels(cls(**{f"use_{spacing}_sigmas": True}))
+    assert own_levels(other) != own_levels(cls())
+    assert own.config.use_karras_sigmas
+
+
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+def test_noise_levels_of_edm_are_spaced(spacing: str) -> None:
+    other = spaced(diffusers.EDMEulerScheduler(), spacing)
+    assert own_levels(other) == own_levels(diffusers.EDMEulerScheduler(sigma_schedule=spacing))
+
+
+@pytest.mark.parametrize(
+    ("name", "spacing"),
+    [
+        *((name, "karras") for name in ("DDIMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler")),
+        ("SCMScheduler", "exponential"),
+        ("EDMEulerScheduler", "beta"),
+    ],
+)
+def test_noise_levels_that_cannot_be_spaced_are_refused(name: str, spacing: str) -> None:
+    with pytest.raises(SchedulerError, match=f"noise levels of {name} have no spacing called {spacing}.*euler"):
+        spaced(getattr(diffusers, name)(), spacing)
+
+
+def test_a_package_that_a_spacing_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(euler, "is_scipy_available", lambda: False)
+    with pytest.raises(SchedulerError, match=r"needs a package that is not installed \(.*scipy.*\); install it"):
+        spaced(diffusers.EulerDiscreteScheduler(), "beta")
+
+
 @pytest.mark.parametrize("spacing", ["even", "", "Trailing", 3, ["trailing"]])
 def test_an_unknown_spacing_is_refused_before_the_model_is_loaded(spacing: Any) -> None:
-    with pytest.raises(ConfigError, match="spacing must be leading, trailing or linspace"):
+    with pytest.raises(ConfigError, match="spacing must be leading, trailing, linspace, karras, exponential or beta"):
         Editor.from_pretrained("renoise-tests/never-asked-for", device="cpu", spacing=spacing)
 
 

@@ -29,8 +29,8 @@ _MOST_STEPS, _MOST_ITERATIONS = 100_000, 1000
 
 # The floating-point types of the networks.
 Precision = Literal["float32", "float16", "bfloat16"]
-# `renoise.loading.sampling.SPACINGS`: how the timesteps of a schedule are spaced.
-SpacingName = Literal["leading", "trailing", "linspace"]
+# `renoise.loading.sampling.SPACINGS`: how the timesteps or the noise levels of a schedule are spaced.
+SpacingName = Literal["leading", "trailing", "linspace", "karras", "exponential", "beta"]
 # `renoise.images.FITS`: how an image is brought to the model's size.
 FitMode = Literal["crop", "pad", "stretch", "keep"]
 # `renoise.edit_settings.EDIT_DATA`: what an inversion keeps for edits.
@@ -84,8 +84,9 @@ Spacing = Annotated[
     model(
         "--spacing",
         metavar="NAME",
-        help="How the schedule's timesteps are spaced: leading, trailing or linspace, in place of the model's own. "
-        "Models of a few steps (Turbo, Lightning) want trailing.",
+        help="How the schedule is spaced, in place of the model's own way: its timesteps by leading, trailing or "
+        "linspace, or the noise levels of euler and of flows by karras, exponential or beta. Models of a few steps "
+        "(Turbo, Lightning) want trailing.",
     ),
 ]
 EditData = Annotated[

@@ -16,8 +16,12 @@ from renoise.schedulers.names import SAMPLERS
 
 log = logging.getLogger("renoise")
 
-# How diffusers spaces the timesteps of a schedule.
-SPACINGS = ("leading", "trailing", "linspace")
+# How diffusers spaces the timesteps of a schedule, and the formulas that some of its schedulers have for the noise
+# levels between the first and the last: Karras et al. (2022, arXiv 2206.00364, eq. 5), levels in equal ratios, and
+# Lee et al. (2024, arXiv 2407.12173).
+_OF_TIMESTEPS, _OF_LEVELS = ("leading", "trailing", "linspace"), ("karras", "exponential", "beta")
+SPACINGS = (*_OF_TIMESTEPS, *_OF_LEVELS)
+_OF_EDM_LEVELS = ("karras", "exponential")
 # Playground 2.5's autoencoder, whose file has the statistics of the latents and not their scale.
 _STANDARDISED_SCALE = 0.5
 # A length at which spacings differ, if they do at all.
@@ -153,7 +157,7 @@ def _say(path: Path, training: Training, before: Any, after: Any) -> None:
 
 
 def require_spacing(spacing: Any) -> None:
-    """Check the name of a spacing of timesteps.
+    """Check the name of a spacing of timesteps or of noise levels.
 
     Raises:
         ConfigError: if there is none of that name.
@@ -168,30 +172,50 @@ def require_spacing(spacing: Any) -> None:
 
 
 def spaced(scheduler: Any, spacing: str) -> Any:
-    """Return a scheduler whose schedules have another spacing of timesteps.
+    """Return a scheduler whose schedules have another spacing of timesteps or of noise levels.
 
     Args:
         scheduler: a diffusers scheduler, which is not changed.
         spacing: one of `SPACINGS`. Models of a few steps (Lightning, Turbo) and those of zero terminal SNR want
-            "trailing".
+            "trailing". "karras", "exponential" and "beta" space the noise levels, of Euler samplers and of flows; what
+            the other schedulers of a pipeline's family can do is up to them.
 
     Raises:
-        SchedulerError: if spacings make no difference to its schedules.
+        SchedulerError: if spacings make no difference to its schedules, or need a package that is not installed.
 
     Examples:
         >>> from diffusers import EulerDiscreteScheduler
         >>> spaced(EulerDiscreteScheduler(), "trailing").config.timestep_spacing
         'trailing'
+        >>> spaced(EulerDiscreteScheduler(), "karras").config.use_karras_sigmas
+        True
     """
+    return _with_levels(scheduler, spacing) if spacing in _OF_LEVELS else _with_timesteps(scheduler, spacing)
+
+
+def _with_timesteps(scheduler: Any, spacing: str) -> Any:
     name = type(scheduler).__name__
     if "timestep_spacing" in scheduler.config and name in SUPPORTED:
-        made = {one: exchanged(scheduler, name, timestep_spacing=one) for one in SPACINGS}
+        made = {one: exchanged(scheduler, name, timestep_spacing=one) for one in _OF_TIMESTEPS}
         for other in made.values():
             other.set_timesteps(_LENGTH)
         if len({tuple(other.timesteps.tolist()) for other in made.values()}) > 1:
-            return exchanged(scheduler, name, timestep_spacing=spacing)
+            return made[spacing]
     raise SchedulerError(
-        f"the schedules of {name} are spaced in one way alone", argument="spacing", remedy="leave the spacing out"
+        f"the timesteps of {name} are spaced in one way alone", argument="spacing", remedy="leave the spacing out"
+    )
+
+
+def _with_levels(scheduler: Any, spacing: str) -> Any:
+    name, own = type(scheduler).__name__, f"use_{spacing}_sigmas"
+    if name in SUPPORTED and own in scheduler.config:
+        return exchanged(scheduler, name, **{f"use_{one}_sigmas": one == spacing for one in _OF_LEVELS})
+    if name in SUPPORTED and spacing in _OF_EDM_LEVELS and "sigma_schedule" in scheduler.config:
+        return exchanged(scheduler, name, sigma_schedule=spacing)
+    raise SchedulerError(
+        f"the noise levels of {name} have no spacing called {spacing}",
+        argument="spacing",
+        remedy=("leave the spacing out, or give ", Argument("sampler", "euler"), " with it, if it is no flow"),
     )
 
 

@@ -94,6 +94,12 @@ def converted(scheduler: Any, name: str, **changes: Any) -> Any:
         # The chosen settings are given apart from the configuration, because diffusers takes its own defaults for
         # settings of a configuration that were never chosen; the entries with an underscore say which those are.
         other = cls.from_config(own, **chosen)
+    except ImportError as error:
+        raise SchedulerError(
+            f"{name} needs a package that is not installed ({str(error).rstrip('.')})",
+            argument="sampler",
+            remedy="install it with pip",
+        ) from error
     except (NotImplementedError, ValueError, TypeError, ArithmeticError) as error:
         raise SchedulerError(
             f"{name} cannot be made with the noise levels of {type(scheduler).__name__} ({error})",
