@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from renoise import Editor, InversionConfig, Progress, RenoiseWarning, Renoising
+from renoise.edit_rules import PlainSampling
 from renoise.errors import DrawnNoiseWarning, OtherStepsWarning
 
 MakeEditor = Callable[..., Editor]
@@ -95,3 +97,18 @@ def test_the_advice_on_another_number_of_steps_is_right(make_editor: MakeEditor,
     assert warned.filename == __file__
     again = editor.edit(inversion, "a lion", guidance_scale=1.0, num_steps=4, output_type="latent")
     assert relative(again, z_0) < relative(other, z_0)
+
+
+def test_noise_of_another_level_is_remarked_on_where_it_is_blended(editor: Editor, z_0: torch.Tensor) -> None:
+    inversion = editor.invert(latents=z_0, prompt="a lion", config=editor.config(num_steps=2))
+    loud = replace(inversion, latents=2.0 * inversion.latents)
+    with pytest.warns(
+        RenoiseWarning, match=r"noise has 2(\.\d)? times the deviation of noise at its first step"
+    ) as said:
+        editor.edit(loud, "a cat", output_type="latent")
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RenoiseWarning)
+        editor.edit(inversion, "a cat", output_type="latent")
+        editor.edit(loud, "a cat", strength=0.0, output_type="latent")
+        editor.edit(loud, "a cat", rule=PlainSampling(), output_type="latent")

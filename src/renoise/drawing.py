@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Sequence
 from functools import cache
@@ -87,6 +88,13 @@ class Drawing:
     def knows_source(self) -> bool:
         """Whether the inversion kept the source's walk for edits, and this one takes the same steps."""
         return self._as_inverted and self._inversion.for_edits
+
+    @property
+    def loudness(self) -> float:
+        """The deviation of the noise z_T over that of noise at the first step's level, the largest of all images."""
+        first = self._steps[0]
+        deviations = self._inversion.latents.flatten(1).float().std(dim=1)
+        return float(deviations.max()) / math.hypot(first.alpha, first.sigma)
 
     def unchanged(self, request: Request) -> Tensor:
         """Tell which targets ask for nothing but the source, under the inversion's settings: boolean (targets,)."""

@@ -144,7 +144,8 @@ class Editing(Autoencoding):
 
         Warns:
             IgnoredSettingWarning: for what was given and has no effect.
-            RenoiseWarning: for prompts in the language of other programs, and for networks in training mode.
+            RenoiseWarning: for prompts in the language of other programs, for networks in training mode, and for
+                inversions whose noise cannot be blended at a strength.
 
         Examples:
             >>> dog, fox = editor.edit(inversion, ["a dog", "a fox"], guidance_scale=2.0)  # doctest: +SKIP
@@ -179,6 +180,8 @@ class Editing(Autoencoding):
         size = inversion.latents.shape[-2:]
         at_latents = None if fitted is None else masks.at_latents([fitted[i] for i in owners], size)
         chosen = changes.rule(known=drawing.knows_source, mask=at_latents)
+        if changes.settled(known=drawing.knows_source)[0]:
+            remarks.on_blending(drawing.loudness)
         memory: dict[Hashable, Tensor] = {}
         unchanged = drawing.unchanged(request) if drawing.knows_source else None
         if changes.strength == 0.0:
