@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from renoise import Editor, Inversion, InversionConfig, Renoising
+from written import folder_of
 
 Renoise = Callable[..., Any]
 
@@ -35,6 +36,15 @@ def test_info_tells_of_edit_losses_and_noise_correction(on_tiny: Renoise, renois
     assert "pair 10, patch KL 0.05" in told
     assert "50% of the way" in told
     assert renoise("info", "cat.safetensors", "--json").json["noise_correction"]["amount"] == 0.5
+
+
+def test_info_of_a_flow_model_has_no_prediction(renoise: Renoise, tmp_path: Path) -> None:
+    model = ["--model", folder_of("sd3", tmp_path), "--device", "cpu"]
+    assert renoise("invert", "cat.png", "-p", "a", *model, "--preset", "sd3.5-large-turbo").code == 0
+    told = renoise("info", "cat.safetensors").out
+    assert "sd3, flow matching (fingerprint" in told
+    assert "4 of 4" in told
+    assert renoise("info", "cat.safetensors", "--json").json["prediction"] is None
 
 
 @pytest.mark.parametrize(

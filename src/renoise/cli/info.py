@@ -10,6 +10,7 @@ from renoise.cli import report
 from renoise.cli.tables import two_columns
 from renoise.escaping import shown
 from renoise.reading import require_file
+from renoise.schedulers.names import TITLES, kind_of
 from renoise.solvers import CONVERGED
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         "negative prompt": _negative(facts),
         "image": f"{width} x {height}, from {sizes}" + (f"; {facts['pictures']} of them" * (facts["pictures"] > 1)),
         "fit": _fit(facts["fit"], facts["box"]),
-        "model": f"{shown(facts['model'] or 'unnamed')}, {shown(facts['prediction'])} prediction "
+        "model": f"{shown(facts['model'] or 'unnamed')}{_trained(facts)} "
         f"(fingerprint {shown(facts['model_fingerprint'])})",
         "sampler": f"{shown(facts['scheduler'])}, {'with' if facts['stochastic'] else 'without'} noise",
         "steps": f"{facts['inverted_steps']} of {facts['steps']} (depth {facts['depth']:g})",
@@ -98,6 +99,14 @@ def _negative(facts: dict[str, Any]) -> str:
     if facts["negative_prompt_embeds"]:
         return _IN_PLACE
     return "the model's own" if facts["negative_prompt"] is None else _text(facts["negative_prompt"])
+
+
+def _trained(facts: dict[str, Any]) -> str:
+    """Return what the network predicts, in words; schedulers of flow models have no setting for it."""
+    if facts["prediction"] is not None:
+        return f", {shown(facts['prediction'])} prediction"
+    kind = kind_of(facts["scheduler"])
+    return "" if kind is None else f", {TITLES[kind]}"
 
 
 def _listed(value: Any) -> str:

@@ -95,9 +95,10 @@ class Run:
         written += [output["mask"] for output in self.outputs if output.get("mask")]
         written += [] if self.compare is None else [self.compare]
         passes = ", ".join(f"{work.passes[p]} {verb}" for p, verb in _PURPOSES.items() if work.passes[p])
+        number = work.passes.total()
         parts = [
             *([] if self.quality is None else [_in_words(self.quality, exact=self.inversion.for_edits)]),
-            f"{work.passes.total()} network passes ({passes})",
+            f"{number} network pass{'' if number == 1 else 'es'}" + (f" ({passes})" if passes else ""),
             f"{self.seconds:.1f} s (and {work.loading_seconds:.1f} s to load the model)",
         ]
         return "\n".join([*(f"wrote {shown(path)}" for path in written), *self._kept(), "; ".join(parts)])
