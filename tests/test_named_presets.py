@@ -200,6 +200,16 @@ def test_the_users_pipeline_is_never_changed() -> None:
     assert InversionConfig.for_pipeline(pipe, "sdxl-lightning-8:fast").num_steps == 8
 
 
+def test_nothing_of_a_preset_is_left_in_the_next() -> None:
+    own = Editor(base_of(NAMED["sdxl-lightning-1"]))
+    for first in ("sdxl-lightning-1", "pcm-sdxl-4", "dmd2-4"):
+        for then in ("sdxl-lightning-4", "hyper-sdxl-4", "lcm-4"):
+            again = own.with_preset(first).with_preset("sdxl-turbo-4").with_preset(then).pipe.scheduler
+            fresh = own.with_preset(then).pipe.scheduler
+            assert type(again) is type(fresh)
+            assert dict(again.config) == dict(fresh.config)
+
+
 def test_timesteps_belong_to_the_presets_own_sampler() -> None:
     dmd2 = Editor(base_of(NAMED["dmd2-4"])).with_preset("dmd2-4")
     other = dmd2.with_scheduler("DDIMScheduler", timestep_spacing="trailing")
@@ -220,8 +230,14 @@ def test_another_family_is_refused(name: str) -> None:
     ("asked", "words"),
     [
         ("sdxl-lightning-5", "such as sdxl-lightning-"),
-        ("sdxl-lightning-4:best", "'sdxl-lightning-4:best' is unknown"),
-        ("sdxl-lightning-4:", "'sdxl-lightning-4:' is unknown"),
+        ("SDXL-Lightning-4", "such as sdxl-lightning-4 or"),
+        (" sdxl-lightning-4 ", "such as sdxl-lightning-4 or"),
+        ("sdxl-lightning-4:best", "'sdxl-lightning-4:best' is unknown; give sdxl-lightning-4 alone, or with one of"),
+        ("sdxl-lightning-4:", "'sdxl-lightning-4:' is unknown; give sdxl-lightning-4 alone, or with one of"),
+        ("sdxl", "'sdxl' cannot be given: it is what models of that kind have by themselves; leave it out"),
+        ("sdxl-turbo", "a few steps that does not tell use sdxl-turbo-4"),
+        ("krea2-turbo", "leave it out, or use one of edit"),
+        ("edit-flow", "'edit-flow' is unknown"),
         (":exact", "':exact' is unknown"),
         ("exact:sdxl-lightning-4", "is unknown"),
         ("\x1b[31m", r"'\x1b[31m' is unknown"),

@@ -22,7 +22,7 @@ from renoise.inversion import Inversion, padded
 from renoise.inverting import invert
 from renoise.loading.pipelines import load_pipeline, resolve_device
 from renoise.model import Prepared
-from renoise.named_presets import hold, named, require_family, split
+from renoise.named_presets import hold, named, require_family, split, without_preset
 from renoise.noise import generators_for, given_or_drawn
 from renoise.progress import Callback
 from renoise.prompts import Prompt, one_each
@@ -123,8 +123,7 @@ class Editor(Editing):
             raise ConfigError(Argument("name"), " must name a model of a few steps, not None")
         require_family(preset, family_of(self.pipe), f"a {type(self.pipe).__name__}")
         pipe = copy.copy(self.pipe)
-        pipe.scheduler = preset.put_into(self.pipe.scheduler)
-        hold(pipe, preset)
+        hold(pipe, preset, preset.put_into(without_preset(pipe)))
         return Editor(pipe, name=self.name)
 
     def timesteps(

@@ -145,6 +145,10 @@ class AdapterWarning(RenoiseWarning):
     """LoRA weights that fit the model only in part, or that want another sampler."""
 
 
+class AssumedSamplingWarning(RenoiseWarning):
+    """A model that a name alone tells to draw in a few steps, so that how it is sampled is assumed or left open."""
+
+
 class ImageWarning(RenoiseWarning):
     """An image file of which only a part is used."""
 

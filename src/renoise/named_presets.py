@@ -19,8 +19,9 @@ from renoise.errors import ConfigError
 from renoise.escaping import seen
 from renoise.schedulers.names import SAMPLERS
 
-# The attribute of a pipeline that holds the preset which it was loaded with. Users' own pipelines never get one.
-_ATTRIBUTE = "_renoise_preset"
+# The attributes of a pipeline that hold the preset which it was loaded with, and the scheduler that it had without it.
+# Users' own pipelines never get them.
+_ATTRIBUTE, _BEFORE = "_renoise_preset", "_renoise_scheduler_before_preset"
 # What stands between a named preset and the variant of its settings.
 _BETWEEN = ":"
 
@@ -40,7 +41,7 @@ class NamedPreset:
         timesteps: the timesteps of its steps, where they are not those of the sampler.
         guidance: the guidance scale that its makers draw with; None is without guidance. It is told, and not applied.
         strength: the strength of its LoRA; None is 1.
-        words: the words that tell it in the title or name of a LoRA; without any, no name tells it.
+        words: the words, or sequences of words, that tell it in the title or name of a LoRA; without any, no name does.
         never: words with which the name tells something else.
         counted: whether a name has to say the number of steps as well.
         source: the page that says so.
@@ -84,6 +85,18 @@ class NamedPreset:
         parts += [f"{key} {value}" for key, value in said.items()]
         return ", ".join(parts)
 
+    @property
+    def described(self) -> str:
+        """How it is sampled and what it is made for besides, in words.
+
+        Examples:
+            >>> NAMED["hyper-sd3-4"].described
+            "4 steps, the model's own sampler; made for a guidance of 3 and a LoRA of the strength 0.125"
+        """
+        made = [] if self.guidance is None else [f"a guidance of {self.guidance:g}"]
+        made += [] if self.strength is None else [f"a LoRA of the strength {self.strength:g}"]
+        return f"{self.sampled}; made for {' and '.join(made)}" if made else self.sampled
+
     def required_of(self, scheduler: Any) -> str | None:
         """Return the class of its sampler where a scheduler is none of that class; None where it is, or any will do."""
         wanted = None if self.sampler is None else SAMPLERS[self.sampler]
@@ -107,6 +120,20 @@ class NamedPreset:
         if self.is_in(scheduler):
             return scheduler
         return exchanged(scheduler, self.required_of(scheduler) or type(scheduler).__name__, **self.scheduler)
+
+    def read_by(self, scheduler: Any) -> Any:
+        """Return a scheduler of any class that reads its network as it was trained; the given one is not changed.
+
+        What a network predicts belongs to the network, so that another sampler than the preset's needs it as well.
+
+        Raises:
+            SchedulerError: if the scheduler cannot sample such a network.
+        """
+        from renoise.schedulers import exchanged
+        from renoise.schedulers.exchange import TRAINED
+
+        trained = {key: value for key, value in self.scheduler.items() if key in TRAINED}
+        return exchanged(scheduler, type(scheduler).__name__, **trained) if trained else scheduler
 
 
 def _read(name: str, table: Mapping[str, Any]) -> NamedPreset:
@@ -147,15 +174,28 @@ def split(preset: Any, variants: Sequence[str]) -> tuple[NamedPreset | None, str
     """
     if preset is None:
         return None, None
+    near: list[str] = []
     if isinstance(preset, str):
         if preset in variants:
             return None, preset
         name, between, variant = preset.partition(_BETWEEN)
-        if name in NAMED and (not between or variant in variants):
-            return NAMED[name], variant or None
-        near = difflib.get_close_matches(name.lower(), NAMED, n=3, cutoff=0.6)
-    else:
-        near = []
+        if name in NAMED:
+            if not between or variant in variants:
+                return NAMED[name], variant or None
+            raise ConfigError(
+                f"preset {seen(preset)} is unknown",
+                argument="preset",
+                remedy=f"give {name} alone, or with one of these after its colon: {', '.join(variants)}",
+            )
+        if preset in _settings_of_models(variants):
+            alike = [one for one in NAMED if one.startswith(f"{preset}-")]
+            raise ConfigError(
+                f"preset {seen(preset)} cannot be given: it is what models of that kind have by themselves",
+                argument="preset",
+                remedy=f"leave it out, or use one of {', '.join(variants)}"
+                + (f"; for a model of a few steps that does not tell use {' or '.join(alike)}" if alike else ""),
+            )
+        near = difflib.get_close_matches(name.strip().lower(), NAMED, n=3, cutoff=0.6)
     some = " or ".join(near) if near else "sdxl-lightning-4"
     raise ConfigError(
         f"preset {seen(preset)} is unknown",
@@ -163,6 +203,12 @@ def split(preset: Any, variants: Sequence[str]) -> tuple[NamedPreset | None, str
         remedy=f"for a model of a few steps use its name, such as {some}, or {near[0] if near else 'sdxl-lightning-4'}:"
         f"{variants[0]} (renoise models lists them); for others use one of {', '.join(variants)}",
     )
+
+
+def _settings_of_models(variants: Sequence[str]) -> set[str]:
+    """Return the names in presets.toml of what models have by themselves, which `renoise models` tells."""
+    names = tomllib.loads((files("renoise") / "presets.toml").read_text(encoding="utf-8"))
+    return {name for name in names if not name.startswith(tuple(variants))}
 
 
 def named(preset: Any, variants: Sequence[str]) -> NamedPreset | None:
@@ -188,9 +234,26 @@ def held(pipe: Any) -> NamedPreset | None:
     return preset if isinstance(preset, NamedPreset) else None
 
 
-def hold(pipe: Any, preset: NamedPreset) -> None:
-    """Have a pipeline of the library's own remember the preset that it is loaded with."""
+def hold(pipe: Any, preset: NamedPreset, sampler: Any) -> None:
+    """Have a pipeline of the library's own sample as a preset has it, and remember that.
+
+    Args:
+        pipe: the pipeline.
+        preset: the preset.
+        sampler: the pipeline's scheduler with the preset.
+    """
+    before = without_preset(pipe)
+    pipe.scheduler = sampler
     setattr(pipe, _ATTRIBUTE, preset)
+    setattr(pipe, _BEFORE, before)
+
+
+def without_preset(pipe: Any) -> Any:
+    """Return the scheduler that a pipeline had before it was given a preset; its own, if it has none.
+
+    Another preset begins with this one, so that nothing of the first is left over.
+    """
+    return pipe.scheduler if held(pipe) is None else getattr(pipe, _BEFORE)
 
 
 def require_family(preset: NamedPreset, family: type[PipelineBackbone] | None, what: str) -> None:

@@ -121,8 +121,13 @@ def test_a_loras_name_chooses_sampler_and_steps_with_a_line(renoise: Renoise, li
     assert inversion.scheduler["config"]["timestep_spacing"] == "trailing"
     told = renoise("info", "cat.safetensors").out
     assert "4 of 4" in told
-    # Its edits are those of the same model, whose LoRA says so again.
-    assert renoise("edit", "cat.safetensors", "--to", "a dog", *lightning).code == 0
+    # What was kept brings its sampler and its steps, so that nothing is assumed again.
+    for again in (["edit", "cat.safetensors", "--to", "a dog"], ["reconstruct", "cat.safetensors"]):
+        drawn = renoise(*again, *lightning)
+        assert drawn.code == 0
+        assert "assuming" not in drawn.err
+    # Drawing what was kept for edits takes no network pass, and is not said to.
+    assert "; 0 network passes; " in f"; {drawn.out.splitlines()[-1]}"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,16 @@ def test_a_named_preset_without_a_lora(renoise: Renoise, tiny: Path) -> None:
     assert "the preset flux-hyper-8 is for models of" in wrong.error
 
 
-@pytest.mark.parametrize("preset", ["sdxl-lightning-5", "sdxl-lightning-4:best", "sdxl-lightning-4:", ":edit", ""])
+@pytest.mark.parametrize("preset", ["sdxl-lightning-4:best", "sdxl-lightning-4:"])
+def test_an_unknown_way_to_invert_is_wrong_usage_that_names_those_there_are(renoise: Renoise, preset: str) -> None:
+    done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--preset", preset)
+    assert done.code == 2
+    told = done.err.replace("\n", " ")
+    remedy = "give sdxl-lightning-4 alone, or with one of these after its colon: edit, fast"
+    assert f"'{preset}' is unknown; {remedy}" in told
+
+
+@pytest.mark.parametrize("preset", ["sdxl-lightning-5", "sdxl-lightning-5:best", ":edit", ""])
 def test_an_unknown_preset_is_wrong_usage_that_names_near_ones(renoise: Renoise, preset: str) -> None:
     done = renoise("edit", "cat.png", "-p", "a cat", "--to", "a dog", "--preset", preset)
     assert done.code == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from renoise import ConfigError, Editor, InversionConfig, RenoiseWarning
+from renoise import ConfigError, Editor, InversionConfig, RenoiseWarning, SchedulerError
 from renoise.backbones import families_by_name
 from renoise.errors import AdapterWarning
 from renoise.loading.few_steps import told_by
@@ -37,6 +37,7 @@ FAMILIES = families_by_name()
         ("Hyper-SD3-8steps-CFG-lora", "sd3", "hyper-sd3-8"),
         ("Hyper-FLUX.1-dev-8steps-lora", "flux", "flux-hyper-8"),
         ("FLUX.1-Turbo-Alpha", "flux", "flux-turbo-8"),
+        ("flux_turboalpha", "flux", "flux-turbo-8"),
         ("dmd2_sdxl_4step_lora_fp16", "sdxl", "dmd2-4"),
         ("DMD2", "sdxl", "dmd2-4"),
         ("dmd2_sdxl_1step_unet", "sdxl", "dmd2-1"),
@@ -62,6 +63,14 @@ FAMILIES = families_by_name()
         ("lcm-lora-sdxl", "sd", None),
         ("dmd2_lcm", "sdxl", "dmd2-4"),
         ("FLUX.1-Turbo", "flux", None),
+        ("turbo_alpha_romeo", "flux", None),
+        ("flux_alpha_turbo", "flux", None),
+        ("dmd", "sdxl", None),
+        ("dmd_lcm", "sdxl", None),
+        ("dark_matter_dmd_v3", "sdxl", None),
+        ("my-lightning-storm", "sdxl", None),
+        ("hyperrealism", "sdxl", None),
+        ("turbocharged_car_4step", "sdxl", None),
         ("4step", "sdxl", None),
         ("", "sdxl", None),
         ("lightning " + "x" * 10**6 + " 4step", "sdxl", None),
@@ -208,6 +217,15 @@ def test_the_sampler_of_a_preset_may_be_another(tiny: Path) -> None:
     assert not said
 
 
+def test_what_a_network_predicts_goes_with_any_sampler(tiny: Path) -> None:
+    editor, _ = loaded(folder_of("sdxl", tiny), preset="sdxl-lightning-1", sampler="ddim")
+    config = editor.pipe.scheduler.config
+    assert (config.prediction_type, config.timestep_spacing) == ("sample", "leading")
+    editor, _ = loaded(folder_of("sdxl", tiny), preset="sdxl-lightning-1", sampler="euler-ancestral")
+    with pytest.raises(SchedulerError, match="does not implement sample prediction"):
+        editor.timesteps()
+
+
 def test_a_strength_that_is_not_1_is_remarked_on(tiny: Path, tmp_path: Path) -> None:
     lora = lora_called("Hyper-SD3-4steps-lora", tiny, tmp_path, pipeline="sd3")
     with pytest.warns(AdapterWarning, match=r"strength 0\.125, and is in full force; give lora=.*:0\.125"):
@@ -215,6 +233,16 @@ def test_a_strength_that_is_not_1_is_remarked_on(tiny: Path, tmp_path: Path) -> 
     _, said = loaded(folder_of("sd3", tiny), lora=f"{lora}:0.125")
     assert len(said) == 1
     assert said[0].startswith("assuming the preset hyper-sd3-4")
+    # Also where the preset was asked for; but not of another LoRA beside it.
+    style = lora_called("style", tiny, tmp_path, pipeline="sd3")
+    _, said = loaded(folder_of("sd3", tiny), lora=lora, preset="hyper-sd3-4")
+    assert [one for one in said if f'give lora="{lora}:0.125"' in one] == said != []
+    _, said = loaded(folder_of("sd3", tiny), lora=style, preset="hyper-sd3-4")
+    assert len(said) == 1
+    assert f"{style}:0.125" in said[0]
+    for preset in (None, "hyper-sd3-4"):
+        _, said = loaded(folder_of("sd3", tiny), lora=[f"{lora}:0.125", style], preset=preset)
+        assert not any("in full force" in one for one in said)
 
 
 @pytest.mark.parametrize("name", ["sdxl_lightning_4step\x1b[31m", "sdxl_lightning_4step\u202elora", "lcm " + "y" * 200])
@@ -252,6 +280,22 @@ def test_what_a_single_file_says_of_itself_goes_before_its_name(tiny: Path, tmp_
     editor, said = loaded(path, config=folder_of("sdxl", tiny))
     assert held(editor.pipe) is None
     assert any("is called lightning" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"modelspec.resolution": "64x64"},
+        {"modelspec.predict_key": "epsilon"},
+        {"modelspec.prediction_type": "epsilon", "ss_zero_terminal_snr": "false"},
+    ],
+)
+def test_a_single_file_may_agree_with_its_name(tiny: Path, tmp_path: Path, metadata: dict[str, str]) -> None:
+    path = tmp_path / "sdxl_lightning_4step.safetensors"
+    save_file(load_file(file_of("sdxl", tiny)), path, metadata=metadata)
+    editor, said = loaded(path, config=folder_of("sdxl", tiny))
+    assert held(editor.pipe) == NAMED["sdxl-lightning-4"]
+    assert any(one.startswith("assuming the preset sdxl-lightning-4") for one in said)
 
 
 @pytest.mark.parametrize(("family", "name"), [("sd3", "sdxl-lightning-4"), ("sd15-ddim", "dmd2-4")])

@@ -81,7 +81,8 @@ def edit(
             f"{source} was inverted with embeddings in place of a prompt, so that --negative-source has no prompt to "
             "take; give --negative-prompt"
         )
-    with working(model, reporting, settings.sampler, settings.spacing, settings.few_step_model) as work:
+    chosen = (settings.sampler, settings.spacing, settings.few_step_model)
+    with working(model, reporting, *chosen, kept=inverted) as work:
         config = taken.config if isinstance(taken, Inversion) else settings.config(work.editor)
         if not inverted and work.editor.is_guided(config):
             config = config.overridden(guidance_rescale=change.guidance_rescale)
@@ -192,7 +193,7 @@ def reconstruct(
     seen = None if original is None else _read_image(original, reporting)
     inversion = load_single_inversion(source)
 
-    with working(model, reporting) as work:
+    with working(model, reporting, kept=True) as work:
         again, prepared, quality = _draw_again(work, inversion, None, seen, force=force)
         panels = _panels(inversion, prepared, again)
         drawn = panels[-1][2]

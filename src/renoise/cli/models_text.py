@@ -67,12 +67,16 @@ def _models(here: dict[str, Presence]) -> str:
             _GATED[entry.gated],
             _HERE[here[entry.name].state],
         )
-    note = f"GB: {_WEIGHTS_ALONE}. In 16 bits; in 32 it is twice as much. Adapters come on top of their base."
+    note = (
+        f"GB: {_WEIGHTS_ALONE}. In 16 bits; in 32 it is twice as much. Adapters come on top of their base. A model has "
+        "its preset by itself; where it says --preset, give that."
+    )
     return f"{_plain(table)}\n{_plain(note)}"
 
 
 def _steps(entry: Entry) -> str:
-    return f"{entry.family}, preset {entry.named or entry.preset}, {entry.num_steps} steps"
+    preset = f"preset {entry.preset}" if entry.named is None else f"--preset {entry.named}"
+    return f"{entry.family}, {preset}, {entry.num_steps} steps"
 
 
 def _others(others: tuple[Cached, ...]) -> str:
@@ -111,7 +115,7 @@ def _named_presets() -> str:
     """Tell the models of a few steps that --preset can name."""
     table = _columns("--preset", "models", "how it is sampled", whole=("--preset",))
     for preset in NAMED.values():
-        table.add_row(preset.name, ", ".join(preset.families), preset.sampled)
+        table.add_row(preset.name, ", ".join(preset.families), preset.described)
     note = (
         "Models of a few steps whose files look like those of their base: name what yours is, alone or with one of the "
         "above, such as --preset sdxl-lightning-4:exact. A LoRA whose title or file name says it needs none; a line "
@@ -169,7 +173,7 @@ def about(entry: Entry, presence: Presence) -> str:
         "goes with": entry.base,
         "family": families_by_name()[entry.family].title,
         "preset": f"{entry.named or entry.preset}, {entry.num_steps} steps{instead}",
-        "sampled": None if entry.named is None else NAMED[entry.named].sampled,
+        "sampled": None if entry.named is None else NAMED[entry.named].described,
         "images": _CARD if entry.side is None else f"{entry.side} x {entry.side}",
         "weights": f"{_number(weights.total)} ({counted})",
         "needs": f"{_size(entry, 'float16')} in float16 or bfloat16, {_size(entry, 'float32')} in float32 "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from renoise.cli.options import DEFAULT_MODEL, ModelChoice, Reporting
 from renoise.cli.silence import quiet_libraries
 from renoise.cli.terminal import Stage, Terminal
-from renoise.errors import ConfigError
+from renoise.errors import AssumedSamplingWarning, ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,8 +133,19 @@ def working(
     sampler: str | None = None,
     spacing: str | None = None,
     preset: str | None = None,
+    *,
+    kept: bool = False,
 ) -> Iterator[Work]:
     """Load a model to work with, on a terminal that shows how it goes, among libraries that keep quiet.
+
+    Args:
+        choice: the model.
+        reporting: how the command is to talk.
+        sampler: a sampler in place of the model's own.
+        spacing: a spacing of timesteps in place of the sampler's own.
+        preset: the model of a few steps that it is.
+        kept: whether it only draws inversions that were kept: these bring their sampler and their steps, so that
+            nothing of a model's name counts.
 
     Raises:
         ModelError: if the model cannot be found or loaded.
@@ -150,6 +162,8 @@ def working(
             stack.enter_context(quiet_libraries(terminal.note, debug=reporting.debug))
             from renoise.editor import Editor
 
+            if kept:
+                warnings.simplefilter("ignore", AssumedSamplingWarning)
             editor = Editor.from_pretrained(
                 name,
                 dtype=choice.dtype,

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from renoise.backbones import PipelineBackbone, family_of
-from renoise.errors import AdapterWarning, Argument, RenoiseWarning
+from renoise.backbones import PipelineBackbone, families_by_name, family_of
+from renoise.errors import AdapterWarning, Argument, AssumedSamplingWarning, RenoiseWarning
 from renoise.escaping import shown
 from renoise.loading import catalogue
 from renoise.loading.contents import recognise
@@ -92,8 +92,9 @@ def told_by(name: str, family: type[PipelineBackbone]) -> tuple[NamedPreset, ...
     if (said and family.name not in said) or len(counts) > 1:
         return ()
 
-    def says(word: str) -> bool:
-        return re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text, re.IGNORECASE) is not None
+    def says(words: str) -> bool:
+        joined = "[ _.-]?".join(map(re.escape, words.split()))
+        return re.search(rf"(?<![a-z]){joined}(?![a-z])", text, re.IGNORECASE) is not None
 
     found = [
         preset
@@ -140,7 +141,7 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
         asked: what was asked for, which goes before what names tell.
         loras: the LoRAs in the pipeline.
         model: what the model is called.
-        training: what its single file says of itself, which goes before its name.
+        training: what its single file says of its training, which goes before its name.
 
     Returns:
         Whether there is such a preset.
@@ -149,24 +150,31 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
         SchedulerError: if its sampler is made for another kind of model.
 
     Warns:
-        RenoiseWarning: if a name decided, or if another sampler or spacing was asked for than the preset's.
+        AssumedSamplingWarning: if a name decided, or if names contradict each other.
+        RenoiseWarning: if another sampler or spacing was asked for than the preset's.
     """
     if asked.preset is not None:
         _sample(pipe, asked.preset, asked)
         for problem in _otherwise(pipe, asked.preset, asked):
             warnings.warn(RenoiseWarning(problem, argument="preset"), stacklevel=2)
+        _say_strength(asked.preset, loras)
         return True
     family = family_of(pipe)
     if family is None:
         return False
-    called = [*names_of_loras(loras), *(model if training is None or not training.read else ())]
-    told = {one.what: (title, presets) for one in called for title, presets in [_told(one, family)] if presets}
+    named = [*((one, None) for one in names_of_loras(loras)), *((one, training) for one in model)]
+    told = {
+        one.what: (title, presets)
+        for one, trained in named
+        for title, presets in [_told(one, family, trained)]
+        if presets
+    }
     distinct = {preset.name for _, presets in told.values() for preset in presets}
     if len(distinct) != 1:
         if distinct:
             problem = f"{' and '.join(told)} may be {' or '.join(sorted(distinct))}: nothing is assumed"
             remedy = ("say which with ", Argument("preset"))
-            warnings.warn(RenoiseWarning(problem, argument="preset", remedy=remedy), stacklevel=2)
+            warnings.warn(AssumedSamplingWarning(problem, argument="preset", remedy=remedy), stacklevel=2)
         return False
     (preset,) = (NAMED[name] for name in distinct)
     _sample(pipe, preset, asked)
@@ -175,18 +183,31 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
     return True
 
 
-def _told(called: Called, family: type[PipelineBackbone]) -> tuple[str, tuple[NamedPreset, ...]]:
-    """Return the name that tells presets, with them; metadata goes before names of files."""
+def _told(
+    called: Called, family: type[PipelineBackbone], training: Training | None = None
+) -> tuple[str, tuple[NamedPreset, ...]]:
+    """Return the name that tells presets which its file does not contradict, with them; metadata goes before names."""
     if called.preset is not None:
         return "", (called.preset,) if family.name in called.preset.families else ()
-    return next(((title, found) for title in called.titles if (found := told_by(title, family))), ("", ()))
+    title, found = next(((title, found) for title in called.titles if (found := told_by(title, family))), ("", ()))
+    return title, tuple(preset for preset in found if not _contradicted(preset, training))
+
+
+def _contradicted(preset: NamedPreset, training: Training | None) -> bool:
+    """Tell whether a single file says that it was trained otherwise than the model that its name tells."""
+    if training is None:
+        return False
+    predicted = preset.scheduler.get("prediction_type", "epsilon")
+    otherwise = training.prediction not in (None, "flow", predicted)
+    return otherwise or bool(training.zero_snr) or training.sigmas is not None
 
 
 def _sample(pipe: Any, preset: NamedPreset, asked: Asked) -> None:
-    hold(pipe, preset)
-    own = asked.scheduler or asked.sampler is not None
-    if not asked.scheduler and not (own and preset.required_of(pipe.scheduler) is not None):
-        pipe.scheduler = preset.put_into(pipe.scheduler)
+    sampler = pipe.scheduler
+    if not asked.scheduler:
+        other = asked.sampler is not None and preset.required_of(sampler) is not None
+        sampler = preset.read_by(sampler) if other else preset.put_into(sampler)
+    hold(pipe, preset, sampler)
 
 
 def _otherwise(pipe: Any, preset: NamedPreset, asked: Asked) -> list[str]:
@@ -212,12 +233,17 @@ def _say(pipe: Any, preset: NamedPreset, asked: Asked, told: Mapping[str, tuple[
     text = f"assuming the preset {preset.name} ({preset.sampled}) of {by}"
     text = "; ".join([text, *_otherwise(pipe, preset, asked)])
     remedy = ("if it is wrong, give ", Argument("sampler"), " and ", Argument("num_steps"), ", or ", Argument("preset"))
-    warnings.warn(RenoiseWarning(text, argument="preset", remedy=remedy), stacklevel=3)
+    warnings.warn(AssumedSamplingWarning(text, argument="preset", remedy=remedy), stacklevel=3)
 
 
 def _say_strength(preset: NamedPreset, loras: Sequence[Lora]) -> None:
-    for lora in loras:
-        if preset.strength is not None and lora.strength == 1.0:
+    """Say if the LoRA of a preset has another strength than it is made for: the one of that name, or the only one."""
+    if preset.strength is None:
+        return
+    family = families_by_name()[preset.families[0]]
+    its = [lora for lora in loras if any(preset in _told(one, family)[1] for one in names_of_loras([lora]))]
+    for lora in its or (loras if len(loras) == 1 else ()):
+        if lora.strength == 1.0:
             problem = f"{preset.title} is made for a LoRA of the strength {preset.strength:g}, and is in full force"
             remedy = ("give ", Argument("lora", f"{lora.label}:{preset.strength:g}"))
             warnings.warn(AdapterWarning(problem, argument="lora", remedy=remedy), stacklevel=3)

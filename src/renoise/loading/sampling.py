@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from renoise.errors import Argument, ConfigError, ModelError, RenoiseWarning, SchedulerError
+from renoise.errors import Argument, AssumedSamplingWarning, ConfigError, ModelError, RenoiseWarning, SchedulerError
 from renoise.loading.training import Training
 from renoise.schedulers import SUPPORTED, exchanged, is_flow
 from renoise.schedulers.names import SAMPLERS
@@ -223,7 +223,7 @@ def remark_on_few_steps(pipe: Any, training: Training, path: Path) -> None:
     """Remark on a file whose title or name is that of a model of few steps, but which is sampled as one of many.
 
     Warns:
-        RenoiseWarning: if it is.
+        AssumedSamplingWarning: if it is.
     """
     config = pipe.scheduler.config
     by_consistency = "original_inference_steps" in config or type(pipe.scheduler).__name__ == SAMPLERS["tcd"]
@@ -232,7 +232,7 @@ def remark_on_few_steps(pipe: Any, training: Training, path: Path) -> None:
     if config.get("timestep_spacing") == "trailing":
         return
     warnings.warn(
-        RenoiseWarning(
+        AssumedSamplingWarning(
             f"{path.name} is called {training.few_steps}, as models of a few steps are, but nothing in it says how it "
             "is sampled: it is taken for a model of many steps",
             argument="spacing",
