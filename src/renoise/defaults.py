@@ -53,7 +53,7 @@ def edit_guidance_for(pipe: Any, config: InversionConfig | None = None) -> float
     """Return the guidance scale that suits an edit with a pipeline.
 
     After a guided inversion it is the inversion's scale. Otherwise it is what diffusers tells networks that take the
-    scale as an input, and none for those that hear none or are distilled to draw without. For other networks it is
+    scale as an input, and none for those that take none or are distilled to draw without. For other networks it is
     what suits the length of the model's schedule, or none after a direct walk, whose edits release what holds them back
     (docs/editing.md has the numbers).
 

@@ -20,6 +20,7 @@ from diffusers import (
     Krea2Transformer2DModel,
     Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
+    QwenImage21Transformer2DModel,
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -35,6 +36,9 @@ from transformers import (
     Gemma2Model,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
 )
@@ -234,9 +238,12 @@ NETWORKS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "black-forest-labs/FLUX.2-klein-4B": (Flux2Transformer2DModel, KLEIN_4B),
     "black-forest-labs/FLUX.2-klein-base-4B": (Flux2Transformer2DModel, KLEIN_4B),
     "black-forest-labs/FLUX.2-klein-9B": (Flux2Transformer2DModel, KLEIN_9B),
+    "black-forest-labs/FLUX.2-klein-base-9B": (Flux2Transformer2DModel, KLEIN_9B),
     "black-forest-labs/FLUX.2-dev": (Flux2Transformer2DModel, {}),
     "krea/Krea-2-Turbo": (Krea2Transformer2DModel, {}),
+    "krea/Krea-2-Raw": (Krea2Transformer2DModel, {}),
     "Qwen/Qwen-Image": (QwenImageTransformer2DModel, {}),
+    "Qwen/Qwen-Image-2.1": (QwenImage21Transformer2DModel, {}),
     "Efficient-Large-Model/Sana_1600M_1024px_diffusers": (SanaTransformer2DModel, {}),
     "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": (
         SanaTransformer2DModel,
@@ -310,6 +317,18 @@ def test_text_encoders_and_autoencoders_have_as_many_weights_as_is_said() -> Non
         assert weights / 1e9 == pytest.approx(BY_NAME[name].weights.autoencoder, rel=1e-3), name
 
 
+def seeing(width: int, inner: int, layers: int, *, small: bool) -> Qwen3VLConfig:
+    """Return what a Qwen 3 VL is put together of: 36 layers for texts, and as many for images as is said."""
+    text = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 36}
+    seen = (1024, 4096, [5, 11, 17]) if small else (1152, 4304, [8, 16, 24])
+    vision = dict(zip(("hidden_size", "intermediate_size", "deepstack_visual_indexes"), seen, strict=True))
+    return Qwen3VLConfig(
+        text_config={"vocab_size": 151936, "hidden_size": width, "intermediate_size": inner, **text},
+        vision_config={"depth": layers, "num_heads": 16, "out_hidden_size": width, **vision},
+        tie_word_embeddings=small,
+    )
+
+
 def test_language_models_have_as_many_weights_as_is_said() -> None:
     heads = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 36}
     small = Qwen3Config(vocab_size=151936, hidden_size=2560, intermediate_size=9728, tie_word_embeddings=True, **heads)
@@ -331,6 +350,8 @@ def test_language_models_have_as_many_weights_as_is_said() -> None:
             "black-forest-labs/FLUX.2-klein-4B": count(Qwen3ForCausalLM(small)),
             "black-forest-labs/FLUX.2-klein-9B": count(Qwen3ForCausalLM(large)),
             "Efficient-Large-Model/Sana_1600M_1024px_diffusers": count(Gemma2Model(gemma)),
+            "krea/Krea-2-Raw": count(Qwen3VLModel(seeing(2560, 9728, 24, small=True))),
+            "Qwen/Qwen-Image-2.1": count(Qwen3VLForConditionalGeneration(seeing(4096, 12288, 27, small=False))),
         }
     for name, weights in counted.items():
         assert weights / 1e9 == pytest.approx(BY_NAME[name].weights.text_encoders, rel=1e-3), name

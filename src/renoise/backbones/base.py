@@ -109,7 +109,7 @@ class Backbone(Protocol):
 
     @property
     def takes_clip_skip(self) -> bool:
-        """Whether `Request.clip_skip` has an effect, because the network hears CLIP's hidden layers."""
+        """Whether `Request.clip_skip` has an effect, because the network reads CLIP's hidden layers."""
 
     @property
     def takes_guidance_rescale(self) -> bool:

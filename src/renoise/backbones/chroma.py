@@ -25,7 +25,7 @@ class ChromaBackbone(FluxAdapters):
     clock: ClassVar[Clock] = Clock(per=1000.0)
     packed: ClassVar[bool] = True
     encodes: ClassVar[tuple[str, ...]] = ("text", "", "mask", "negative_text", "", "negative_mask")
-    # The pipeline for inpainting has another length by default. It would change predictions: padding is not unheard.
+    # The pipeline for inpainting has another length by default, which would change predictions a little.
     reads: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_sequence_length": 512})
 
     def inputs(self, latents: Tensor, time: Tensor, embeddings: Embeddings, grid: tuple[int, int]) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ class WithoutConfiguration:
 
 
 class HiDreamBackbone(FlowBackbone):
-    """HiDream-I1, whose network hears T5 and all layers of Llama, besides what two CLIP encoders pool."""
+    """HiDream-I1, whose network reads T5 and all layers of Llama, besides what two CLIP encoders pool."""
 
     name: ClassVar[str] = "hidream"
     title: ClassVar[str] = "HiDream-I1"

@@ -1,4 +1,4 @@
-"""Krea 2 (Krea, 2026): a single-stream flow transformer that hears several layers of a language model."""
+"""Krea 2 (Krea, 2026): a single-stream flow transformer that reads several layers of a language model."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ class StableDiffusionBackbone(PipelineBackbone):
         """Return embeddings of the prompts and, with guidance, of the negative ones."""
         if request.clip_skip is not None and "prompt_embeds" not in request.text_embeds:
             encoding.require_encoders(self, "prompt")
-            heard = encoding.without_last_layers(self.pipe, request.prompts, request.clip_skip, self.device)
-            request = replace(request, text_embeds={**request.text_embeds, "prompt_embeds": heard}, clip_skip=None)
+            embeds = encoding.without_last_layers(self.pipe, request.prompts, request.clip_skip, self.device)
+            request = replace(request, text_embeds={**request.text_embeds, "prompt_embeds": embeds}, clip_skip=None)
         embedded, negative = encoding.encoded(self, request, guides=guides, num_images_per_prompt=1)
         return {"text": embedded}, {"text": negative}
 
