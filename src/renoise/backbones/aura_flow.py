@@ -33,11 +33,6 @@ class AuraFlowBackbone(FlowBackbone):
         return side, side
 
     @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
-    @property
     def positions(self) -> int:
         """See `FlowBackbone.positions`, which are those of a square."""
         return math.isqrt(self.network.config.pos_embed_max_size)

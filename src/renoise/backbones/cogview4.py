@@ -56,11 +56,6 @@ class CogView4Backbone(FlowBackbone):
         side = int(self.network.config.sample_size) * self.latent_scale
         return side, side
 
-    @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """See `Backbone.schedule`; the timesteps are evenly spaced, and cut to whole numbers."""
         import numpy as np

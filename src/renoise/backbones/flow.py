@@ -39,7 +39,7 @@ class FlowBackbone(PipelineBackbone):
         clock: how the network is told the time.
         shift: how its pipeline shifts a schedule for the size of an image; None where it gives the scheduler no shift.
         even_sigmas: whether its pipeline gives the scheduler the noise levels 1, ..., 1 / n to begin with.
-        patch: the side, in latent elements, of the patches that the network takes for tokens.
+        patch: the side, in latent elements, of the patches into which its pipeline packs latents.
         packed: whether its pipeline packs latents into tokens before the network; else the network takes a grid.
         restores: whether guided predictions are brought back to the length that predictions with the prompt have, along
             the last dimension of the network's output.
@@ -91,8 +91,8 @@ class FlowBackbone(PipelineBackbone):
 
     @property
     def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return self.patch
+        """See `Backbone.latent_multiple`; the configuration of a network that takes whole latents says it."""
+        return self.patch if self.packed else int(self.network.config.patch_size)
 
     @property
     def positions(self) -> int | None:

@@ -68,11 +68,6 @@ class HiDreamBackbone(FlowBackbone):
         height, width = self.network.config.max_resolution
         return height * self.latent_scale, width * self.latent_scale
 
-    @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
     def tokens(self, size: tuple[int, int]) -> int:
         """See `FlowBackbone.tokens`; every image is shifted as one of the most tokens is."""
         return int(self.network.max_seq)

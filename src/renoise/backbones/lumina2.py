@@ -25,11 +25,6 @@ class Lumina2Backbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text", "mask", "negative_text", "negative_mask")
 
     @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
-    @property
     def positions(self) -> int | None:
         """See `FlowBackbone.positions`; the network's first axis is that of the text."""
         return int(min(self.network.config.axes_lens[1:]))

@@ -42,11 +42,6 @@ class SanaBackbone(FlowBackbone):
         return side, side
 
     @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
-    @property
     def reads_at_most(self) -> int | None:
         """See `Backbone.reads_at_most`; of the instruction's two special tokens each is one of the prompt's."""
         return int(self._called_with("max_sequence_length"))

@@ -33,11 +33,6 @@ class StableDiffusion3Backbone(FlowBackbone):
     encodes: ClassVar[tuple[str, ...]] = ("text", "negative_text", "pooled", "negative_pooled")
 
     @property
-    def latent_multiple(self) -> int:
-        """See `Backbone.latent_multiple`."""
-        return int(self.network.config.patch_size)
-
-    @property
     def positions(self) -> int | None:
         """See `FlowBackbone.positions`."""
         return int(self.network.config.pos_embed_max_size)

@@ -39,6 +39,11 @@ class ZImageBackbone(FlowBackbone):
         return "z-image-turbo" if turbo else cls.preset
 
     @property
+    def latent_multiple(self) -> int:
+        """See `Backbone.latent_multiple`; it is what the network's call takes unless it is told otherwise."""
+        return self.patch
+
+    @property
     def positions(self) -> int | None:
         """See `FlowBackbone.positions`; the first axis is the text's."""
         return int(min(self.network.config.axes_lens[1:]))
