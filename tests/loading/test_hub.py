@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from huggingface_hub import errors
 
 from renoise import Editor, ModelError
 from renoise.loading import hub
-from written import in_cache
+from written import folder_of, in_cache
 
 
 def refusal(cause: str) -> Exception:
@@ -153,3 +154,11 @@ def test_what_the_catalogue_knows_to_be_no_pipeline_is_refused_unasked(
 def test_a_hub_name_out_of_reach_says_what_to_do() -> None:
     with pytest.raises(ModelError, match=r"not in the cache.*hf download renoise-tests/no-such-model.*use .* mini"):
         Editor.from_pretrained("renoise-tests/no-such-model", device="cpu", local_files_only=True)
+
+
+@pytest.mark.parametrize("family", ["sdxl", "kolors", "z-image", "flux2-klein", "lumina2", "qwen-image"])
+def test_the_lines_to_download_a_model_take_every_file_of_it(tiny: Path, family: str) -> None:
+    folder = folder_of(family, tiny)
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    left = {file for file in files if not any(fnmatch(file, one) for one in (*hub.CONFIGURATION, "*/*.safetensors"))}
+    assert left <= {"README.md"}

@@ -15,13 +15,14 @@ from renoise.escaping import shown
 from renoise.loading import catalogue
 from renoise.loading.catalogue import MODELS, PRESET_SAMPLERS, Entry
 from renoise.loading.downloads import Cached, Presence
+from renoise.loading.hub import CONFIGURATION
 from renoise.measured import MEASURED
 from renoise.named_presets import NAMED
 
 _WIDTH = 80
 _CARD = "see its card"
 # The files of a download, without the copies of the same weights for other programs.
-_WANTED = '--include "*.json" --include "*.txt" --include "*.model" --include "*/*.safetensors"'
+_WANTED = " ".join(f'--include "{pattern}"' for pattern in (*CONFIGURATION, "*/*.safetensors"))
 _WEIGHTS_ALONE = "memory for the weights alone; a run needs more"
 _HOLDS = {"pipeline": "a pipeline", "adapter": "an adapter (LoRA)", "network": "a network alone"}
 _GATED = {True: "yes", False: "no", None: "card"}

@@ -253,7 +253,7 @@ def _require_part(folder: Path, part: str, weights: bool) -> None:
                         raise ModelError(f"{path} has no {setting}", argument="model", remedy=_REMEDY)
             elif not isinstance(content, (dict, list)):
                 raise ModelError(f"{path} must hold an object or a list", argument="model", remedy=_REMEDY)
-        elif path.suffix in (".json", ".txt", ".model") and size > _MAX_BYTES:
+        elif path.suffix in (".json", ".txt", ".model", ".jinja") and size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than the {_MAX_BYTES:,} bytes that are read of such a file")
 
 

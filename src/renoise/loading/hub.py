@@ -17,7 +17,7 @@ from renoise.loading.downloads import require_sound, snapshot_of
 from renoise.loading.folders import INDEX, missing_parts
 
 # The files that say how a pipeline is built, without its weights.
-CONFIGURATION = ("*.json", "*.txt", "*.model")
+CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
 class NotAtHand(ModelError):
