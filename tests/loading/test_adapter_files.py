@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from renoise import Editor, ModelError
 from renoise.errors import AdapterWarning
 from renoise.fingerprint import fingerprint, same_model
+from renoise.loading import lora as loading
 from tiny_pipelines import BUILDERS
 from written import built, folder_of, network_of
 
@@ -54,6 +55,11 @@ FORMS: dict[str, tuple[str, Callable[[str], tuple[str, str]]]] = {
     "dotted, bare": ("sd15-ddim", ended(*DOTTED)),
     "peft": ("sd15-ddim", ended(*PEFT, lambda layer: f"unet.{layer}")),
     "peft, bare": ("sd15-ddim", ended(*PEFT)),
+    "peft, with the adapter's name": (
+        "sd15-ddim",
+        ended(".lora_A.style.weight", ".lora_B.style.weight", lambda layer: f"unet.{layer}"),
+    ),
+    "peft, without ends": ("sd15-ddim", ended(".lora_A", ".lora_B", lambda layer: f"unet.{layer}")),
     "attention processors": (
         "sd15-ddim",
         ended("_lora.down.weight", "_lora.up.weight", lambda layer: f"unet.{processor(layer)}"),
@@ -177,6 +183,65 @@ def test_pefts_own_files_of_a_text_encoder_do_what_peft_does(tiny: Path, tmp_pat
     ids = torch.arange(6)[None]
     with torch.no_grad():
         torch.testing.assert_close(encoder(ids)[0], carrying(ids)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", ["PEFT", "diffusers"])
+def test_the_magnitudes_of_a_text_encoder_count(tiny: Path, tmp_path: Path, by: str) -> None:
+    # transformers takes them for weights of no layer, and leaves those that PEFT begins with.
+    chosen: dict[str, Any] = {"target_modules": ["q_proj", "fc1"], "lora_alpha": 4, "use_dora": True}
+    carrying = by_peft(tmp_path, "text_encoder", **chosen)
+    lora = tmp_path
+    if by == "diffusers":
+        lora = tmp_path / "l.safetensors"
+        own = load_file(tmp_path / "adapter_model.safetensors")
+        save_file({k.replace("base_model.model.", "text_encoder.text_model."): w for k, w in own.items()}, lora)
+    encoder = loaded(tiny, "sd15-ddim", lora).text_encoder
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(ids)[0], carrying(ids)[0], rtol=1e-4, atol=1e-5)
+
+
+WHOLE = {
+    "an output layer": "conv_out.weight",
+    "a norm": "mid_block.attentions.0.transformer_blocks.0.norm1.weight",
+    "an adapted layer's bias": "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0.base_layer.bias",
+}
+
+
+@pytest.mark.parametrize("beginning", ["unet.", "", "base_model.model.", "base_model.model.unet."])
+@pytest.mark.parametrize("kind", WHOLE)
+def test_whole_weights_beside_a_lora_are_refused(tmp_path: Path, kind: str, beginning: str) -> None:
+    # PEFT would put them in the place of the model's own, for good and at any strength.
+    pipe, name = BUILDERS["sd15-ddim"](), WHOLE[kind]
+    before = {key: weight.clone() for key, weight in pipe.unet.state_dict().items()}
+    tensors = pairs(pipe.unet, ("to_out.0",), ended(*PEFT, lambda layer: beginning + layer))
+    tensors[beginning + name] = torch.ones_like(before[name.replace("base_layer.", "")])
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 4}))
+    with pytest.raises(ModelError, match=rf"holds whole weights as well, such as {beginning}{name}, .*; take a LoRA"):
+        loading.apply(pipe, loading.find([(str(tmp_path), 1.0)], {}), with_scheduler=False)
+    assert all(torch.equal(weight, before[key]) for key, weight in pipe.unet.state_dict().items())
+
+
+def test_tensors_of_no_known_kind_are_told(tmp_path: Path) -> None:
+    by_peft(tmp_path)
+    path, alone = tmp_path / "adapter_model.safetensors", tmp_path / "l.safetensors"
+    save_file(load_file(path) | {"steps": torch.ones(1)}, path)
+    tensors = pairs(built("sd15-ddim").unet, UNET, ended(*PEFT, lambda layer: f"unet.{layer}"))
+    save_file(tensors | {"steps": torch.ones(1)}, alone)
+    for file in (path, alone):
+        pipe = BUILDERS["sd15-ddim"]()
+        with pytest.warns(AdapterWarning, match="1 tensors are of no known kind, such as steps"):
+            loading.apply(pipe, loading.find([(str(file), 1.0)], {}), with_scheduler=False)
+        assert deltas(pipe.unet)
+
+
+def test_several_adapters_in_one_file_are_refused(tiny: Path, tmp_path: Path) -> None:
+    names = [ended(f".lora_A.{own}.weight", f".lora_B.{own}.weight") for own in ("one", "other")]
+    made = [pairs(built("sd15-ddim").unet, UNET, name) for name in names]
+    save_file(made[0] | made[1], tmp_path / "l.safetensors")
+    with pytest.raises(ModelError, match="holds 2 adapters, such as 'one', 'other'; save one of them alone"):
+        loaded(tiny, "sd15-ddim", tmp_path / "l.safetensors")
 
 
 def test_a_rank_that_no_layer_has_takes_no_room(tiny: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from written import built
 Tensors = dict[str, torch.Tensor]
 Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 K = Q[:-1] + "k"
+LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
 WIDTH = 32
 NAN, INF = float("nan"), float("inf")
@@ -61,6 +62,14 @@ BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
     ),
     "up alone": ("has .*lora_up.weight, but not", lambda: {f"{Q}.lora_up.weight": torch.ones(2, 2)}),
     "B alone": ("has .*lora_B", lambda: {"unet.mid_block.x.lora_B.weight": torch.ones(2, 2)}),
+    "magnitudes alone": (
+        "has .*lora_magnitude_vector, but not both factors",
+        lambda: {f"unet.{LAYER}.lora_magnitude_vector": torch.ones(WIDTH)},
+    ),
+    "factors by names that are not read": (
+        "has .*lora_A.x.y.weight, but not both factors",
+        lambda: {f"unet.{LAYER}.lora_{f}.x.y.weight": torch.ones(2, WIDTH) for f in "AB"},
+    ),
     "part of a LoHa": (f"the layer {Q} has no factors", lambda: {k: v for k, v in loha().items() if "w2_b" not in k}),
     "one half of a LoKr": ("has no factors", lambda: lokr(w1=(4, 4), w2_a=(8, 2))),
     "a LoKr without its first": ("has no factors", lambda: lokr(w2=(8, 8))),

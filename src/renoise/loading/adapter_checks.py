@@ -17,6 +17,15 @@ _OTHER = {"A": "B", "B": "A", "down": "up", "up": "down"}
 _ALPHA = ".alpha"
 
 
+# What the names of an adapter's tensors have in them; other names are those of whole weights.
+_MARKS = re.compile(r"lora|lycoris_|\.hada_|\.lokr_|\.diff(_b)?$|\.[wb]_norm$|\.alpha$|\.dora_scale$")
+# PEFT's names of factors: with the adapter's name in them, as saved without PEFT, and without their ends.
+_NAMED = re.compile(r"(?P<factor>\.lora_(?:A|B|magnitude_vector))(?:\.(?P<adapter>[^.]+))?(?P<end>\.(?:weight|bias))$")
+_BARE = re.compile(r"\.lora_[AB]$")
+# What follows a layer's path in PEFT's names and in older ones, and what may follow it besides.
+_BOTH = frozenset({"A.weight", "B.weight"}), frozenset({"linear_layer.down.weight", "linear_layer.up.weight"})
+_BESIDES = frozenset({"B.bias", "magnitude_vector", "magnitude_vector.weight"})
+
 # What training tools write of the base model into a file's header, the most telling first.
 _BASES = ("modelspec.architecture", "ss_base_model_version")
 
@@ -67,6 +76,47 @@ def require_sound(path: Path, tensors: Mapping[str, Tensor]) -> list[str]:
     if idle and len(idle) == len(alphas):
         raise _broken(path, "has an alpha of 0 for every layer, so that it changes nothing")
     return idle
+
+
+def strays(names: Iterable[str]) -> dict[str, None]:
+    """Return the names of tensors that belong to no adapter, in their order."""
+    return {name: None for name in names if _MARKS.search(name) is None}
+
+
+def without_adapter_name(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by PEFT's names without the name of the adapter, which files saved without PEFT have in them.
+
+    Raises:
+        ModelError: if they are of several adapters.
+    """
+    adapters = {found["adapter"]: None for name in tensors if (found := _NAMED.search(name)) and found["adapter"]}
+    if len(adapters) > 1:
+        told = ", ".join(seen(adapter, 40) for adapter in list(adapters)[:3])
+        problem = f"the LoRA {path} holds {len(adapters)} adapters, such as {told}"
+        raise ModelError(problem, argument="lora", remedy="save one of them alone, and give that file")
+    plain = {_BARE.sub(r"\g<0>.weight", _NAMED.sub(r"\g<factor>\g<end>", name)): name for name in tensors}
+    return {name: tensors[given] for name, given in plain.items()} if len(plain) == len(tensors) else dict(tensors)
+
+
+def require_both(path: Path, names: Iterable[str]) -> None:
+    """Refuse layers without both factors: PEFT would make them up.
+
+    Args:
+        path: the file, for messages.
+        names: PEFT's names of the weights.
+
+    Raises:
+        ModelError: if a factor is missing, or a name has an end that is not read.
+    """
+    layers: dict[str, set[str]] = {}
+    for name in names:
+        layer, is_factor, end = name.partition(".lora_")
+        if is_factor:
+            layers.setdefault(layer, set()).add(end)
+    for layer, ends in layers.items():
+        if ends - _BESIDES not in _BOTH:
+            told = f"{layer}.lora_{min(ends - _BESIDES, default=min(ends))}"
+            raise _broken(path, f"has {told}, but not both factors of that layer by names that are read")
 
 
 def _broken(path: Path, fault: str) -> ModelError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from torch import Tensor
 
 from renoise.errors import ModelError
 from renoise.loading import adapter_forms, adapter_parts
-from renoise.loading.adapter_checks import advice, require_sound
-from renoise.loading.adapter_places import converted, known
+from renoise.loading.adapter_checks import advice, require_both, require_sound, strays, without_adapter_name
+from renoise.loading.adapter_places import by_peft, converted, known, places
 from renoise.loading.adapter_settings import HEADER, scales, settings_of
 from renoise.loading.applying import Fit, fit
 from renoise.loading.folders import PEFT_SETTINGS
 
 # What PEFT puts before the names of the network that it adapts.
 _PEFT_PREFIX = "base_model.model."
+# How PEFT calls the magnitudes of a DoRA.
+_MAGNITUDES = ".lora_magnitude_vector"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class AdapterFile:
         part: the part of the pipeline that the names belong to, where they do not say so.
         settings: PEFT's settings; None if there are none.
         fit: the layers that carry what the file holds; None if diffusers loads the file.
+        magnitudes: those of a DoRA by PEFT in text encoders, by part and layer: transformers does not load them.
         remarks: what of the file is not used, in words.
         advice: what to do if it does not fit the pipeline.
     """
@@ -43,6 +46,7 @@ class AdapterFile:
     part: str | None = None
     settings: Mapping[str, Any] | None = None
     fit: Fit | None = None
+    magnitudes: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -61,33 +65,72 @@ def read(path: Path, pipe: Any) -> AdapterFile:
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     idle = require_sound(path, tensors)
-    found = AdapterFile(tuple(tensors), advice(header))
-    if idle:
-        found = replace(found, remarks=(f"{len(idle)} alphas are 0, such as {idle[0]}",))
-    by_peft = all(name.startswith(_PEFT_PREFIX) for name in tensors)
-    part, weights = _within_part(tensors, by_peft, parts)
+    others = strays(tensors)
+    _require_no_whole(path, others, parts)
+    tensors = without_adapter_name(path, {name: tensor for name, tensor in tensors.items() if name not in others})
+    found = AdapterFile(tuple(tensors), advice(header), remarks=tuple(_left_out(others, idle)))
+    of_peft = all(name.startswith(_PEFT_PREFIX) for name in tensors)
+    part, weights = _within_part(tensors, of_peft, parts)
     if any(mark in name for name in tensors for mark in adapter_forms.MARKS):
-        settings = settings_of(path, header, weights, ("LOHA", "LOKR")) if by_peft or part is not None else None
-        if by_peft and settings is None and part is not None:
+        settings = settings_of(path, header, weights, ("LOHA", "LOKR")) if of_peft or part is not None else None
+        if of_peft and settings is None and part is not None:
             raise _without_settings(path)
         return _formed(path, pipe, replace(found, part=part, settings=settings), tensors if part is None else weights)
     settings = None if part is None else settings_of(path, header, weights, ("LORA",))
-    if settings is not None:
-        return replace(found, weights=weights, part=part, settings=settings)
+    if part is not None and settings is not None:
+        require_both(path, weights)
+        magnitudes = _magnitudes(pipe, parts, {f"{part}.{name}": weight for name, weight in weights.items()})
+        return replace(found, weights=weights, part=part, settings=settings, magnitudes=magnitudes)
     forms, left, incomplete = adapter_forms.read(tensors)
     # Diffusers reads the settings in a header that are about a whole pipeline.
     spelt = Fit() if left or incomplete or HEADER in header else fit(pipe, forms)
     if spelt.placed and not spelt.missing:
         return replace(found, fit=spelt)
-    if part is not None and not by_peft:
+    found = replace(found, magnitudes=_magnitudes(pipe, parts, tensors))
+    if part is not None and not of_peft:
+        require_both(path, by_peft(weights))
         return replace(found, weights=weights, part=part)
     taken = converted(pipe, tensors)
     _require_room(path, pipe, taken, found.advice)
+    require_both(path, taken)
     if known(taken, parts):
         return found
-    if by_peft and not spelt.placed:
+    if of_peft and not spelt.placed:
         raise _without_settings(path) if part is not None else _of_another_network(path, found)
     return replace(found, fit=spelt) if spelt.placed else found
+
+
+def _require_no_whole(path: Path, others: Iterable[str], parts: Mapping[str, torch.nn.Module]) -> None:
+    """Refuse whole weights of the pipeline's own layers, which would replace them for good."""
+    own = {
+        part: {name.replace(".base_layer.", ".") for name in network.state_dict()} for part, network in parts.items()
+    }
+    for name in others:
+        plain = name.removeprefix(_PEFT_PREFIX).replace(".base_layer.", ".")
+        for part, weights in own.items():
+            layer = plain.removeprefix(f"{part}.")
+            if layer in weights or layer.removeprefix("text_model.") in weights:
+                problem = f"the LoRA {path} holds whole weights as well, such as {name}, which are not read"
+                raise ModelError(problem, argument="lora", remedy="take a LoRA, or a model that it is merged into")
+
+
+def _left_out(others: Collection[str], idle: Sequence[str]) -> Iterator[str]:
+    """Yield what of a file is not used, in words."""
+    if idle:
+        yield f"{len(idle)} alphas are 0, such as {idle[0]}"
+    if others:
+        yield f"{len(others)} tensors are of no known kind, such as {next(iter(others))}"
+
+
+def _magnitudes(
+    pipe: Any, parts: Mapping[str, torch.nn.Module], tensors: Mapping[str, Tensor]
+) -> dict[tuple[str, str], Tensor]:
+    """Return the magnitudes of a DoRA by PEFT in text encoders, by part and layer."""
+    encoders = {part: network for part, network in parts.items() if part.startswith("text_encoder")}
+    held = {name.partition(_MAGNITUDES)[0]: tensor for name, tensor in tensors.items() if _MAGNITUDES in name}
+    held = {name: tensor for name, tensor in held.items() if name.startswith("text_encoder")}
+    meant = places(pipe, encoders, {name: len(tensor) for name, tensor in held.items()}) if held else {}
+    return {(place.part, place.layer): held[name] for name, found in meant.items() for place in found}
 
 
 def _without_settings(path: Path) -> ModelError:
@@ -104,12 +147,12 @@ def _of_another_network(path: Path, found: AdapterFile) -> ModelError:
 
 
 def _within_part(
-    tensors: Mapping[str, Tensor], by_peft: bool, parts: Mapping[str, torch.nn.Module]
+    tensors: Mapping[str, Tensor], of_peft: bool, parts: Mapping[str, torch.nn.Module]
 ) -> tuple[str | None, dict[str, Tensor]]:
     """Return the part of the pipeline that all names belong to, and the weights by their names without PEFT's own."""
-    weights = {name.removeprefix(_PEFT_PREFIX) if by_peft else name: tensor for name, tensor in tensors.items()}
+    weights = {name.removeprefix(_PEFT_PREFIX) if of_peft else name: tensor for name, tensor in tensors.items()}
     for part in parts:
-        if by_peft and all(name.startswith(f"{part}.") for name in weights):
+        if of_peft and all(name.startswith(f"{part}.") for name in weights):
             return part, {name.removeprefix(f"{part}."): weight for name, weight in weights.items()}
     return _part_of({name: weight.shape for name, weight in weights.items()}, parts), weights
 

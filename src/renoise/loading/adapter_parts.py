@@ -58,6 +58,13 @@ def load(pipe: Any, part: str, weights: Mapping[str, Tensor], adapter: str, sett
         )
 
 
+def give_magnitudes(pipe: Any, adapter: str, magnitudes: Mapping[tuple[str, str], Tensor]) -> None:
+    """Give layers that carry a DoRA by PEFT their magnitudes, by part and layer."""
+    for (part, path), magnitude in magnitudes.items():
+        own = pipe.components[part].get_submodule(path).lora_magnitude_vector[adapter].weight
+        own.data = magnitude.to(own.device, own.dtype).reshape(own.shape)
+
+
 def carrying(pipe: Any, adapter: str) -> dict[str, list[tuple[str, Any]]]:
     """Return the layers that carry an adapter, with their paths, for each network that has any."""
     found = {

@@ -16,6 +16,8 @@ import torch
 from diffusers.utils import convert_unet_state_dict_to_peft
 from torch import Tensor
 
+from renoise.loading.remarks import heard
+
 # How the names of a denoising network begin by kohya's scripts and by ComfyUI.
 _KOHYA, _COMFYUI = "lora_unet_", "diffusion_model."
 # How names begin, with the parts of a pipeline that they are then about; none means any.
@@ -164,17 +166,24 @@ def converted(pipe: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}
     try:
-        made = pipe.lora_state_dict(dict(tensors), **options)
+        with heard():  # it is asked about names that it does not know, and would report each
+            made = pipe.lora_state_dict(dict(tensors), **options)
     except Exception:  # the conversions raise many sorts of errors for names that they do not know
         return {}
     weights: dict[str, Tensor] = made[0] if isinstance(made, tuple) else made
-    if all(".lora_A." in name or ".lora_B." in name for name in weights):
-        return weights
-    by_peft: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for part in {name.partition(".")[0] for name in weights}:
         own = {name.partition(".")[2]: weight for name, weight in weights.items() if name.startswith(f"{part}.")}
-        by_peft |= {f"{part}.{name}": weight for name, weight in convert_unet_state_dict_to_peft(own).items()}
-    return by_peft
+        renamed |= {f"{part}.{name}": weight for name, weight in by_peft(own).items()}
+    return renamed
+
+
+def by_peft(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of one part by PEFT's names, from those of any version of diffusers."""
+    if all(".lora_A." in name or ".lora_B." in name for name in weights):
+        return dict(weights)
+    renamed: dict[str, Tensor] = convert_unet_state_dict_to_peft(dict(weights))
+    return renamed
 
 
 def known(weights: Mapping[str, Tensor], parts: Mapping[str, torch.nn.Module]) -> bool:

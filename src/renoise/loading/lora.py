@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from renoise.errors import AdapterWarning, Argument, ModelError, RenoiseError
+from renoise.escaping import shown
 from renoise.loading import adapter_files, adapter_parts, applying, hub
 from renoise.loading.adapter_checks import advice, first_factors
 from renoise.loading.adapter_files import AdapterFile
@@ -122,7 +123,7 @@ def _load(pipe: Any, lora: Lora) -> None:
         raise ModelError(problem, argument="lora", remedy=remedy) from error
     # Of a file whose layers are all known, what diffusers misses is the other adapters' or the stand-ins'.
     for remark in (*file.remarks, *(remarks if file.fit is None else ())):
-        _warn(f"of the LoRA {lora.label} not everything is used: {remark}")
+        _warn(f"of the LoRA {lora.label} not everything is used: {shown(remark, 300)}")
     missing = () if file.fit is None else file.fit.missing
     if file.fit is None:
         used, layers = sum(map(len, carrying.values())), len(first_factors(file.names))
@@ -156,6 +157,7 @@ def _put(pipe: Any, lora: Lora, file: AdapterFile) -> None:
     else:
         own = {"weight_name": lora.weights.name, "use_safetensors": True}
         pipe.load_lora_weights(lora.weights.parent, adapter_name=lora.name, **own)
+    adapter_parts.give_magnitudes(pipe, lora.name, file.magnitudes)
 
 
 def _metadata(file: AdapterFile) -> dict[str, Any] | None:
