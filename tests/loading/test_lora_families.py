@@ -19,10 +19,13 @@ from renoise import ModelError
 from renoise.errors import AdapterWarning
 from renoise.loading import adapter_forms
 from renoise.loading import lora as loading
+from renoise.loading.adapter_parts import adaptable
+from renoise.loading.adapter_places import places
 from renoise.loading.applying import fit
 from renoise.loading.contents import recognise
 from tiny_pipelines import BUILDERS
 from tiny_pipelines.networks import NETWORKS, network_alone
+from written import built
 
 Tensors = dict[str, torch.Tensor]
 RANK = 2
@@ -293,7 +296,7 @@ def test_joined_layers_of_lumina_are_shared_out_at_their_real_widths() -> None:
     ]
 
 
-@pytest.mark.parametrize("by", ["kohya", "ComfyUI"])
+@pytest.mark.parametrize("by", ["kohya", "ComfyUI", "whole checkpoints"])
 @pytest.mark.parametrize("kind", ["lora", "lokr"])
 def test_files_for_sdxl_have_the_names_of_the_original_code(tmp_path: Path, kind: str, by: str) -> None:
     pipe: Any = BUILDERS["sdxl"]()
@@ -311,8 +314,10 @@ def test_files_for_sdxl_have_the_names_of_the_original_code(tmp_path: Path, kind
     }
     tensors: Tensors = {}
     for name, place in places.items():
-        if by == "ComfyUI":
+        if by != "kohya":
             name = COMFYUI.get(name, name)
+        if by == "whole checkpoints" and name.startswith("diffusion_model."):
+            name = f"model.{name}"
         part, _, path = place.partition(".")
         shape = module_at(getattr(pipe, part), path).weight.shape
         up, down = torch.randn(shape[0], RANK), torch.randn(RANK, *shape[1:])
@@ -331,6 +336,14 @@ def test_files_for_sdxl_have_the_names_of_the_original_code(tmp_path: Path, kind
     for place in places.values():
         part, _, path = place.partition(".")
         assert isinstance(module_at(getattr(pipe, part), path), BaseTunerLayer), place
+
+
+def test_a_name_that_a_conversion_fails_for_does_not_hide_others() -> None:
+    pipe = built("sdxl")
+    layer = "lora_unet_input_blocks_{}_1_transformer_blocks_0_attn1_to_q"
+    known = {layer.format(3): 64, "lora_unet_middle_block_1_proj_in": 64}
+    unknown = {layer.format(99): 64, "lora_unet_nowhere": 4, "lora_unet_nowhere_3": 4, "other": 4}
+    assert places(pipe, adaptable(pipe), known | unknown).keys() == known.keys()
 
 
 COMFYUI = {

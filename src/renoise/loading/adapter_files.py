@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from renoise.errors import ModelError
+from renoise.escaping import shown
 from renoise.loading import adapter_forms, adapter_parts
 from renoise.loading.adapter_checks import advice, require_both, require_sound, strays, without_adapter_name
 from renoise.loading.adapter_places import by_peft, converted, known, places
@@ -87,17 +88,21 @@ def read(path: Path, pipe: Any) -> AdapterFile:
     if spelt.placed and not spelt.missing:
         return replace(found, fit=spelt)
     found = replace(found, magnitudes=_magnitudes(pipe, parts, tensors))
-    if part is not None and not of_peft:
-        require_both(path, by_peft(weights))
-        return replace(found, weights=weights, part=part)
-    taken = converted(pipe, tensors)
-    _require_room(path, pipe, taken, found.advice)
-    require_both(path, taken)
-    if known(taken, parts):
-        return found
+    is_own = part is not None and not of_peft
+    if is_own:
+        taken = {f"{part}.{name}": weight for name, weight in by_peft(weights).items()}
+    else:
+        taken = converted(pipe, tensors)
+        _require_room(path, pipe, taken, found.advice)
+    # What diffusers loads of the file counts, unless the names tell of as many layers, or of more.
+    if not known(taken, parts) <= spelt.placed.keys():
+        require_both(path, taken)
+        return replace(found, weights=weights, part=part) if is_own else found
+    if spelt.problem is not None:
+        raise _unfit(path, spelt.problem, found)
     if of_peft and not spelt.placed:
         raise _without_settings(path) if part is not None else _of_another_network(path, found)
-    return replace(found, fit=spelt) if spelt.placed else found
+    return replace(found, fit=spelt)
 
 
 def _require_no_whole(path: Path, others: Iterable[str], parts: Mapping[str, torch.nn.Module]) -> None:
@@ -141,8 +146,13 @@ def _without_settings(path: Path) -> ModelError:
     )
 
 
+def _unfit(path: Path, problem: str, found: AdapterFile) -> ModelError:
+    return ModelError(f"the LoRA {path} {problem}", argument="lora", remedy=found.advice)
+
+
 def _of_another_network(path: Path, found: AdapterFile) -> ModelError:
-    problem = f"{path} was made by PEFT for another network than this model's, with layers such as {found.names[0]}"
+    told = shown(found.names[0], 200)
+    problem = f"{path} was made by PEFT for another network than this model's, with layers such as {told}"
     return ModelError(problem, argument="lora", remedy=found.advice)
 
 
@@ -193,7 +203,7 @@ def _formed(path: Path, pipe: Any, found: AdapterFile, tensors: Mapping[str, Ten
         forms = {f"{found.part}.{name}": form for name, form in forms.items()}
     made = fit(pipe, forms)
     if made.problem is not None:
-        raise ModelError(f"the LoRA {path} {made.problem}", argument="lora", remedy=found.advice)
+        raise _unfit(path, made.problem, found)
     remarks = list(found.remarks)
     if left:
         remarks.append(f"{len(left)} tensors are of no known kind, such as {left[0]}")

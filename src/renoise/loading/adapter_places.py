@@ -1,25 +1,29 @@
 """Which layers of a pipeline the names in an adapter's file mean.
 
 Training tools name a layer by its path in the network that they trained, often with underscores for the dots. Where
-that is diffusers' own network, the path is looked up. Other names are given to the pipeline's own conversion of LoRA
-names, with numbers for weights: what comes out tells the layer, and which rows of it, if a file joins layers that
-diffusers keeps apart.
+that is diffusers' own network, the path is looked up, and where it is the original's, its name. Other names are given
+to the pipeline's own conversion of LoRA names, with numbers for weights: what comes out tells the layer, and which rows
+of it, if a file joins layers that diffusers keeps apart.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers.utils import convert_unet_state_dict_to_peft
 from torch import Tensor
 
+from renoise.loading.adapter_originals import originals
 from renoise.loading.remarks import heard
 
-# How the names of a denoising network begin by kohya's scripts and by ComfyUI.
-_KOHYA, _COMFYUI = "lora_unet_", "diffusion_model."
+_Meant = TypeVar("_Meant")
+
+# How the names of a denoising network begin by kohya's scripts, by ComfyUI and in whole checkpoints.
+_KOHYA, _COMFYUI, _WHOLE = "lora_unet_", "diffusion_model.", "model.diffusion_model."
 # How names begin, with the parts of a pipeline that they are then about; none means any.
 _BEGINNINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lora_te1_", ("text_encoder",)),
@@ -35,12 +39,18 @@ _BEGINNINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lora_transformer_", ("transformer",)),
     ("lycoris_", ("unet", "transformer", "text_encoder")),
     (_COMFYUI, ("unet", "transformer")),
+    (_WHOLE, ("unet", "transformer")),
     ("unet.", ("unet",)),
     ("transformer.", ("transformer",)),
     ("", ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")),
 )
 # The names of factors for which one or another pipeline's conversion asks.
 _PAIRS = ((".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight"))
+
+_NUMBER = re.compile(r"[0-9]+")
+# Of how many names that differ in their numbers alone each is asked about, if all together are not known: more than any
+# network has.
+_MOST_ALONE = 200
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class Place:
     Attributes:
         part: the part of the pipeline.
         layer: the path of the layer in it.
-        rows: the rows of the file's weight that are the layer's, in the layer's order.
+        rows: the rows of the file's weight that are the layer's, in the layer's order; none if the weight has other
+            rows than the layers that it is for.
     """
 
     part: str
@@ -70,11 +81,17 @@ def places(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str
         The layers by the names of the file. A name that means no layer of the pipeline is left out.
     """
     paths = {part: _paths(network) for part, network in parts.items()}
+    names = {part: originals(network) for part, network in parts.items()}
     found: dict[str, list[Place]] = {}
     for name, rows in outputs.items():
-        place = next(_by_path(name, paths), None)
+        place = next(_spelt(name, paths), None)
+        original = next(_spelt(name, names), None)
         if place is not None:
             found[name] = [Place(*place, (slice(0, rows),))]
+        elif original is not None:
+            part, layers = original
+            fits = rows == max(taken.stop for layer in layers for taken in layer.rows)
+            found[name] = [Place(part, layer.layer, layer.rows if fits else ()) for layer in layers]
     # A weight with more rows than all layers together is none of theirs.
     most = sum(weight.shape[0] for network in parts.values() for weight in network.parameters() if weight.ndim > 1)
     others = {name: rows for name, rows in outputs.items() if name not in found and rows <= most}
@@ -92,14 +109,14 @@ def _paths(network: torch.nn.Module) -> dict[str, str]:
     return {spelt: meant[0] for spelt, meant in flat.items() if len(meant) == 1}
 
 
-def _by_path(name: str, paths: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the part and the path that a name spells."""
+def _spelt(name: str, names: Mapping[str, Mapping[str, _Meant]]) -> Iterator[tuple[str, _Meant]]:
+    """Yield the part, and what a name means in it, for the beginnings that names may have."""
     for beginning, parts in _BEGINNINGS:
         if name.startswith(beginning):
             for part in parts:
-                path = paths.get(part, {}).get(name.removeprefix(beginning))
-                if path is not None:
-                    yield part, path
+                meant = names.get(part, {}).get(name.removeprefix(beginning))
+                if meant is not None:
+                    yield part, meant
 
 
 def _by_conversion(
@@ -107,12 +124,18 @@ def _by_conversion(
 ) -> dict[str, list[Place]]:
     """Find layers by the pipeline's own conversion of names."""
     found = _best(pipe, parts, outputs)
-    # A conversion that meets one name that it does not know may fail for all of them.
-    alone = [{name: rows} for name, rows in outputs.items() if name not in found]
-    if len(alone) < len(outputs) or len(alone) == 1:
+    if found:
         return found
-    for one in alone:
-        found |= _best(pipe, parts, one)
+    # A conversion that meets one name that it does not know may fail for all of them. Names that differ in their
+    # numbers alone are mostly known together, or not at all.
+    alike: dict[str, dict[str, int]] = {}
+    for name, rows in outputs.items():
+        alike.setdefault(_NUMBER.sub("0", name), {})[name] = rows
+    for some in alike.values():
+        those = _best(pipe, parts, some) if len(some) < len(outputs) else {}
+        found |= those
+        for name, rows in some.items() if not those and 1 < len(some) <= _MOST_ALONE else ():
+            found |= _best(pipe, parts, {name: rows})
     return found
 
 
@@ -123,8 +146,10 @@ def _best(pipe: Any, parts: Mapping[str, torch.nn.Module], outputs: Mapping[str,
 
 def _by_kohya(name: str) -> str:
     """Return a name of ComfyUI as kohya's scripts spell it, since more conversions know those."""
-    path = name.removeprefix(_COMFYUI)
-    return name if path == name else _KOHYA + path.replace(".", "_")
+    for beginning in (_WHOLE, _COMFYUI):
+        if name.startswith(beginning):
+            return _KOHYA + name.removeprefix(beginning).replace(".", "_")
+    return name
 
 
 def _numbered(
@@ -162,19 +187,20 @@ def _within(parts: Mapping[str, torch.nn.Module], path: str) -> tuple[str, str] 
 def converted(pipe: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return LoRA weights by diffusers' names with their part, as the pipeline's own conversion makes them.
 
-    What the pipeline cannot convert is nothing. The pipeline is not changed.
+    What the pipeline cannot convert is nothing. Neither the pipeline nor the tensors are changed.
     """
+    own = {name: tensor.clone() for name, tensor in tensors.items()}  # some conversions scale them in place
     options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}
     try:
         with heard():  # it is asked about names that it does not know, and would report each
-            made = pipe.lora_state_dict(dict(tensors), **options)
+            made = pipe.lora_state_dict(own, **options)
     except Exception:  # the conversions raise many sorts of errors for names that they do not know
         return {}
     weights: dict[str, Tensor] = made[0] if isinstance(made, tuple) else made
     renamed: dict[str, Tensor] = {}
     for part in {name.partition(".")[0] for name in weights}:
-        own = {name.partition(".")[2]: weight for name, weight in weights.items() if name.startswith(f"{part}.")}
-        renamed |= {f"{part}.{name}": weight for name, weight in by_peft(own).items()}
+        of_part = {name.partition(".")[2]: weight for name, weight in weights.items() if name.startswith(f"{part}.")}
+        renamed |= {f"{part}.{name}": weight for name, weight in by_peft(of_part).items()}
     return renamed
 
 
@@ -186,14 +212,17 @@ def by_peft(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def known(weights: Mapping[str, Tensor], parts: Mapping[str, torch.nn.Module]) -> bool:
-    """Tell whether any weight, by diffusers' names with their part, is for a layer of the pipeline."""
+def known(weights: Mapping[str, Tensor], parts: Mapping[str, torch.nn.Module]) -> set[tuple[str, str]]:
+    """Return the parts and layers of the pipeline that weights are for, by diffusers' names with their part."""
+    found: set[tuple[str, str]] = set()
     for name in weights:
         part, _, rest = name.partition(".")
-        layer, is_factor, _ = rest.partition(".lora_")
-        if is_factor and part in parts and _layer(parts[part], layer) is not None:
-            return True
-    return False
+        path, is_factor, _ = rest.partition(".lora_")
+        # Text encoders were once wrapped in one more module.
+        for layer in (path, path.removeprefix("text_model.")):
+            if is_factor and part in parts and _layer(parts[part], layer) is not None:
+                found.add((part, layer))
+    return found
 
 
 def _layer(network: torch.nn.Module, path: str) -> torch.nn.Module | None:

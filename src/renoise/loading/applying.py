@@ -164,10 +164,9 @@ def _carry(layer: Any, label: str, adapter: str, one: Placed) -> None:
 
 def _decomposed(layer: Any, adapter: str, one: Placed, magnitudes: Tensor) -> bool:
     """Give a layer its magnitudes; False if they do not fit it, or are of the inputs of several layers together."""
-    if one.form.outputs == one.shape[0]:
-        return dora.decompose(layer, adapter, magnitudes)
-    by_output = magnitudes.ndim > 0 and magnitudes.shape[0] == one.form.outputs
-    return by_output and dora.decompose(layer, adapter, _taken(magnitudes, one.place))
+    if magnitudes.ndim > 0 and magnitudes.shape[0] == one.form.outputs:
+        return dora.decompose(layer, adapter, _taken(magnitudes, one.place))
+    return one.form.outputs == one.shape[0] and dora.decompose(layer, adapter, magnitudes)
 
 
 def _taken(tensor: Tensor, place: Place) -> Tensor:
