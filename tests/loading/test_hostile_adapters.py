@@ -51,6 +51,7 @@ def alpha(value: float, layer: str = Q) -> Tensors:
 BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
     "NaN": ("not finite, in .*lora_up", lambda: lora() | {f"{Q}.lora_up.weight": torch.full((WIDTH, 2), NAN)}),
     "infinite": ("not finite", lambda: loha() | {f"{Q}.hada_w1_a": torch.full((WIDTH, 2), INF)}),
+    "complex": ("holds complex numbers, in .*lora_down", lambda: {k: v.to(torch.complex64) for k, v in lora().items()}),
     "infinite alpha": ("not finite, in .*alpha", lambda: lora() | alpha(INF)),
     "NaN alpha of a LoHa": ("not finite", lambda: loha() | alpha(NAN)),
     "alpha of 0": ("alpha of 0 for every layer", lambda: lora() | alpha(0.0)),
@@ -78,6 +79,8 @@ BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
     "an alpha alone": ("has no factors", lambda: loha() | alpha(1.0, K)),
     "vectors for factors": ("has no factors", lambda: {k: torch.ones(4) for k in loha()}),
     "numbers for factors": ("has no factors", lambda: {k: torch.tensor(1.0) for k in loha()}),
+    "no rows": ("does not fit", lambda: lora(out=0)),
+    "no rank": ("does not fit", lambda: {k: v[:0] if "down" in k else v[:, :0] for k, v in lora().items()}),
     "too wide": ("does not fit this model, a StableDiffusionPipeline", lambda: lora(width=64)),
     "a LoHa too wide": (
         r"does not fit .* \(64x2, 2x64, 64x2, 2x64\) is no change of a weight of 32x32",
@@ -100,6 +103,11 @@ BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
         lambda: loha() | loha("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"),
     ),
     "no layer": ("has no weights for this model", lambda: loha("lora_unet_nowhere")),
+    "the end of many layers' names": (
+        "has no weights for this model, .*, but such as unet.to_q.lora_A.weight",
+        lambda: {f"unet.to_q.lora_{f}.weight": torch.ones(*s) for f, s in (("A", (2, WIDTH)), ("B", (WIDTH, 2)))},
+    ),
+    "a name without end": ("has no weights .*, but such as lora_unet_x+…x+", lambda: lora("lora_unet_" + "x" * 9000)),
     "a text encoder that does not fit": ("does not fit", lambda: loha() | loha(TEXT, width=7)),
     "a LoRA whose text encoder does not fit": ("does not fit", lambda: lora() | lora(TEXT, width=7)),
     "a DoRA whose magnitudes do not fit": (
@@ -163,6 +171,7 @@ def test_some_alphas_of_0_are_told(tmp_path: Path) -> None:
 
 
 def test_many_unknown_names_are_refused_in_time(tmp_path: Path) -> None:
+    # Each conversion takes as long as the file has layers: it cannot be asked about each of them.
     tensors = {k: v for i in range(3000) for k, v in lora(f"lora_unet_nowhere_{i}", width=1).items()}
     save_file(tensors, tmp_path / "l.safetensors")
     refused(network_alone("Flux2Pipeline"), "has no weights for this model", tmp_path / "l.safetensors")

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from renoise.errors import ModelError
-from renoise.escaping import seen
+from renoise.escaping import seen, shown
 
 # Both factors of a layer's change, by the names that the libraries give them.
 _FACTOR = re.compile(r"(?:[._]lora[12]?[._]|\.lora_linear_layer\.)(?P<factor>A|B|down|up)\b")
@@ -58,9 +58,12 @@ def require_sound(path: Path, tensors: Mapping[str, Tensor]) -> list[str]:
         The names of the alphas that are 0: the layers that they are for are not changed.
 
     Raises:
-        ModelError: if a number is not finite, an alpha is no number, every alpha is 0, or a factor lacks the other one.
+        ModelError: if a number is complex or not finite, an alpha is no number, every alpha is 0, or a factor lacks the
+            other one.
     """
     for name, tensor in tensors.items():
+        if tensor.is_complex():
+            raise _broken(path, f"holds complex numbers, in {name}")
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
             raise _broken(path, f"holds numbers that are not finite, in {name}")
         if name.endswith(_ALPHA) and tensor.numel() != 1:
@@ -121,5 +124,5 @@ def require_both(path: Path, names: Iterable[str]) -> None:
 
 def _broken(path: Path, fault: str) -> ModelError:
     return ModelError(
-        f"the LoRA {path} {fault}", argument="lora", remedy="download it again, or take another file of it"
+        f"the LoRA {path} {shown(fault, 400)}", argument="lora", remedy="download it again, or take another file of it"
     )

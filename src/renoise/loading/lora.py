@@ -131,7 +131,7 @@ def _load(pipe: Any, lora: Lora) -> None:
         used = len({one.name for one in file.fit.placed.values()})
         layers = used + len(missing)
     if used < layers:  # layers that the network does not have are passed over as well
-        such = f", and not {missing[0]}" if missing else ""
+        such = f", and not {shown(missing[0], 200)}" if missing else ""
         _warn(
             f"only {used} of the {layers} layers of the LoRA {lora.label} are in {model}{such}: "
             "it may be made for another"
@@ -140,7 +140,7 @@ def _load(pipe: Any, lora: Lora) -> None:
 
 def _nothing_for(model: str, lora: Lora, file: AdapterFile) -> ModelError:
     names = first_factors(file.names) or list(file.names)
-    such = f" by the names that are read, but such as {names[0]}" if names else ""
+    such = f" by the names that are read, but such as {shown(names[0], 200)}" if names else ""
     return ModelError(f"the LoRA {lora.label} has no weights for {model}{such}", argument="lora", remedy=file.advice)
 
 
