@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
 
-from parity import relative, start
+from parity import PROMPTS, ours, relative, start, theirs
 from renoise import Editor, InversionConfig
 from renoise.errors import IgnoredSettingWarning
 from tiny_pipelines import BUILDERS
+from tiny_pipelines.parts import enliven
 
 
 @pytest.mark.parametrize(("name", "num_steps"), [("flux2-dev", 50), ("flux2-klein", 4), ("flux2-klein-base", 50)])
@@ -34,6 +37,28 @@ def test_guidance_of_a_distilled_model_is_said_to_have_no_effect() -> None:
         told = editor.invert(latents=latents, prompt="a", config=InversionConfig(num_steps=2, guidance_scale=4.0))
     plain = editor.invert(latents=latents, prompt="a", config=InversionConfig(num_steps=2))
     assert torch.equal(told.latents, plain.latents)
+
+
+@pytest.mark.parametrize(("name", "embeds"), [("flux2-dev", False), ("flux2-klein", True), ("flux2-klein-base", True)])
+def test_a_pipeline_guides_as_its_class_does_whatever_its_network_takes(name: str, embeds: bool) -> None:
+    pipe: Any = BUILDERS[name]()
+    network = type(pipe.transformer).from_config(pipe.transformer.config, guidance_embeds=embeds)
+    pipe.transformer = enliven(network, {"proj_out": 0.2})
+    editor = Editor(pipe)
+    latents = start(editor, 1)
+    expected = theirs(pipe, latents, PROMPTS[:1], guidance_scale=4.0)
+    assert relative(ours(editor, latents, PROMPTS[:1], None, guidance_scale=4.0), expected) < 1e-4
+    assert editor.model.backbone.guides(4.0, 1.0) is (name == "flux2-klein-base")
+
+
+def test_a_scale_that_no_network_hears_is_said_to_have_no_effect() -> None:
+    pipe: Any = BUILDERS["flux2-dev"]()
+    network = type(pipe.transformer).from_config(pipe.transformer.config, guidance_embeds=False)
+    pipe.transformer = enliven(network, {"proj_out": 0.2})
+    editor = Editor(pipe)
+    with pytest.warns(IgnoredSettingWarning, match="takes no guidance"):
+        editor.invert(latents=start(editor, 1), config=InversionConfig(num_steps=1, guidance_scale=4.0))
+    assert editor.edit_guidance() == 1.0
 
 
 def test_the_schedule_follows_the_number_of_steps() -> None:

@@ -49,17 +49,22 @@ class Flux2Backbone(FlowBackbone):
 
     @staticmethod
     def built_in_guidance(pipe: Any) -> float | None:
-        """See `PipelineBackbone.built_in_guidance`; klein takes none."""
-        return 4.0 if pipe.transformer.config.guidance_embeds else None
+        """See `PipelineBackbone.built_in_guidance`; klein's pipelines give none, whatever their network takes."""
+        return 4.0 if pipe.transformer.config.guidance_embeds and not _is_klein(pipe) else None
 
     @classmethod
     def preset_for(cls, pipe: Any) -> str:
         """See `PipelineBackbone.preset_for`; a pipeline says whether its model is distilled to a few steps."""
         return "flux2-klein" if pipe.config.get("is_distilled") else cls.preset
 
+    @classmethod
+    def distilled(cls, pipe: Any) -> bool:
+        """See `PipelineBackbone.distilled`; dev's pipeline knows no second pass, whatever its network takes."""
+        return bool(pipe.config.get("is_distilled")) if _is_klein(pipe) else True
+
     def guides(self, guidance_scale: float, true_cfg_scale: float) -> bool:
         """See `Backbone.guides`; distilled models are not guided."""
-        return super().guides(guidance_scale, true_cfg_scale) and not self.pipe.config.get("is_distilled")
+        return super().guides(guidance_scale, true_cfg_scale) and not self.distilled(self.pipe)
 
     @property
     def text_widths(self) -> tuple[int | None, int | None] | None:
@@ -82,3 +87,8 @@ class Flux2Backbone(FlowBackbone):
             "txt_ids": packing.positions(1, 1, text.shape[1]).to(text.device),
             "img_ids": packing.positions(*grid, 1).to(text.device),
         }
+
+
+def _is_klein(pipe: Any) -> bool:
+    """Tell whether a pipeline is one of klein's, which say whether their model is distilled."""
+    return "is_distilled" in pipe.config
