@@ -126,6 +126,21 @@ def test_samplers_of_another_kind_are_refused_with_the_line_that_mends_it(
         Editor(pipe).invert(latents=start(Editor(pipe), 1), config=CONFIG)
 
 
+@pytest.mark.parametrize("name", ["flux-dev", "flux2-dev", "z-image", "sd3"])
+def test_a_setting_that_pipelines_ask_for_stays_with_the_scheduler(name: str, tmp_path: Path) -> None:
+    pipe: Any = BUILDERS[name]()
+    unipc = diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(unipc.config, shift=3.0)
+    editor = Editor(pipe)
+    z_0 = start(editor, 1)
+    own = {"guidance_scale": editor.model.backbone.unguided}
+    expected = theirs(pipe, z_0, PROMPTS[:1], **own)
+    assert relative(ours(editor, z_0, PROMPTS[:1], None, **own), expected) < 1e-4
+    inversion = editor.invert(latents=z_0, config=InversionConfig(num_steps=4, renoising=Renoising(12)))
+    inversion.save(tmp_path / "i.safetensors")
+    assert relative(editor.reconstruct(Inversion.load(tmp_path / "i.safetensors"), "latent"), z_0) < 1e-3
+
+
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_a_stochastic_flow_is_the_pipelines_own(scale: float) -> None:
     editor = Editor(BUILDERS["sd3"]()).with_scheduler("FlowMatchEulerDiscreteScheduler", stochastic_sampling=True)

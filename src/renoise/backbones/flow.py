@@ -39,6 +39,8 @@ class FlowBackbone(PipelineBackbone):
         clock: how the network is told the time.
         shift: how its pipeline shifts a schedule for the size of an image; None where it gives the scheduler no shift.
         even_sigmas: whether its pipeline gives the scheduler the noise levels 1, ..., 1 / n to begin with.
+        leaves_levels: the names of its pipelines that give no noise levels to a scheduler whose configuration has
+            `use_flow_sigmas`, as it is left there by a sampler in whose place the scheduler came.
         patch: the side, in latent elements, of the patches into which its pipeline packs latents.
         packed: whether its pipeline packs latents into tokens before the network; else the network takes a grid.
         restores: whether guided predictions are brought back to the length that predictions with the prompt have, along
@@ -58,6 +60,7 @@ class FlowBackbone(PipelineBackbone):
     clock: ClassVar[Clock] = Clock()
     shift: ClassVar[Shift | None] = ByTokens()
     even_sigmas: ClassVar[bool] = True
+    leaves_levels: ClassVar[tuple[str, ...]] = ()
     patch: ClassVar[int] = 2
     packed: ClassVar[bool] = False
     restores: ClassVar[bool] = False
@@ -114,7 +117,8 @@ class FlowBackbone(PipelineBackbone):
         shift = self.shift_rule()
         if shift is not None and scheduler.config.get("use_dynamic_shifting"):
             told["mu"] = shift.mu(scheduler.config, self.tokens(size), num_steps)
-        if self.even_sigmas and not scheduler.config.get("use_flow_sigmas"):
+        leaves = any(base.__name__ in self.leaves_levels for base in type(self.pipe).__mro__)
+        if self.even_sigmas and not (leaves and scheduler.config.get("use_flow_sigmas")):
             import numpy as np
 
             told["sigmas"] = [float(s) for s in np.linspace(1.0, 1.0 / num_steps, num_steps)]

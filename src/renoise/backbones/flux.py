@@ -52,6 +52,7 @@ class FluxBackbone(FluxAdapters):
     pipelines: ClassVar[tuple[str, ...]] = ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline")
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     takes_true_cfg: ClassVar[bool] = True
+    leaves_levels: ClassVar[tuple[str, ...]] = ("FluxPipeline",)
     preset: ClassVar[str] = "flux"
     clock: ClassVar[Clock] = Clock(per=1000.0)
     packed: ClassVar[bool] = True

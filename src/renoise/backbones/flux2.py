@@ -40,6 +40,7 @@ class Flux2Backbone(FlowBackbone):
     name: ClassVar[str] = "flux2"
     title: ClassVar[str] = "FLUX.2"
     pipelines: ClassVar[tuple[str, ...]] = ("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline")
+    leaves_levels: ClassVar[tuple[str, ...]] = pipelines
     preset: ClassVar[str] = "flux2"
     clock: ClassVar[Clock] = Clock(per=1000.0)
     shift: ClassVar[Shift | None] = ByTokensAndSteps()

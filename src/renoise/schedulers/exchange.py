@@ -12,6 +12,8 @@ from renoise.schedulers.names import KINDS, SUPPORTED, TITLES, kind_of
 from renoise.torch_defaults import standard
 
 CLIPPING = ("clip_sample", "thresholding")
+# A setting of other samplers that stays in a configuration, where pipelines ask for it whatever their scheduler is.
+_ASKED_FOR = "use_flow_sigmas"
 # What a diffusion model was trained on. It is carried over even where it was never chosen, because the defaults of the
 # other scheduler may differ.
 TRAINED = (
@@ -169,6 +171,8 @@ def restore(record: Mapping[str, Any]) -> Any:
     require_record(record)
     try:
         restored = made(getattr(diffusers, record["class"]), record["config"])
+        if record["config"].get(_ASKED_FOR):
+            restored.register_to_config(**{_ASKED_FOR: True})
         if record.get("shift") is not None:
             restored.set_shift(float(record["shift"]))
         return restored
