@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from parity import start
+from parity import PROMPTS, ours, start, theirs
 from renoise import Editor, NumericalError, images
 from renoise.backbones import autoencoder
 from tiny_pipelines import BUILDERS
@@ -45,6 +45,22 @@ def test_latent_statistics_are_honoured(make_editor: MakeEditor, picture: Image.
     plain_again = editor.decode(standardised, "pt")
     editor.pipe.vae.register_to_config(latents_mean=None, latents_std=None)
     torch.testing.assert_close(plain_again, editor.decode(plain, "pt"))
+
+
+@pytest.mark.parametrize(
+    "name", ["sd15-ddim", "sdxl", "kolors", "pixart-sigma-ddim", "hunyuan-dit", "cogview4", "aura-flow", "sana", "sd3"]
+)
+def test_statistics_count_where_the_pipeline_uses_them(name: str) -> None:
+    pipe: Any = BUILDERS[name]()
+    channels = autoencoder.channels(pipe.vae)
+    if name != "sd3":  # of which no autoencoder has both
+        pipe.vae.register_to_config(latents_mean=[0.5] * channels, latents_std=[2.0] * channels)
+    pipe.vae.register_to_config(shift_factor=0.5)
+    editor = Editor(pipe)
+    latents, own = start(editor, 1), {"guidance_scale": 1.0}
+    expected = theirs(pipe, latents, PROMPTS[:1], output_type="pt", **own)
+    drawn = editor.decode(ours(editor, latents, PROMPTS[:1], None, **own), "pt")
+    torch.testing.assert_close(drawn, expected.float().clamp(0, 1), rtol=1e-3, atol=1e-4)
 
 
 def test_a_float16_autoencoder_that_overflows_runs_in_float32(data: Path, picture: Image.Image) -> None:

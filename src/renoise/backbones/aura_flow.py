@@ -20,6 +20,7 @@ class AuraFlowBackbone(FlowBackbone):
     name: ClassVar[str] = "aura-flow"
     title: ClassVar[str] = "AuraFlow"
     pipelines: ClassVar[tuple[str, ...]] = ("AuraFlowPipeline",)
+    statistics: ClassVar[tuple[str, ...]] = ()
     preset: ClassVar[str] = "aura-flow"
     clock: ClassVar[Clock] = Clock(per=1000.0)
     shift: ClassVar[Shift | None] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+# The entries of a configuration that say how latents lie, beside their scale.
+STATISTICS = ("shift_factor", "latents_mean")
 # The channels of an image without its opacity.
 _COLOURS = 3
 # While one thread has a shared autoencoder in another precision, no other thread may use it.
 _UPCASTING: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
 
-def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
+def encode(vae: Any, pixels: Tensor, device: torch.device, used: Collection[str] = STATISTICS) -> Tensor:
     """Encode images (B, 3, H, W) in [0, 1] as the mode of their latents, standardised, float32 (B, C, h, w).
+
+    Args:
+        vae: the autoencoder.
+        pixels: the images.
+        device: of the latents.
+        used: which of `STATISTICS` standardise them, where the configuration has them.
 
     Raises:
         NumericalError: if the autoencoder overflows.
@@ -33,20 +41,26 @@ def encode(vae: Any, pixels: Tensor, device: torch.device) -> Tensor:
         z = _mode(vae.encode(given.unsqueeze(2) if _of_frames(vae) else given))
         z = z.squeeze(2) if _of_frames(vae) else z
         _require_finite(z, "the autoencoder's latents", vae.dtype, "its weights may be damaged: load the model again")
-    mean, deviation, side = _statistics(vae, device)
+    mean, deviation, side = _statistics(vae, device, used)
     patches = torch.nn.functional.pixel_unshuffle(z.to(device, torch.float32), side)
     return torch.nn.functional.pixel_shuffle((patches - mean) / deviation, side)
 
 
-def decode(vae: Any, latents: Tensor, device: torch.device) -> Tensor:
+def decode(vae: Any, latents: Tensor, device: torch.device, used: Collection[str] = STATISTICS) -> Tensor:
     """Decode standardised latents (B, C, h, w) to images, float32 (B, 3, H, W) in [0, 1].
+
+    Args:
+        vae: the autoencoder.
+        latents: as `encode` returns them.
+        device: of the autoencoder.
+        used: as for `encode`.
 
     Raises:
         NumericalError: if the autoencoder overflows.
     """
     import torch
 
-    mean, deviation, side = _statistics(vae, latents.device)
+    mean, deviation, side = _statistics(vae, latents.device, used)
     patches = torch.nn.functional.pixel_unshuffle(latents, side) * deviation + mean
     with _unabridged(vae):
         z = torch.nn.functional.pixel_shuffle(patches, side).to(device, vae.dtype)
@@ -104,7 +118,7 @@ def _of_frames(vae: Any) -> bool:
     return vae.config.get("temperal_downsample") is not None
 
 
-def _statistics(vae: Any, device: torch.device) -> tuple[Tensor | float, Tensor | float, int]:
+def _statistics(vae: Any, device: torch.device, used: Collection[str]) -> tuple[Tensor | float, Tensor | float, int]:
     """Return the mean and the deviation of the autoencoder's latents, which the network sees standardised.
 
     Returns:
@@ -118,8 +132,10 @@ def _statistics(vae: Any, device: torch.device) -> tuple[Tensor | float, Tensor 
         mean, variance = (t.to(device, torch.float32).view(1, -1, 1, 1) for t in (norm.running_mean, norm.running_var))
         return mean, torch.sqrt(variance + config.batch_norm_eps), int(config.patch_size[0])
     scale = config.get("scaling_factor") or 1.0
-    if config.get("latents_mean") is None or config.get("latents_std") is None:
-        return config.get("shift_factor") or 0.0, 1.0 / scale, 1
+    given = "latents_mean" in used and config.get("latents_mean") is not None and config.get("latents_std") is not None
+    if not given:
+        shift = config.get("shift_factor") if "shift_factor" in used else None
+        return shift or 0.0, 1.0 / scale, 1
     mean, deviation = (
         torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         for values in (config.latents_mean, config.latents_std)

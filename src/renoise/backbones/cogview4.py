@@ -40,6 +40,7 @@ class CogView4Backbone(FlowBackbone):
     name: ClassVar[str] = "cogview4"
     title: ClassVar[str] = "CogView 4"
     pipelines: ClassVar[tuple[str, ...]] = ("CogView4Pipeline",)
+    statistics: ClassVar[tuple[str, ...]] = ()
     preset: ClassVar[str] = "cogview4"
     one_length: ClassVar[bool] = False
     shift: ClassVar[Shift | None] = ByRoot()

@@ -21,6 +21,7 @@ class KolorsBackbone(StableDiffusionXLBackbone):
     pipelines: ClassVar[tuple[str, ...]] = ("KolorsPipeline", "KolorsImg2ImgPipeline")
     samplers: ClassVar[tuple[str, ...]] = DIFFUSION
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
+    statistics: ClassVar[tuple[str, ...]] = ()
     takes_clip_skip: ClassVar[bool] = False
     takes_guidance_rescale: ClassVar[bool] = False
     preset: ClassVar[str] = "kolors"

@@ -35,6 +35,8 @@ class PipelineBackbone:
         precision: the name of the floating-point type in which its networks are loaded on a GPU by default.
         components: the parts of the pipeline that the family needs, the network first.
         encoders: the parts that it needs to read prompts, but not for embeddings that are given in their place.
+        statistics: what its pipelines use of an autoencoder's configuration beside the scale of its latents:
+            "shift_factor", or "latents_mean" with the deviations.
         flow: see `Backbone`.
         takes_true_cfg: see `Backbone`.
         takes_clip_skip: see `Backbone`.
@@ -53,6 +55,7 @@ class PipelineBackbone:
     precision: ClassVar[str] = "float16"
     components: ClassVar[tuple[str, ...]] = ("unet", "vae")
     encoders: ClassVar[tuple[str, ...]] = ()
+    statistics: ClassVar[tuple[str, ...]] = autoencoder.STATISTICS
     flow: ClassVar[bool] = False
     takes_true_cfg: ClassVar[bool] = False
     takes_clip_skip: ClassVar[bool] = False
@@ -190,11 +193,11 @@ class PipelineBackbone:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """See `Backbone.encode`."""
-        return autoencoder.encode(self.pipe.vae, pixels, self.device)
+        return autoencoder.encode(self.pipe.vae, pixels, self.device, self.statistics)
 
     def decode(self, latents: Tensor) -> Tensor:
         """See `Backbone.decode`."""
-        return autoencoder.decode(self.pipe.vae, latents, self.device)
+        return autoencoder.decode(self.pipe.vae, latents, self.device, self.statistics)
 
     def schedule(self, scheduler: Any, num_steps: int, size: tuple[int, int]) -> Schedule:
         """See `Backbone.schedule`."""

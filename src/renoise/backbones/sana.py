@@ -30,6 +30,7 @@ class SanaBackbone(FlowBackbone):
     name: ClassVar[str] = "sana"
     title: ClassVar[str] = "Sana"
     pipelines: ClassVar[tuple[str, ...]] = ("SanaPipeline",)
+    statistics: ClassVar[tuple[str, ...]] = ()
     preset: ClassVar[str] = "sana"
     shift: ClassVar[Shift | None] = None
     even_sigmas: ClassVar[bool] = False

@@ -18,6 +18,7 @@ class TransformerBackbone(PipelineBackbone):
     """The base of PixArt and HunyuanDiT: a family adds `condition` and `_call`."""
 
     components: ClassVar[tuple[str, ...]] = ("transformer", "vae")
+    statistics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)

@@ -34,6 +34,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         "LatentConsistencyModelPipeline",
         "LatentConsistencyModelImg2ImgPipeline",
     )
+    statistics: ClassVar[tuple[str, ...]] = ()
     turbo_preset: ClassVar[str | None] = "sd-turbo"
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
     takes_clip_skip: ClassVar[bool] = True
@@ -145,6 +146,7 @@ class StableDiffusionXLBackbone(StableDiffusionBackbone):
     encoders: ClassVar[tuple[str, ...]] = (*StableDiffusionBackbone.encoders, "text_encoder_2", "tokenizer_2")
     default_side: ClassVar[int] = 128
     preset: ClassVar[str] = "sdxl"
+    statistics: ClassVar[tuple[str, ...]] = ("latents_mean",)
     turbo_preset: ClassVar[str | None] = "sdxl-turbo"
 
     def __init__(self, pipe: Any) -> None:
