@@ -58,7 +58,11 @@ def given(
     if not found:
         return {}
     if widths is None:
-        raise ConfigError(Argument(next(iter(found))), " is not for models of this family", remedy="give a prompt")
+        raise ConfigError(
+            Argument(next(iter(found))),
+            " is not for models of this family, whose pipelines make more than one tensor of a prompt",
+            remedy="give a prompt",
+        )
     if "prompt_embeds" in found and prompt:
         raise _both("prompt")
     if "negative_prompt_embeds" in found and negative_prompt is not None:

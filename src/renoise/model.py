@@ -238,9 +238,17 @@ class Model:
                 remedy=("use ", Argument("guidance_scale"), ", by which models of this family are guided"),
             )
         if request.clip_skip is not None and not self.backbone.takes_clip_skip:
-            raise ConfigError(Argument("clip_skip"), " is not for models of this family", remedy="leave it out")
+            raise ConfigError(
+                Argument("clip_skip"),
+                " is not for models of this family, whose networks do not read CLIP's hidden layers",
+                remedy="leave it out",
+            )
         if request.guidance_rescale and not self.backbone.takes_guidance_rescale:
-            raise ConfigError(Argument("guidance_rescale"), " is not for models of this family", remedy="leave it out")
+            raise ConfigError(
+                Argument("guidance_rescale"),
+                " is not for models of this family, whose pipelines do not rescale predictions",
+                remedy="leave it out",
+            )
         given, carried = len(request.image_embeds or ()), self.backbone.ip_adapters
         if given == carried:
             return

@@ -64,7 +64,7 @@ def test_networks_that_are_shown_more_than_the_latent_are_refused(name: str) -> 
 def test_embeddings_and_missing_encoders_are_told_without_advice_that_does_not_help(name: str) -> None:
     pipe: Any = BUILDERS[name]()
     editor = Editor(pipe)
-    with pytest.raises(ConfigError, match="prompt_embeds is not for models of this family"):
+    with pytest.raises(ConfigError, match="prompt_embeds is not for models of this family, whose pipelines make more"):
         editor.invert(latents=start(editor, 1), prompt_embeds=torch.zeros(1, 8, 40))
     pipe.text_encoder = None
     with pytest.raises(ConfigError, match=r"no text_encoder to read a prompt with; load its text encoders$"):

@@ -139,6 +139,11 @@ def test_reconstruct_without_the_source_measures_nothing(on_tiny: Renoise, inver
     assert done.json["network_passes"] == {"inversion": 0, "reconstruction": 2, "editing": 0}
 
 
+def test_a_reconstruction_that_was_kept_takes_no_network_passes(on_tiny: Renoise) -> None:
+    assert on_tiny("invert", "cat.png", "-p", "a cat", "--preset", "edit").code == 0
+    assert "\n0 network passes; " in on_tiny("reconstruct", "cat.safetensors", "-o", "again.png").out
+
+
 def test_compare_shows_what_there_is(on_tiny: Renoise, inverted: Path) -> None:
     picture = inverted.with_name("tree.png")
     on_tiny("edit", inverted, "--to", "a", "-o", "a.png", "--compare", "two.png")

@@ -28,5 +28,5 @@ GUIDANCE_RESCALE = {
     "metavar": "R",
     **values.decimal(0.0, 1.0),
     "help": "How far guided predictions are brought back to the deviation of unguided ones, from 0 to 1; for Stable "
-    "Diffusion and SDXL with guidance.",
+    "Diffusion, SDXL and HunyuanDiT with guidance.",
 }
