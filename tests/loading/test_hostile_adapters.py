@@ -64,11 +64,11 @@ BROKEN: dict[str, tuple[str, Callable[[], Tensors]]] = {
     "up alone": ("has .*lora_up.weight, but not", lambda: {f"{Q}.lora_up.weight": torch.ones(2, 2)}),
     "B alone": ("has .*lora_B", lambda: {"unet.mid_block.x.lora_B.weight": torch.ones(2, 2)}),
     "magnitudes alone": (
-        "has .*lora_magnitude_vector, but not both factors",
+        "has .*lora_magnitude_vector, but not exactly two factors",
         lambda: {f"unet.{LAYER}.lora_magnitude_vector": torch.ones(WIDTH)},
     ),
     "factors by names that are not read": (
-        "has .*lora_A.x.y.weight, but not both factors",
+        "has .*lora_A.x.y.weight, but not exactly two factors",
         lambda: {f"unet.{LAYER}.lora_{f}.x.y.weight": torch.ones(2, WIDTH) for f in "AB"},
     ),
     "part of a LoHa": (f"the layer {Q} has no factors", lambda: {k: v for k, v in loha().items() if "w2_b" not in k}),

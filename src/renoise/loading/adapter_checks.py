@@ -102,14 +102,14 @@ def without_adapter_name(path: Path, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def require_both(path: Path, names: Iterable[str]) -> None:
-    """Refuse layers without both factors: PEFT would make them up.
+    """Refuse layers that have not exactly two factors: PEFT would make up what is missing.
 
     Args:
         path: the file, for messages.
         names: PEFT's names of the weights.
 
     Raises:
-        ModelError: if a factor is missing, or a name has an end that is not read.
+        ModelError: if a factor is missing or there are more, or a name has an end that is not read.
     """
     layers: dict[str, set[str]] = {}
     for name in names:
@@ -119,7 +119,7 @@ def require_both(path: Path, names: Iterable[str]) -> None:
     for layer, ends in layers.items():
         if ends - _BESIDES not in _BOTH:
             told = f"{layer}.lora_{min(ends - _BESIDES, default=min(ends))}"
-            raise _broken(path, f"has {told}, but not both factors of that layer by names that are read")
+            raise _broken(path, f"has {told}, but not exactly two factors of that layer by names that are read")
 
 
 def _broken(path: Path, fault: str) -> ModelError:
