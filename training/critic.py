@@ -14,7 +14,7 @@ from torch import nn
 
 
 class Critic(nn.Module):
-    """Logits for patches of noised latents (B, 4, h, w): high where they look like the teacher's."""
+    """Logits for patches of noised latents (B, 8, h, w): high where they look like the teacher's."""
 
     def __init__(self, teacher: UNet2DConditionModel, width: int = 64) -> None:
         super().__init__()

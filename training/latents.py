@@ -31,7 +31,7 @@ BATCH = 32
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
-    """The modes of the posteriors of images (N, 128, 128, 3) in bytes: (N, 4, 16, 16), unscaled."""
+    """The modes of the posteriors of images (N, 128, 128, 3) in bytes: (N, 8, 16, 16), unscaled."""
     device = next(vae.parameters()).device
     parts = []
     for start in range(0, len(pictures), BATCH):
@@ -42,7 +42,7 @@ def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, batch: int) -> torch.Tensor:
-    """The modes of scenes, composed on the device of `drawings`: (N, 4, 16, 16) in half precision, unscaled."""
+    """The modes of scenes, composed on the device of `drawings`: (N, 8, 16, 16) in half precision, unscaled."""
     network = common.compiled(lambda picture: vae.quant_conv(vae.encoder(picture)))
     parts = []
     for start in range(0, len(scenes), batch):
@@ -51,7 +51,7 @@ def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, ba
         missing = batch - len(picture)
         full = torch.cat([picture, picture.new_zeros(missing, *picture.shape[1:])])
         moments = network((2 * full - 1).contiguous(memory_format=torch.channels_last))
-        parts.append(moments[: len(picture), :4].half())
+        parts.append(moments[: len(picture), : vae.config.latent_channels].half())
     return torch.cat(parts)
 
 
@@ -70,7 +70,7 @@ def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> Non
 
 @dataclass(frozen=True)
 class Pool:
-    """Scenes as latents (N, 4, 16, 16), the numbers of their captions and edits (N, 2), the token ids (U, 32)."""
+    """Scenes as latents (N, 8, 16, 16), the numbers of their captions and edits (N, 2), the token ids (U, 32)."""
 
     latents: torch.Tensor
     captions: torch.Tensor
@@ -81,7 +81,7 @@ class Pool:
         return cls(*(torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in cls.__annotations__))
 
     def draw(self, count: int, generator: torch.Generator, edited: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents (count, 4, 16, 16) and token ids (count, 32); the first share `edited` has captions of edits."""
+        """Latents (count, 8, 16, 16) and token ids (count, 32); the first share `edited` has captions of edits."""
         rows = torch.randint(len(self.latents), (count,), generator=generator, device=self.latents.device)
         said = self.captions[rows, 0]
         changed = round(count * edited)

@@ -1,4 +1,4 @@
-"""Train the autoencoder: 128 x 128 images to 16 x 16 x 4 latents and back.
+"""Train the autoencoder: 128 x 128 images to 16 x 16 x 8 latents and back.
 
 The loss leans on the squared error, which is what PSNR counts, with absolute errors of the pixels and of their
 gradients beside it to keep edges crisp, and a KL term just large enough to keep the latents bounded. Half of the
@@ -8,9 +8,11 @@ statistics only there.
 Run again to continue; `--extend` adds minutes to a finished run, `--decoder-only` freezes the encoder so that latents
 made before stay valid.
 
-    python -m training.vae --work training/output --minutes 60 [--init DIRECTORY]
+    python -m training.vae --work training/output --minutes 60 [--init DIRECTORY [--keep-latents]]
 
-`--init` starts from an autoencoder. Where a checkpoint exists, that goes on instead.
+`--init` starts from an autoencoder. Where a checkpoint exists, that goes on instead. An autoencoder with fewer latent
+channels is given new ones. `--keep-latents` holds the channels that it had near to what they were, so that a UNet that
+was trained on them loses little.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from diffusers import AutoencoderKL
 from training import common
 from training.augment import Composer, photograph_bank
 from training.data import BACKGROUNDS, Drawing, lay, load_drawings, load_splits, save_array
+from training.widen import widen_autoencoder
 
 CONFIG = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
@@ -34,7 +37,7 @@ CONFIG = dict(
     block_out_channels=(24, 48, 96, 160),
     layers_per_block=1,
     norm_num_groups=8,
-    latent_channels=4,
+    latent_channels=8,
     mid_block_add_attention=False,
     sample_size=128,
 )
@@ -50,6 +53,7 @@ class Settings:
     squared: float = 8.0
     gradient: float = 0.25
     kl: float = 1e-6
+    keep: float = 1.0
     average: float = 0.998
     seed: int = 1
     log_seconds: float = 60
@@ -97,8 +101,17 @@ def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tup
     return np.concatenate(values, 1), np.concatenate(decoded)
 
 
-def loss_of(vae: AutoencoderKL, picture: torch.Tensor, noise: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """The loss of images (B, 3, H, W) in [0, 1]; `noise` has the shape of their latents."""
+def loss_of(
+    vae: AutoencoderKL,
+    picture: torch.Tensor,
+    noise: torch.Tensor,
+    settings: Settings,
+    former: AutoencoderKL | None = None,
+) -> torch.Tensor:
+    """The loss of images (B, 3, H, W) in [0, 1]; `noise` has the shape of their latents.
+
+    With a `former` autoencoder, the first channels of the latents are to be what that one makes of the images.
+    """
     target = 2 * picture - 1
     mean, log_variance = vae.quant_conv(vae.encoder(target)).float().chunk(2, 1)
     log_variance = log_variance.clamp(-30, 20)
@@ -112,6 +125,11 @@ def loss_of(vae: AutoencoderKL, picture: torch.Tensor, noise: torch.Tensor, sett
         + settings.gradient * (across.abs().mean() + down.abs().mean())
         + settings.kl * divergence.mean()
     )
+    if former is not None:
+        with torch.no_grad():
+            known = former.quant_conv(former.encoder(target)).float().chunk(2, 1)[0]
+        moved = (mean[:, : known.shape[1]] - known) * former.config.scaling_factor
+        loss = loss + settings.keep * moved.square().mean()
     return loss
 
 
@@ -120,6 +138,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--minutes", type=float, default=60, help="time for the whole run, over all its restarts")
     parser.add_argument("--init", type=Path, help="an autoencoder's directory to start from")
+    parser.add_argument("--keep-latents", action="store_true", help="hold the latents of --init near to what they were")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")
     parser.add_argument("--decoder-only", action="store_true")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
@@ -129,7 +148,16 @@ def main() -> None:
     torch.manual_seed(settings.seed)
     stop = common.StopRequest()
 
-    vae = AutoencoderKL.from_pretrained(arguments.init) if arguments.init else AutoencoderKL(**CONFIG)
+    if arguments.keep_latents and not arguments.init:
+        parser.error("--keep-latents holds the latents of --init, which is missing.")
+    former = None
+    if arguments.init:
+        start = AutoencoderKL.from_pretrained(arguments.init, torch_dtype=torch.float32)
+        vae = widen_autoencoder(start, CONFIG["latent_channels"])
+        if arguments.keep_latents:
+            former = start.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    else:
+        vae = AutoencoderKL(**CONFIG)
     vae = vae.float().to(device, memory_format=torch.channels_last).train()
     generator = torch.Generator(device).manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
@@ -206,9 +234,9 @@ def main() -> None:
             group["lr"] = rate * min(1.0, (step - first_step + 1) / settings.warm_up)
         picture = composer.batch(*(settings.wholes if step % 2 else settings.crops))
         side = picture.shape[-1] // 8
-        noise = torch.randn(len(picture), 4, side, side, generator=generator, device=device)
+        noise = torch.randn(len(picture), vae.config.latent_channels, side, side, generator=generator, device=device)
         with common.mixed():
-            loss = loss_function(vae, picture.contiguous(memory_format=torch.channels_last), noise, settings)
+            loss = loss_function(vae, picture.contiguous(memory_format=torch.channels_last), noise, settings, former)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
