@@ -50,7 +50,8 @@ def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, ba
         # A compiled network takes batches of one size.
         missing = batch - len(picture)
         full = torch.cat([picture, picture.new_zeros(missing, *picture.shape[1:])])
-        moments = network((2 * full - 1).contiguous(memory_format=torch.channels_last))
+        with common.mixed():
+            moments = network((2 * full - 1).contiguous(memory_format=torch.channels_last))
         parts.append(moments[: len(picture), : vae.config.latent_channels].half())
     return torch.cat(parts)
 
