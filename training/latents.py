@@ -1,9 +1,12 @@
-"""Give the latents mean 0 and deviation 1 per channel, then encode the scenes whose captions are written.
+"""Give every channel of the latents mean 0 and its deviation, then encode the scenes whose captions are written.
 
 The autoencoder's 1x1 convolutions around the latent are linear, so the normalisation folds into them exactly and a
 single `scaling_factor` is left, as Stable Diffusion's format wants it:
 
     mean' = (mean - mu) / (s f)        z = s f z' + mu        f = scaling_factor
+
+The first four channels have deviation 1. The others carry detail and have half of it: the noise hides them for longer,
+so that the UNet settles detail after the shape that it belongs to.
 
     python -m training.latents --work training/output
 
@@ -24,9 +27,11 @@ from training import common
 from training.captions import SEED
 from training.data import save_array
 from training.scenes import Sampler, Scenes, compose
-from training.vae import CONFIG
+from training.vae import CHANNELS, COARSE, averaged
 
 BATCH = 32
+# The deviation of each channel of the latents.
+DEVIATIONS = (1.0,) * COARSE + (0.5,) * (CHANNELS - COARSE)
 
 
 @torch.no_grad()
@@ -58,7 +63,7 @@ def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, ba
 
 @torch.no_grad()
 def fold(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-    """Change the 1x1 convolutions so that latents times `scaling_factor` are normalised and images stay the same."""
+    """Change the 1x1 convolutions so that latents times `scaling_factor` lose this mean and deviation; images stay."""
     mean, scale = mean.to(vae.device), (deviation * vae.config.scaling_factor).to(vae.device)
     before, after = vae.quant_conv, vae.post_quant_conv
     channels = len(mean)
@@ -102,9 +107,7 @@ def main() -> None:
     if arguments.source:
         vae = AutoencoderKL.from_pretrained(arguments.source / "vae", torch_dtype=torch.float32)
     else:
-        vae = AutoencoderKL(**CONFIG)
-        state = torch.load(work / "vae.pt", map_location="cpu", weights_only=True)
-        vae.load_state_dict(state["average"]["shadow"]["vae"])
+        vae = averaged(torch.load(work / "vae.pt", map_location="cpu", weights_only=True))
     vae = vae.to(device, memory_format=torch.channels_last).eval()
 
     scenes = Sampler(work).sample(len(np.load(work / "captions.npy")), SEED)
@@ -126,6 +129,7 @@ def main() -> None:
         sample = latents[: 1 << 15].float()
         mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3))
         print(f"before: mean {mean.tolist()}, deviation {deviation.tolist()}")
+        deviation /= torch.tensor(DEVIATIONS[: len(deviation)], device=device)
     fold(vae, mean, deviation)
     latents = ((latents - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)).half()
     check(vae, scenes, drawings, latents)

@@ -25,13 +25,13 @@ from training.latents import Pool
 from training.parallel import Team
 from training.pipeline import assemble, generate
 from training.text_encoder import WIDTH, new_text_encoder
-from training.vae import CONFIG
+from training.vae import CHANNELS
 from training.widen import widen_unet
 
 UNET = dict(
     sample_size=16,
-    in_channels=CONFIG["latent_channels"],
-    out_channels=CONFIG["latent_channels"],
+    in_channels=CHANNELS,
+    out_channels=CHANNELS,
     block_out_channels=(96, 160, 224),
     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -85,9 +85,7 @@ def loss_weights() -> tuple[torch.Tensor, torch.Tensor]:
 def load_parts(init: Path) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Load the networks of a pipeline; a UNet for fewer latent channels is given new ones."""
     return (
-        widen_unet(
-            UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32), CONFIG["latent_channels"]
-        ),
+        widen_unet(UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32), CHANNELS),
         CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32),
     )
 

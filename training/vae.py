@@ -8,11 +8,15 @@ statistics only there.
 Run again to continue; `--extend` adds minutes to a finished run, `--decoder-only` freezes the encoder so that latents
 made before stay valid.
 
-    python -m training.vae --work training/output --minutes 60 [--init DIRECTORY [--keep-latents]]
+    python -m training.vae --work training/output --minutes 60 --channels 4
+    python -m training.vae --work training/output --extend 60
 
-`--init` starts from an autoencoder. Where a checkpoint exists, that goes on instead. An autoencoder with fewer latent
-channels is given new ones. `--keep-latents` holds the channels that it had near to what they were, so that a UNet that
-was trained on them loses little.
+The first command learns four channels, which carry shapes and colours. The second one adds four, which carry the detail
+that is left, and goes on with all of them.
+
+`--init DIRECTORY` starts from a finished autoencoder, which is given new channels where it has fewer. `--keep-latents`
+holds the channels that it had near to what they were, so that a UNet that was trained on them loses little. Where a
+checkpoint exists, that goes on instead.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +36,16 @@ from training.augment import Composer, photograph_bank
 from training.data import BACKGROUNDS, Drawing, lay, load_drawings, load_splits, save_array
 from training.widen import widen_autoencoder
 
+# Channels of the latents: the first carry shapes and colours, and the others, which are added to a trained autoencoder,
+# the detail that is left.
+COARSE, CHANNELS = 4, 8
 CONFIG = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
     up_block_types=("UpDecoderBlock2D",) * 4,
     block_out_channels=(24, 48, 96, 160),
     layers_per_block=1,
     norm_num_groups=8,
-    latent_channels=8,
+    latent_channels=CHANNELS,
     mid_block_add_attention=False,
     sample_size=128,
 )
@@ -133,6 +141,14 @@ def loss_of(
     return loss
 
 
+def averaged(state: dict[str, Any]) -> AutoencoderKL:
+    """Return the averaged autoencoder of a checkpoint, with as many latent channels as it has."""
+    weights = state["average"]["shadow"]["vae"]
+    vae = AutoencoderKL(**{**CONFIG, "latent_channels": len(weights["post_quant_conv.bias"])})
+    vae.load_state_dict(weights)
+    return vae
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/output"))
@@ -140,6 +156,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="an autoencoder's directory to start from")
     parser.add_argument("--keep-latents", action="store_true", help="hold the latents of --init near to what they were")
     parser.add_argument("--extend", type=float, help="a new schedule of so many minutes, from the averaged weights")
+    parser.add_argument("--channels", type=int, default=CHANNELS, help="channels of the latents, in a new schedule")
     parser.add_argument("--decoder-only", action="store_true")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
     arguments = parser.parse_args()
@@ -153,32 +170,36 @@ def main() -> None:
     former = None
     if arguments.init:
         start = AutoencoderKL.from_pretrained(arguments.init, torch_dtype=torch.float32)
-        vae = widen_autoencoder(start, CONFIG["latent_channels"])
+        vae = widen_autoencoder(start, arguments.channels)
         if arguments.keep_latents:
             former = start.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     else:
-        vae = AutoencoderKL(**CONFIG)
+        vae = AutoencoderKL(**{**CONFIG, "latent_channels": arguments.channels})
+    path, state = work / "vae.pt", None
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        if arguments.extend:
+            vae = widen_autoencoder(averaged(state), arguments.channels)
+        else:
+            vae = averaged(state)
+            vae.load_state_dict(state["vae"])
+    elif arguments.extend:
+        parser.error(f"--extend goes on from {path}, which is not there: use --minutes.")
     vae = vae.float().to(device, memory_format=torch.channels_last).train()
     generator = torch.Generator(device).manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
         vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
     average = common.Average({"vae": vae}, settings.average)
-    path, step, clock, total = work / "vae.pt", 0, common.Clock(arguments.minutes), 0.0
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        vae.load_state_dict(state["vae"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+    step, clock, total = 0, common.Clock(arguments.extend or arguments.minutes), 0.0
+    if state is not None:
         generator.set_state(state["generator"].cpu())
         step, total = state["step"], state["total_seconds"]
-        clock = common.Clock(state["minutes"], state["spent"])
-        if arguments.extend:
-            vae.load_state_dict(average.shadow["vae"])
-            clock = common.Clock(arguments.extend)
+        if not arguments.extend:
+            average.load_state_dict(state["average"])
+            optimizer.load_state_dict(state["optimizer"])
+            clock = common.Clock(state["minutes"], state["spent"])
         print(f"continuing at step {step}, {clock.progress:.0%} of the time spent", flush=True)
-    elif arguments.extend:
-        parser.error(f"--extend goes on from {path}, which is not there: use --minutes.")
     total -= clock.spent
     if arguments.decoder_only:
         for part in (vae.encoder, vae.quant_conv):

@@ -18,7 +18,7 @@ from training import common, distil, endpoints, text_to_image
 from training.critic import Critic
 from training.data import SIDE
 from training.text_encoder import POSITIONS, WIDTH
-from training.vae import CONFIG
+from training.vae import CHANNELS, CONFIG
 
 NAMES = ("unet", "encoder", "teacher", "turbo", "lora", "critic")
 BATCH = text_to_image.ON_A_GPU.batch
@@ -52,7 +52,7 @@ def warm_network(name: str) -> None:
         count = 2 * (BATCH - round(BATCH * distil.ON_A_GPU.real_share))
         network = Critic(unet).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    z = noise(count, CONFIG["latent_channels"], 16, 16).requires_grad_(name == "critic")
+    z = noise(count, CHANNELS, 16, 16).requires_grad_(name == "critic")
     t = torch.randint(0, 1000, (count,), device=device)
     context = torch.randn(count, POSITIONS, WIDTH, device=device)
     with torch.set_grad_enabled(name != "teacher"), common.mixed():

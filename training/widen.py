@@ -15,14 +15,16 @@ SHARE = 0.3
 
 
 def widen_autoencoder(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
-    """Return a copy whose latents have so many channels: the first are as before, and new ones do not change an image.
+    """Return a copy in float32 whose latents have so many channels.
+
+    The first channels are as before, and the new ones do not change an image.
 
     Raises:
         ValueError: if the autoencoder has more channels than that.
     """
     known = vae.config.latent_channels
     _must_grow(known, channels)
-    wide = AutoencoderKL.from_config({**vae.config, "latent_channels": channels}).to(vae.dtype)
+    wide = AutoencoderKL.from_config({**vae.config, "latent_channels": channels})
     # Rows of the means lie before rows of the logarithms of the variances.
     moments = [*range(known), *range(channels, channels + known)]
     means = list(range(known))
@@ -42,7 +44,9 @@ def widen_autoencoder(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
 
 
 def widen_unet(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """Return a copy for latents of so many channels, whose first ones mean what they did; new ones are predicted as 0.
+    """Return a copy in float32 for latents of so many channels.
+
+    The first channels mean what they did, and the new ones are predicted as 0.
 
     Raises:
         ValueError: if the UNet takes more channels than that.
@@ -50,7 +54,6 @@ def widen_unet(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionMode
     known = unet.config.in_channels
     _must_grow(known, channels)
     wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels, "out_channels": channels})
-    wide = wide.to(unet.dtype)
     means = list(range(known))
     with torch.no_grad():
         wide.conv_in.weight *= SHARE
@@ -74,7 +77,10 @@ def _copy(source: nn.Module, target: nn.Module, places: dict[str, tuple[list[int
     """Copy convolutions into the given output and input channels of larger ones; None stands for all."""
     for name, (outputs, inputs) in places.items():
         old, new = source.get_submodule(name), target.get_submodule(name)
-        rows = torch.tensor(outputs if outputs is not None else range(new.weight.shape[0]))
-        columns = torch.tensor(inputs if inputs is not None else range(new.weight.shape[1]))
+        assert isinstance(old, nn.Conv2d)
+        assert isinstance(new, nn.Conv2d)
+        rows = torch.tensor(range(new.out_channels) if outputs is None else outputs)
+        columns = torch.tensor(range(new.in_channels) if inputs is None else inputs)
         new.weight[rows] = new.weight[rows].index_copy(1, columns, old.weight)
-        new.bias[rows] = old.bias
+        if old.bias is not None and new.bias is not None:
+            new.bias[rows] = old.bias

@@ -14,7 +14,7 @@ def vae() -> AutoencoderKL:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shape = {"block_out_channels": (8,), "norm_num_groups": 4, "latent_channels": 3}
-        return AutoencoderKL(**shape).double().eval()
+        return AutoencoderKL(**shape).eval()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def unet() -> UNet2DConditionModel:
 @torch.no_grad()
 def test_a_wider_autoencoder_has_the_latents_that_were_there_and_draws_the_same_images(vae: AutoencoderKL) -> None:
     wide = widen_autoencoder(vae, 5).eval()
-    picture = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    picture = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     before, after = vae.encode(picture).latent_dist, wide.encode(picture).latent_dist
     torch.testing.assert_close(after.mean[:, :3], before.mean)
     torch.testing.assert_close(after.logvar[:, :3], before.logvar)
@@ -49,7 +49,7 @@ def test_a_wider_autoencoder_has_the_latents_that_were_there_and_draws_the_same_
 
 def test_the_new_latents_of_an_autoencoder_can_be_learnt(vae: AutoencoderKL) -> None:
     wide = widen_autoencoder(vae, 5)
-    picture = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    picture = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     wide.decode(wide.encode(picture).latent_dist.mean).sample.square().mean().backward()
     assert (wide.decoder.conv_in.weight.grad[:, 3:] != 0).any()
 
