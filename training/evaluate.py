@@ -7,9 +7,10 @@
   was seen (a quarter each). Is the drawn image nearer to the real image of its concept than to those of 19 other
   concepts drawn at random, all in the same style on the same background? Is its style the nearest of all trained styles
   that draw the concept, and of the four that the first mini knew? Has the border the right one of six colours? Near
-  means Euclidean distance between the autoencoder's latents, in which neither prompts nor names took part. Beside it
-  stands how much gradient energy the images have, compared with the real ones. Held-out concepts and the held-out style
-  have no words that the model could follow, so they are left to the autoencoder.
+  means Euclidean distance between the autoencoder's latents, in which neither prompts nor names took part; models with
+  different autoencoders are compared by one of them (`--ruler`). Beside it stands how much gradient energy the images
+  have, compared with the real ones. Held-out concepts and the held-out style have no words that the model could follow,
+  so they are left to the autoencoder.
 - Sheets: everyday concepts, and the first images of each kind, all chosen by seed.
 
 The held-out sets were decided before training. Run it while nothing trains.
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training/output"))
     parser.add_argument("--model", choices=DRAWING, default="mini", help="a model of the package; how it draws")
     parser.add_argument("--pipeline", type=Path, help="measure the pipeline in this directory instead, drawing alike")
+    parser.add_argument("--ruler", type=Path, help="tell nearness by the autoencoder in this directory instead")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--to", type=Path, default=Path("training/output/report"))
     arguments = parser.parse_args()
@@ -199,7 +201,10 @@ def main() -> None:
     work, to, words, seed = arguments.work, arguments.to, Words(), Settings().seed + 4
     pipeline = load(arguments.model, arguments.pipeline).to(common.device())
     steps, guidance = DRAWING[arguments.model]
-    splits, reality = load_splits(work), Reality(work, pipeline.vae)
+    ruler = pipeline.vae
+    if arguments.ruler:
+        ruler = AutoencoderKL.from_pretrained(arguments.ruler, torch_dtype=torch.float32).to(common.device()).eval()
+    splits, reality = load_splits(work), Reality(work, ruler)
     cases = Cases(splits, list(reality.rows), seed)
 
     def drawn(chosen: list[Case], name: str) -> np.ndarray:
