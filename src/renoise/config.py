@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +13,7 @@ from renoise.escaping import seen
 from renoise.levels import descending, require_one_length, steps_in
 from renoise.method_settings import PAPER, EditLosses, NoiseCorrection, Walk
 from renoise.named_presets import NamedPreset, held, require_sampled, split
+from renoise.preset_records import PRESET_RECORDS
 from renoise.ranges import LARGEST_SEED, number, store, truth, whole
 from renoise.records import read_settings
 from renoise.schedulers import is_deterministic
@@ -388,8 +387,5 @@ FEW_STEPS = 8
 
 # The settings that suit models, by name: presets.toml says where each comes from.
 presets: Mapping[str, InversionConfig] = MappingProxyType(
-    {
-        name: InversionConfig._from_settings(record)
-        for name, record in tomllib.loads((files("renoise") / "presets.toml").read_text(encoding="utf-8")).items()
-    }
+    {name: InversionConfig._from_settings(record) for name, record in PRESET_RECORDS.items()}
 )

@@ -17,6 +17,7 @@ from typing import Any
 from renoise.backbones import PipelineBackbone, families_by_name, family_of
 from renoise.errors import ConfigError
 from renoise.escaping import seen
+from renoise.preset_records import PRESET_RECORDS
 from renoise.schedulers.names import SAMPLERS
 
 # The attributes of a pipeline that hold the preset which it was loaded with, and the scheduler that it had without it.
@@ -207,8 +208,7 @@ def split(preset: Any, variants: Sequence[str]) -> tuple[NamedPreset | None, str
 
 def _settings_of_models(variants: Sequence[str]) -> set[str]:
     """Return the names in presets.toml of what models have by themselves, which `renoise models` tells."""
-    names = tomllib.loads((files("renoise") / "presets.toml").read_text(encoding="utf-8"))
-    return {name for name in names if not name.startswith(tuple(variants))}
+    return {name for name in PRESET_RECORDS if not name.startswith(tuple(variants))}
 
 
 def named(preset: Any, variants: Sequence[str]) -> NamedPreset | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from renoise.backbones import PipelineBackbone, families_by_name, family_of
+from renoise.backbones import PipelineBackbone, family_of
 from renoise.errors import AdapterWarning, Argument, AssumedSamplingWarning, RenoiseWarning
 from renoise.escaping import shown
 from renoise.loading import catalogue
@@ -153,13 +153,13 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
         AssumedSamplingWarning: if a name decided, or if names contradict each other.
         RenoiseWarning: if another sampler or spacing was asked for than the preset's.
     """
+    family = family_of(pipe)
     if asked.preset is not None:
         _sample(pipe, asked.preset, asked)
         for problem in _otherwise(pipe, asked.preset, asked):
             warnings.warn(RenoiseWarning(problem, argument="preset"), stacklevel=2)
-        _say_strength(asked.preset, loras)
+        _say_strength(asked.preset, loras, family)
         return True
-    family = family_of(pipe)
     if family is None:
         return False
     named = [*((one, None) for one in names_of_loras(loras)), *((one, training) for one in model)]
@@ -179,7 +179,7 @@ def settle(pipe: Any, asked: Asked, loras: Sequence[Lora], model: Sequence[Calle
     (preset,) = (NAMED[name] for name in distinct)
     _sample(pipe, preset, asked)
     _say(pipe, preset, asked, told)
-    _say_strength(preset, loras)
+    _say_strength(preset, loras, family)
     return True
 
 
@@ -236,11 +236,10 @@ def _say(pipe: Any, preset: NamedPreset, asked: Asked, told: Mapping[str, tuple[
     warnings.warn(AssumedSamplingWarning(text, argument="preset", remedy=remedy), stacklevel=3)
 
 
-def _say_strength(preset: NamedPreset, loras: Sequence[Lora]) -> None:
+def _say_strength(preset: NamedPreset, loras: Sequence[Lora], family: type[PipelineBackbone] | None) -> None:
     """Say if the LoRA of a preset has another strength than it is made for: the one of that name, or the only one."""
-    if preset.strength is None:
+    if preset.strength is None or family is None:
         return
-    family = families_by_name()[preset.families[0]]
     its = [lora for lora in loras if any(preset in _told(one, family)[1] for one in names_of_loras([lora]))]
     for lora in its or (loras if len(loras) == 1 else ()):
         if lora.strength == 1.0:

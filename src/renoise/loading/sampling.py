@@ -196,11 +196,11 @@ def spaced(scheduler: Any, spacing: str) -> Any:
 def _with_timesteps(scheduler: Any, spacing: str) -> Any:
     name = type(scheduler).__name__
     if "timestep_spacing" in scheduler.config and name in SUPPORTED:
-        made = {one: exchanged(scheduler, name, timestep_spacing=one) for one in _OF_TIMESTEPS}
-        for other in made.values():
+        tried = [exchanged(scheduler, name, timestep_spacing=one) for one in _OF_TIMESTEPS]
+        for other in tried:
             other.set_timesteps(_LENGTH)
-        if len({tuple(other.timesteps.tolist()) for other in made.values()}) > 1:
-            return made[spacing]
+        if len({tuple(other.timesteps.tolist()) for other in tried}) > 1:
+            return exchanged(scheduler, name, timestep_spacing=spacing)
     raise SchedulerError(
         f"the timesteps of {name} are spaced in one way alone", argument="spacing", remedy="leave the spacing out"
     )
