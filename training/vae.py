@@ -45,7 +45,6 @@ CONFIG = dict(
     block_out_channels=(24, 48, 96, 160),
     layers_per_block=1,
     norm_num_groups=8,
-    latent_channels=CHANNELS,
     mid_block_add_attention=False,
     sample_size=128,
 )
@@ -141,10 +140,15 @@ def loss_of(
     return loss
 
 
+def untrained(channels: int) -> AutoencoderKL:
+    """Make an autoencoder with so many latent channels."""
+    return AutoencoderKL(**{**CONFIG, "latent_channels": channels})
+
+
 def averaged(state: dict[str, Any]) -> AutoencoderKL:
     """Return the averaged autoencoder of a checkpoint, with as many latent channels as it has."""
     weights = state["average"]["shadow"]["vae"]
-    vae = AutoencoderKL(**{**CONFIG, "latent_channels": len(weights["post_quant_conv.bias"])})
+    vae = untrained(len(weights["post_quant_conv.bias"]))
     vae.load_state_dict(weights)
     return vae
 
@@ -174,7 +178,7 @@ def main() -> None:
         if arguments.keep_latents:
             former = start.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     else:
-        vae = AutoencoderKL(**{**CONFIG, "latent_channels": arguments.channels})
+        vae = untrained(arguments.channels)
     path, state = work / "vae.pt", None
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)

@@ -11,14 +11,14 @@ import argparse
 import time
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
 from training import common, distil, endpoints, text_to_image
 from training.critic import Critic
 from training.data import SIDE
 from training.text_encoder import POSITIONS, WIDTH
-from training.vae import CHANNELS, CONFIG
+from training.vae import CHANNELS, untrained
 
 NAMES = ("unet", "encoder", "teacher", "turbo", "lora", "critic")
 BATCH = text_to_image.ON_A_GPU.batch
@@ -31,7 +31,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def warm_encoder() -> None:
     """Compile what `training.latents` encodes scenes with."""
-    vae = AutoencoderKL(**CONFIG).to(common.device(), memory_format=torch.channels_last).eval()
+    vae = untrained(CHANNELS).to(common.device(), memory_format=torch.channels_last).eval()
     with torch.no_grad():
         common.compiled(lambda picture: vae.quant_conv(vae.encoder(picture)))(noise(BATCH, 3, SIDE, SIDE))
 
