@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from renoise.evaluation import data
 
 
 def test_the_bundled_images() -> None:
-    pytest.importorskip("renoise_mini")
+    renoise_mini = pytest.importorskip("renoise_mini")
+    lines = (renoise_mini.path("heldout") / "captions.jsonl").read_text().splitlines()
     examples = data.load("mini-heldout")
-    assert len(examples) == 96
-    first = examples[0]
-    assert first.name == "00-red-question-mark.png"
-    assert first.prompt == "a red question mark, twemoji style, on a black background"
-    assert len(first.targets) == 3
+    assert len(examples) == len(lines) >= 64
+    first, written = examples[0], json.loads(lines[0])
+    assert (first.name, first.prompt) == (written["file"], written["caption"])
+    assert list(first.targets) == written["edits"]
     assert (first.mask, first.edit_type) == (None, None)
     assert isinstance(first.image, Path)
     assert first.image.is_file()

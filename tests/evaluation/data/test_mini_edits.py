@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -38,11 +39,13 @@ def copy(tmp_path: Path) -> Path:
 def test_every_edit_of_every_image_has_its_true_result() -> None:
     examples = data.load("mini-edits")
     assert examples == data.load("mini-heldout")
-    assert len(examples) == 96
+    assert 3 * len(examples) == len(LINES)
     for example in examples:
         assert tuple(example.truths) == example.targets
         assert tuple(example.edit_type_of(target) for target in example.targets) == KINDS
-        assert [len(truth.others) for truth in example.truths.values()] == [19, 0, 3]
+        concepts, backgrounds, styles = (len(truth.others) for truth in example.truths.values())
+        assert (concepts, backgrounds) == (19, 0)
+        assert styles >= 1
         for truth in example.truths.values():
             assert (len(truth.borders), len(set(truth.borders))) == (6, 6)
     assert data.load("mini-edits", limit=5) == examples[:5]
@@ -64,12 +67,13 @@ def test_every_image_is_there_and_another_than_the_others(drawings: Drawings) ->
     # A drawing that is nearly blank could not be told from its background.
     assert all(max(high - low for low, high in ImageStat.Stat(image).extrema) > 10 for image in found.values())
     shown = {name: image.tobytes() for name, image in found.items()}
+    repeated = 0
     for line in LINES:
         others = {shown[name] for name in line["others"] if name != line["source"]}
         assert len({shown[line["result"]], shown[line["source"]]} - others) == 2
-        # The cat's face and the grinning cat are one drawing in the style fluent flat, and both were drawn by chance.
-        alike = line["file"] == "23-lemon.png" and line["kind"] == "concept"
-        assert len({shown[name] for name in line["others"]}) == len(line["others"]) - alike
+        repeated += len(line["others"]) - len({shown[name] for name in line["others"]})
+    # Some styles draw two concepts alike (fluent flat's cat face and grinning cat), and chance may choose both.
+    assert repeated <= len(LINES) // 100
 
 
 def test_an_edit_changes_what_its_kind_says() -> None:
@@ -84,29 +88,35 @@ def test_an_edit_changes_what_its_kind_says() -> None:
 
 
 def test_the_borders_begin_with_that_of_the_result(drawings: Drawings) -> None:
-    example = data.load("mini-edits", limit=1)[0]
-    assert {truth.borders[0] for truth in example.truths.values()} == {(28, 28, 32), (150, 200, 240)}
-    assert drawings.image("lemon/noto/pink").getpixel((0, 0)) == drawings.borders("lemon/noto/pink")[0]
+    for line, example in zip(LINES[::3], data.load("mini-edits"), strict=True):
+        for target, row in zip(example.targets, (name for name in LINES if name["file"] == line["file"]), strict=True):
+            borders = example.truths[target].borders
+            assert borders == drawings.borders(row["result"])
+            assert borders[0] == drawings.image(row["result"]).getpixel((0, 0))
 
 
-@pytest.mark.parametrize("name", ["lemon/noto", "lemon/noto/red", "lemon/drawn/pink", "no/noto/pink", "a/b/c/d", ""])
+@pytest.mark.parametrize("name", ["{0}/{1}", "{0}/{1}/red", "{0}/drawn/{2}", "no/{1}/{2}", "a/b/c/d", ""])
 def test_pictures_that_are_not_there(drawings: Drawings, name: str) -> None:
     with pytest.raises(ConfigError, match="has no image"):
-        drawings.image(name)
+        drawings.image(name.format(*LINES[0]["source"].split("/")))
 
 
 def test_sheets_that_are_missing_or_too_small(copy: Path) -> None:
-    with pytest.raises(ImageError, match=r"noto\.webp"):
-        Drawings(copy).image("lemon/noto/pink")
-    Image.new("RGBA", (112, 112)).save(copy / "drawings" / "noto.webp")
-    with pytest.raises(ConfigError, match="has no drawing of lemon"):
-        Drawings(copy).image("lemon/noto/pink")
+    name = LINES[0]["source"]
+    concept, style, _ = name.split("/")
+    sheet = f"{style.replace(' ', '-')}.webp"
+    with pytest.raises(ImageError, match=re.escape(sheet)):
+        Drawings(copy).image(name)
+    Image.new("RGBA", (1, 1)).save(copy / "drawings" / sheet)
+    with pytest.raises(ConfigError, match=f"has no drawing of {concept}"):
+        Drawings(copy).image(name)
 
 
 def test_damaged_files(copy: Path) -> None:
     edits = (copy / "edits.jsonl").read_text()
     (copy / "edits.jsonl").write_text("\n".join(edits.splitlines()[1:]))
-    with pytest.raises(ConfigError, match=r"has no true result of the edit 'a green circle, .* of 00-red-question"):
+    first = f"has no true result of the edit {LINES[0]['prompt']!r} of {LINES[0]['file']}"
+    with pytest.raises(ConfigError, match=re.escape(first)):
         load(HELD_OUT, copy)
     (copy / "edits.jsonl").write_text(edits.replace('"kind"', '"sort"', 1))
     with pytest.raises(ConfigError, match=r"edits\.jsonl, line 1: .*`kind`"):

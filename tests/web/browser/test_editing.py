@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import renoise_mini
 from renoise import Inversion
 from renoise.cli.entry import run
+from renoise.web.examples import bundled
 from renoise.web.takeaway import settings_in
 from web.browser.serving import Served
 from web.browser.visitor import Visitor
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.web
 
 Open = Callable[..., "Page"]
-SOURCE = "a volleyball, noto style, on a green background"
-TARGET = "an orange, noto style, on a green background"
+EXAMPLE = bundled()[1]
+SOURCE, (TARGET, OTHER) = EXAMPLE.prompt, EXAMPLE.targets
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def visitor(served: Served, open_page: Open) -> Visitor:
 
 
 @pytest.fixture
-def ball(tmp_path: Path) -> Path:
+def picture(tmp_path: Path) -> Path:
     """An image of a visitor's own."""
-    path = tmp_path / "ball.png"
-    with Image.open(Path(renoise_mini.path("heldout")) / "01-volleyball.png") as image:
+    path = tmp_path / "picture.png"
+    with Image.open(EXAMPLE.path) as image:
         image.convert("RGB").save(path)
     return path
 
@@ -109,24 +109,22 @@ def test_the_slider_shows_more_of_the_one_or_of_the_other(visitor: Visitor) -> N
     }""")
 
 
-def test_a_second_edit_costs_no_pass_to_invert(visitor: Visitor, ball: Path) -> None:
-    visitor.upload("source-image", ball)
+def test_a_second_edit_costs_no_pass_to_invert(visitor: Visitor, picture: Path) -> None:
+    visitor.upload("source-image", picture)
     visitor.say(SOURCE, TARGET)
     visitor.advanced(seed=7)
     assert visitor.edit().startswith("1 edit. 8 network passes")
     assert visitor.quality.startswith("Inverted in 4 network passes")
-    visitor.say(None, "a tomato, noto style, on a green background")
+    visitor.say(None, OTHER)
     assert visitor.edit().startswith("1 edit. 4 network passes")
     assert visitor.quality.startswith("Inverted before: 0 passes.")
-    assert [caption.partition(". ")[2] for caption in visitor.captions] == [
-        "a tomato, noto style, on a green background"
-    ]
+    assert [caption.partition(". ")[2] for caption in visitor.captions] == [OTHER]
 
 
 def test_what_is_taken_away_works_without_the_page(
-    visitor: Visitor, ball: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    visitor: Visitor, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    visitor.upload("source-image", ball)
+    visitor.upload("source-image", picture)
     visitor.say(SOURCE, TARGET)
     visitor.choose("preset", "balanced")
     visitor.advanced()  # only to look: what is not filled in stays as the preset has it
@@ -147,8 +145,8 @@ def test_what_is_taken_away_works_without_the_page(
     assert (pixels(tmp_path / "edit.png") == pixels(edit)).all()
 
 
-def test_an_inversion_takes_the_place_of_an_image(visitor: Visitor, ball: Path, tmp_path: Path) -> None:
-    visitor.upload("source-image", ball)
+def test_an_inversion_takes_the_place_of_an_image(visitor: Visitor, picture: Path, tmp_path: Path) -> None:
+    visitor.upload("source-image", picture)
     visitor.say(SOURCE, TARGET)
     visitor.edit()
     first = visitor.download("01-", tmp_path)
@@ -165,10 +163,10 @@ def test_an_inversion_takes_the_place_of_an_image(visitor: Visitor, ball: Path, 
 
 
 def test_only_what_is_painted_changes(
-    visitor: Visitor, ball: Path, tmp_path: Path, screenshot: Callable[[Page, str], Path]
+    visitor: Visitor, picture: Path, tmp_path: Path, screenshot: Callable[[Page, str], Path]
 ) -> None:
-    visitor.upload("source-image", ball)
-    visitor.say(SOURCE, "a tomato, noto style, on a black background")
+    visitor.upload("source-image", picture)
+    visitor.say(SOURCE, OTHER)  # another background, which changes everything that may change
     visitor.choose("keep", "All but what I paint")
     canvas = visitor.part("mask-paint").locator("canvas").first
     canvas.wait_for()
@@ -185,7 +183,7 @@ def test_only_what_is_painted_changes(
     screenshot(visitor.page, "painted")
     assert visitor.edit().startswith("1 edit.")
     screenshot(visitor.page, "painted-edited")
-    changed = np.abs(pixels(visitor.download("01-", tmp_path)) - pixels(ball)).max(axis=2) > 0
+    changed = np.abs(pixels(visitor.download("01-", tmp_path)) - pixels(picture)).max(axis=2) > 0
     mask = pixels(visitor.download("mask", tmp_path)).max(axis=2) > 0
     assert 0.005 < changed.mean() < 0.5
     assert not changed[~mask].any()
