@@ -140,7 +140,7 @@ class Opponent:
     def __init__(self, teacher: Path, settings: Settings, alphas: torch.Tensor, device: torch.device) -> None:
         own = UNet2DConditionModel.from_pretrained(teacher / "unet", torch_dtype=torch.float32)
         self.critic = Critic(own).to(device)
-        self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.critic.to(memory_format=common.layout())  # type: ignore[call-overload]
         self.judge = common.compiled(self.critic)
         self.settings, self.alphas = settings, alphas
         self.optimizer = torch.optim.AdamW(
@@ -156,9 +156,7 @@ class Opponent:
         made = made.requires_grad_(True)
         views = torch.cat([noised(real, t, self.alphas, generator), noised(made, t, self.alphas, generator)])
         with common.mixed():
-            logits = self.judge(
-                views.contiguous(memory_format=torch.channels_last), t.repeat(2), context.repeat(2, 1, 1)
-            )
+            logits = self.judge(views.contiguous(memory_format=common.layout()), t.repeat(2), context.repeat(2, 1, 1))
         says_real, says_made = logits.float().chunk(2)
         (gradient,) = torch.autograd.grad(-says_made.mean(), made, retain_graph=True)
         self.optimizer.zero_grad(set_to_none=True)
@@ -194,7 +192,7 @@ def main() -> None:
     torch.manual_seed(settings.seed)
 
     pipeline = prepared(name, arguments.teacher).to(device)
-    unet = pipeline.unet.to(memory_format=torch.channels_last).train()
+    unet = pipeline.unet.to(memory_format=common.layout()).train()
     alphas = loss_weights()[0].to(device)
     pool, network = Pool.load(work, device), common.compiled(unet)
     known = torch.load(work / "endpoints.pt", map_location=device, weights_only=True)
@@ -219,7 +217,7 @@ def main() -> None:
         z = torch.cat([noised(real, t, alphas, generator), known["z"][taught].float()])
         target = torch.cat([real, known["endpoints"][taught].float()])
         t, ids = torch.cat([t, known["t"][taught]]), torch.cat([ids, known["ids"][taught]])
-        z, a = z.contiguous(memory_format=torch.channels_last), alphas[t].view(-1, 1, 1, 1)
+        z, a = z.contiguous(memory_format=common.layout()), alphas[t].view(-1, 1, 1, 1)
         with common.mixed():
             with torch.no_grad():
                 context = pipeline.text_encoder(ids).last_hidden_state

@@ -5,6 +5,8 @@ an unknown style, and a known drawing on a background on which its concept was n
 another concept, another background, another style. What an edit asks for is known to the model: its concept is trained
 in its style, or, for an image of the unknown style, in the other styles.
 
+The 96 come first, for they are the main test set: a user's image shows what a model has words for.
+
     python -m training.held_out --work training/output --to training/output/models
 """
 
@@ -55,9 +57,11 @@ class HeldOut:
             self.fellows.setdefault(words.concepts[concept].group, []).append(concept)
 
     def rows(self) -> list[dict[str, object]]:
-        """The lines of captions.jsonl."""
-        chosen = [image for kind, count in COUNTS.items() for image in self._images(kind, count)]
-        self.rng.shuffle(chosen)
+        """The lines of captions.jsonl: first the images whose words the model knows, then the others by chance."""
+        (main, *kinds) = [self._images(kind, count) for kind, count in COUNTS.items()]
+        others = [image for images in kinds for image in images]
+        self.rng.shuffle(others)
+        chosen = [*main, *others]
         return [self._row(number, image) for number, image in enumerate(chosen)]
 
     def _images(self, kind: str, count: int) -> list[Chosen]:

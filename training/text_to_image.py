@@ -116,7 +116,7 @@ def main() -> None:
     unet.save_config(shapes / "unet")
     text_encoder.config.save_pretrained(shapes / "text_encoder")
     tokenizer.save_pretrained(shapes / "tokenizer")
-    unet = unet.to(device, memory_format=torch.channels_last).train()
+    unet = unet.to(device, memory_format=common.layout()).train()
     text_encoder = text_encoder.to(device).train()
     modules = {"unet": unet, "text_encoder": text_encoder}
     alphas, weights = (table.to(device) for table in loss_weights())
@@ -131,7 +131,7 @@ def main() -> None:
         u = torch.rand(count, generator=generator, device=device)
         t = (1000 * u**settings.draw_power).long().clamp_max(999)
         a = alphas[t].view(-1, 1, 1, 1)
-        z = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        z = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=common.layout())
         with common.mixed():
             context = text_encoder(ids).last_hidden_state
             prediction = network(z, t, context).sample.float()
