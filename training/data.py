@@ -105,7 +105,7 @@ class Splits:
 
 
 class Words:
-    """What the concepts are called, and what they belong to."""
+    """What the concepts are called, what they belong to, and which ones (`first`) `mini` 0.3 was made for."""
 
     def __init__(self) -> None:
         table = tomllib.loads(Path(__file__).with_name("concepts.toml").read_text())
@@ -114,6 +114,7 @@ class Words:
         for concept in self.concepts.values():
             self.categories.setdefault(concept.category, []).append(concept.name)
         self.everyday = set(table["everyday"]["names"].split())
+        self.first = {name for names in table["categories"].values() for name in names.split()}
         self.aliases: dict[str, str] = table["aliases"]
         self._phrases: dict[str, str] = table["phrases"]
 

@@ -11,6 +11,8 @@
   different autoencoders are compared by one of them (`--ruler`). Beside it stands how much gradient energy the images
   have, compared with the real ones. Held-out concepts and the held-out style have no words that the model could follow,
   so they are left to the autoencoder.
+- With `--first`, only concepts and styles for which `mini` 0.3 was made are asked for, so that an older model and a
+  newer one are asked the same. What is unseen is unseen by the newer one; the older one may have learnt it.
 - Sheets: everyday concepts, and the first images of each kind, all chosen by seed.
 
 The held-out sets were decided before training. Run it while nothing trains.
@@ -23,6 +25,7 @@ import argparse
 import io
 import json
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +66,16 @@ class Cases:
             if drawing.style in STYLES:
                 self.styles.setdefault(drawing.concept, []).append(drawing.style)
 
-    def choose(self, kind: str, count: int, concepts: set[str] | None = None) -> list[Case]:
-        """So many cases of a kind, or all that there are; `concepts` are the ones to choose from."""
+    def choose(
+        self, kind: str, count: int, concepts: set[str] | None = None, among: Collection[str] = tuple(STYLES)
+    ) -> list[Case]:
+        """So many cases of a kind, or all that there are; `concepts` and the styles `among` are chosen from."""
         every = [
             Case(concept, style, background)
             for concept, styles in self.styles.items()
             if concept not in self.splits.held_out_concepts and (concepts is None or concept in concepts)
             for style in styles
+            if style in among
             for background in BACKGROUNDS
             if self.splits.split(concept, style, background) == kind
         ]
@@ -194,6 +200,7 @@ def main() -> None:
     parser.add_argument("--model", choices=DRAWING, default="mini", help="a model of the package; how it draws")
     parser.add_argument("--pipeline", type=Path, help="measure the pipeline in this directory instead, drawing alike")
     parser.add_argument("--ruler", type=Path, help="tell nearness by the autoencoder in this directory instead")
+    parser.add_argument("--first", action="store_true", help="ask only for what mini 0.3 was made for")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--to", type=Path, default=Path("training/output/report"))
     arguments = parser.parse_args()
@@ -213,10 +220,11 @@ def main() -> None:
         save_sheet(to / f"{name.replace(' ', '-')}.png", pictures[:ON_A_SHEET], prompts[:ON_A_SHEET])
         return pictures
 
+    concepts, among = (words.first, FIRST_STYLES) if arguments.first else (None, STYLES)
     metrics: dict[str, object] = {"autoencoder": autoencoder(pipeline.vae, work, splits, to)}
     following: dict[str, dict[str, float]] = {}
     for kind, share in zip(KINDS, (2, 4, 4), strict=True):
-        chosen = cases.choose(kind, arguments.prompts // share)
+        chosen = cases.choose(kind, arguments.prompts // share, concepts, among)
         following[kind] = follow(drawn(chosen, kind), chosen, cases, reality)
         print(f"prompt following, {kind}: {following[kind]}", flush=True)
     metrics["prompt following"] = following

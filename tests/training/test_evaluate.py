@@ -44,3 +44,10 @@ def test_a_border_has_the_nearest_colour(name: str) -> None:
 def test_half_the_contrast_is_a_quarter_of_the_energy() -> None:
     noise = np.random.default_rng(0).integers(0, 128, (2, 16, 16, 3)).astype(np.uint8)
     assert energy(noise) - energy(2 * noise) == pytest.approx(-10 * np.log10(4), abs=1e-3)
+
+
+def test_cases_of_some_concepts_and_styles(cases: Cases) -> None:
+    chosen = cases.choose("seen", 100, {"cat", "dog"}, ["noto"])
+    assert {case.style for case in chosen} <= {"noto"}
+    assert {case.concept for case in chosen} <= {"cat", "dog"}
+    assert chosen
