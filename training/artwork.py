@@ -24,7 +24,7 @@ BOX = {"left": 0, "top": 0, "width": 16, "height": 16}
 
 
 def read_packages(modules: Path) -> dict[str, dict[str, tuple[str, str]]]:
-    """The view box and the body of each icon, by package and name."""
+    """Return the view box and the body of each icon, by package and name."""
     packages: dict[str, dict[str, tuple[str, str]]] = {}
     for package in (*TRAINED, *MEASURED):
         table = json.loads((modules / "@iconify-json" / package / "icons.json").read_text())
@@ -45,7 +45,7 @@ def load_artwork(source: Path) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def rasterise(icon: tuple[str, str]) -> np.ndarray:
-    """(112, 112, 4) bytes, colours not premultiplied; what is transparent has no colour."""
+    """Return (112, 112, 4) bytes, colours not premultiplied; what is transparent has no colour."""
     import resvg_py
 
     box, body = icon
@@ -64,6 +64,6 @@ def rasterise(icon: tuple[str, str]) -> np.ndarray:
 
 
 def rasterise_all(icons: list[tuple[str, str]], processes: int | None = None) -> np.ndarray:
-    """(N, 112, 112, 4) bytes, by as many processes as there are cores."""
+    """Rasterise icons to (N, 112, 112, 4) bytes, by as many processes as there are cores."""
     with ProcessPoolExecutor(processes or cpu_count()) as pool:
         return np.stack(list(pool.map(rasterise, icons, chunksize=64)))

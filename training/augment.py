@@ -31,7 +31,7 @@ class Chances:
 
 
 def photograph_bank(seed: int, crops: int = 4, side: int = 256) -> np.ndarray:
-    """Square cuts of several extents from the photographs that scikit-image ships: (N, side, side, 3) bytes."""
+    """Cut squares of several extents from the photographs that scikit-image ships: (N, side, side, 3) bytes."""
     from skimage import data as photographs
 
     rng, bank = np.random.default_rng(seed), []
@@ -64,7 +64,7 @@ class Composer:
         self.plain_colours = torch.tensor(list(BACKGROUNDS.values()), device=self.device).float() / 255
 
     def batch(self, count: int, side: int) -> torch.Tensor:
-        """(count, 3, side, side) in [0, 1]; below 128 px mostly crops, at 128 px mostly whole images."""
+        """Draw (count, 3, side, side) in [0, 1]; below 128 px mostly crops, at 128 px mostly whole images."""
         pictures = self._background(count, side)
         plain = self._chance(count, self.chances.plain)
         drawings = self._drawings(count)
@@ -101,7 +101,7 @@ class Composer:
         return first[:, :, None, None] * (1 - mix) + last[:, :, None, None] * mix
 
     def _varied(self, drawings: torch.Tensor) -> torch.Tensor:
-        """Other colours, line art, outlines; each for some of the drawings."""
+        """Give some of the drawings other colours, some outlines, and make line art of some."""
         count = len(drawings)
         colour, alpha = drawings[:, :3], drawings[:, 3:]
         order = self._random(count, 3).argsort(1)
@@ -159,7 +159,7 @@ class Composer:
         return torch.cat([placed[:, :3] / placed[:, 3:].clamp_min(1e-3), placed[:, 3:]], 1)
 
     def _photographs(self, count: int, side: int) -> torch.Tensor:
-        """Windows of the photographs: (count, 3, side, side)."""
+        """Cut windows from the photographs: (count, 3, side, side)."""
         pictures = self.photographs[self._whole(len(self.photographs), count)].permute(0, 3, 1, 2).float() / 255
         own = side / pictures.shape[-1]
         scale = own + (1 - own) * self._random(count)

@@ -19,7 +19,7 @@ SEED = 6
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
-    """(N, 32) of 16 bits."""
+    """Return the token ids of captions (N, 32), in 16 bits."""
     ids = tokenizer(captions, padding="max_length", max_length=POSITIONS, truncation=True).input_ids
     return np.asarray(ids, np.int16)
 

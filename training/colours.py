@@ -30,7 +30,7 @@ def colour_word(drawing: np.ndarray) -> str | None:
 
 
 def _names(colours: np.ndarray) -> np.ndarray:
-    """The index in `WORDS` of each colour (N, 3) in [0, 1]."""
+    """Return the index in `WORDS` of each colour (N, 3) in [0, 1]."""
     high, low = colours.max(1), colours.min(1)
     spread = np.maximum(high - low, 1e-6)
     red, green, blue = colours.T

@@ -42,7 +42,7 @@ def mixed() -> Iterator[None]:
 
 
 def layout() -> torch.memory_format:
-    """How a UNet's tensors lie in memory where it learns fastest: a CPU loses a twentieth by channels last."""
+    """Return how a UNet's tensors lie in memory where it learns fastest: a CPU loses a twentieth by channels last."""
     return torch.channels_last if torch.cuda.is_available() else torch.contiguous_format
 
 
@@ -52,14 +52,14 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one, never half of it."""
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
 
 
 def beside(target: Path) -> Path:
-    """An empty directory next to the target, to be written in peace."""
+    """Make an empty directory next to the target, to be written in peace."""
     fresh = target.with_name(target.name + ".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -97,7 +97,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the modules carry the averaged weights."""
+        """Put the averaged weights into the modules while the context lasts."""
         raw = {n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in self.modules.items()}
         for name, module in self.modules.items():
             module.load_state_dict(self.shadow[name])
@@ -133,7 +133,7 @@ class Clock:
 
     @property
     def running(self) -> float:
-        """The seconds since it was started here."""
+        """Return the seconds since it was started here."""
         return 0.0 if self._start is None else time.monotonic() - self._start
 
     @property
@@ -173,23 +173,23 @@ class StopRequest:
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Per image, (B, 3, H, W) in [0, 1], `a` clamped."""
+    """Return the PSNR of each image (B, 3, H, W) in [0, 1], `a` clamped."""
     return -10 * torch.log10((a.clamp(0, 1) - b).square().mean((1, 2, 3)).clamp_min(1e-10))
 
 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """(B, H, W, 3) bytes to (B, 3, H, W) in [0, 1]."""
+    """Turn (B, H, W, 3) bytes into (B, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def to_bytes(pictures: torch.Tensor) -> np.ndarray:
-    """The inverse of `to_tensor`."""
+    """Undo `to_tensor`."""
     scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
     return np.asarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def sheet(pictures: np.ndarray, columns: int, labels: list[str] | None = None) -> bytes:
-    """A PNG of images in rows, each with its label below."""
+    """Return a PNG of images in rows, each with its label below."""
     count, side = len(pictures), pictures.shape[1]
     strip = 34 if labels else 0
     rows = -(-count // columns)

@@ -127,12 +127,12 @@ class Concept:
 
 
 def plain(code: str) -> str:
-    """A code point sequence in the form of the icon packages, without the variation selector."""
+    """Return a code point sequence in the form of the icon packages, without the variation selector."""
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")
 
 
 def bare(name: str) -> str:
-    """A name without case, separators and accents, to compare names by."""
+    """Return a name without case, separators and accents, to compare names by."""
     letters = unicodedata.normalize("NFKD", name.lower()).replace("&", "and")
     return re.sub(r"[^a-z0-9]", "", letters)
 
@@ -158,13 +158,13 @@ class Package:
 
 
 def gendered(entry: dict[str, object]) -> bool:
-    """Whether this is a man's or a woman's form of what exists for a person, or a family of them."""
+    """Tell whether this is a man's or a woman's form of what exists for a person, or a family of them."""
     points = plain(str(entry["hexcode"])).split("-")
     return len(points) > 1 and any(p in ("2640", "2642", "1f468", "1f469") for p in points)
 
 
 def names_of(entry: dict[str, object], shortcodes: list[dict[str, object]]) -> list[list[str]]:
-    """The names of a code point, best first; all code points are matched by their best before any by the next."""
+    """List a code point's names, best first; all code points are matched by their best before any by the next."""
     code = str(entry["hexcode"])
     label = str(entry["label"])
     points = [chr(int(p, 16)) for p in plain(code).split("-")]
@@ -182,7 +182,7 @@ def names_of(entry: dict[str, object], shortcodes: list[dict[str, object]]) -> l
 
 
 def matched(package: Package, own: dict[str, str], names: dict[str, list[list[str]]]) -> dict[str, str]:
-    """The package's icon for each code point, none used twice."""
+    """Find the package's icon for each code point, none used twice."""
     found = dict(package.by_code)
     used = set(found.values()) | set(own)
     for icon, code in own.items():

@@ -26,7 +26,7 @@ class Critic(nn.Module):
         )
 
     def forward(self, z: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """(B, all patches of all depths)."""
+        """Return the logits (B, all patches of all depths)."""
         teacher = self.teacher
         embedding = teacher.time_embedding(teacher.time_proj(t).to(z.dtype))
         hidden, features = teacher.conv_in(z), []
@@ -41,6 +41,6 @@ class Critic(nn.Module):
 
 
 def critic_loss(real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-    """The hinge loss of a critic's logits."""
+    """Return the hinge loss of a critic's logits."""
     loss: torch.Tensor = F.relu(1 - real).mean() + F.relu(1 + made).mean()
     return loss

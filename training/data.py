@@ -84,15 +84,15 @@ class Splits:
     copies: tuple[tuple[str, str], ...] = ()
 
     def unseen(self, concept: str, style: str) -> bool:
-        """Whether the drawing is held out on every background."""
+        """Tell whether the drawing is held out on every background."""
         return style not in STYLES or concept in self.held_out_concepts or (concept, style) in self.held_out_pairs
 
     def trained(self, concept: str, style: str) -> bool:
-        """Whether training may show the drawing."""
+        """Tell whether training may show the drawing."""
         return not self.unseen(concept, style) and (concept, style) not in self.copies
 
     def split(self, concept: str, style: str, background: str) -> str:
-        """Which kind of unseen this image is, or `seen`."""
+        """Name the kind of unseen that this image is, or `seen`."""
         if style not in STYLES:
             return "unseen style"
         if concept in self.held_out_concepts:
@@ -125,7 +125,7 @@ class Words:
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
     def category(self, concept: str) -> str | None:
-        """'an animal'; None where the phrase says it already."""
+        """Return its category, such as 'an animal'; None where the phrase says it already."""
         category = self.concepts[concept].category
         return None if category.split()[-1] in self.phrase(concept).split() else category
 
@@ -134,7 +134,7 @@ class Words:
 
 
 def sentence(phrase: str, style: str | None, background: str | None) -> str:
-    """'a cat, noto style, on a white background'; a part that is None is left out."""
+    """Write 'a cat, noto style, on a white background'; a part that is None is left out."""
     parts = [phrase]
     if style:
         parts.append(f"{ALL_STYLES.get(style, style)} style")
@@ -144,7 +144,7 @@ def sentence(phrase: str, style: str | None, background: str | None) -> str:
 
 
 def lay(drawing: np.ndarray, background: str) -> np.ndarray:
-    """The drawing on a plain background: (128, 128, 3) bytes."""
+    """Lay the drawing on a plain background: (128, 128, 3) bytes."""
     picture = np.empty((SIDE, SIDE, 3), np.float32)
     picture[:] = BACKGROUNDS[background]
     alpha = drawing[..., 3:].astype(np.float32) / 255
@@ -154,7 +154,7 @@ def lay(drawing: np.ndarray, background: str) -> np.ndarray:
 
 
 def random_shapes(seed: float) -> np.ndarray:
-    """A drawing of flat shapes with outlines, lines and gradients: what no training style has much of."""
+    """Draw flat shapes with outlines, lines and gradients: what no training style has much of."""
     rng = random.Random(seed)
     large = Image.new("RGBA", (3 * ART, 3 * ART))
     pen = ImageDraw.Draw(large)
@@ -192,7 +192,7 @@ def random_shapes(seed: float) -> np.ndarray:
 
 
 def choose_splits(words: Words, drawn: dict[str, list[str]], settings: Settings) -> Splits:
-    """Everything held out, from the seed and the names alone; `drawn` gives the trained styles of each concept."""
+    """Choose what is held out by the seed and the names alone; `drawn` gives the trained styles of each concept."""
     rng = random.Random(settings.seed)
     concepts = sorted(drawn)
     share = settings.held_out_concepts / len(concepts)
@@ -231,7 +231,7 @@ def load_splits(work: Path) -> Splits:
 
 
 def load_drawings(work: Path) -> tuple[np.ndarray, dict[Drawing, int]]:
-    """The named concepts' drawings (N, 112, 112, 4) and where each one lies."""
+    """Load the named concepts' drawings (N, 112, 112, 4) and where each one lies."""
     rows = json.loads((work / "drawings.json").read_text())
     return np.load(work / "drawings.npy", mmap_mode="r"), {Drawing(c, s): i for i, (c, s) in enumerate(rows)}
 
@@ -243,7 +243,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def corpus_icons(names: dict[str, list[str]], words: Words, splits: Splits) -> list[tuple[str, str]]:
-    """The icons (package, name) that no concept uses, without variants of what is held out."""
+    """List the icons (package, name) that no concept uses, without variants of what is held out."""
     used = {(package, icon) for c in words.concepts.values() for package, icon in (c.icons | c.copies).items()}
     held = {(s, words.concepts[c].icons[s]) for c, s in splits.held_out_pairs}
     for concept in splits.held_out_concepts:

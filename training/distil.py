@@ -104,14 +104,14 @@ ON_A_GPU = Settings(batch=512, warm_up=100, average=0.998)
 
 
 def student_scheduler(name: str, config: Any) -> Any:
-    """The sampler that the student is made for, on its teacher's noise levels."""
+    """Return the sampler that the student is made for, on its teacher's noise levels."""
     if name == "lcm":
         return LCMScheduler.from_config(config, timestep_spacing="leading")
     return EulerAncestralDiscreteScheduler.from_config(config, timestep_spacing="trailing")
 
 
 def prepared(name: str, teacher: Path) -> StableDiffusionPipeline:
-    """The teacher's pipeline, with what the student trains set to be trained and its sampler in place."""
+    """Load the teacher's pipeline, with what the student trains set to be trained and its sampler in place."""
     pipeline = StableDiffusionPipeline.from_pretrained(teacher, torch_dtype=torch.float32, local_files_only=True)
     pipeline.scheduler = student_scheduler(name, pipeline.scheduler.config)
     pipeline.text_encoder.requires_grad_(False)
@@ -122,7 +122,7 @@ def prepared(name: str, teacher: Path) -> StableDiffusionPipeline:
 
 
 def averaged(name: str, work: Path, teacher: Path) -> StableDiffusionPipeline:
-    """The student with the averaged weights of its checkpoint."""
+    """Load the student with the averaged weights of its checkpoint."""
     pipeline = prepared(name, teacher)
     state = torch.load(work / f"{name}.pt", map_location="cpu", weights_only=True)
     pipeline.unet.load_state_dict(state["average"]["shadow"]["unet"])
@@ -150,7 +150,7 @@ class Opponent:
     def pull(
         self, made: torch.Tensor, real: torch.Tensor, context: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Train the critic on latents made by the student and real ones; the gradient of its verdict at `made`."""
+        """Train the critic on latents made by the student and real ones; return its verdict's gradient at `made`."""
         least, most = self.settings.critic_timesteps
         t = torch.randint(least, most, (len(made),), generator=generator, device=made.device)
         made = made.requires_grad_(True)
@@ -166,7 +166,7 @@ class Opponent:
 
 
 def distances(x0: torch.Tensor, target: torch.Tensor, huber: float) -> torch.Tensor:
-    """Pseudo-Huber distance of each image, in units of an element's deviation."""
+    """Return the pseudo-Huber distance of each image, in units of an element's deviation."""
     square = (x0 - target).square().mean((1, 2, 3))
     return (square + huber**2).sqrt() - huber
 

@@ -52,7 +52,7 @@ class Teacher:
 
     @torch.no_grad()
     def endpoints(self, z: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """z_0 from latents `z` (B, 8, h, w) at timesteps `t` (B,), under captions `ids` (B, 32)."""
+        """Draw z_0 from latents `z` (B, 8, h, w) at timesteps `t` (B,), under captions `ids` (B, 32)."""
         alphas = self.alphas
         with common.mixed():
             context = self.text_encoder(torch.cat([self.empty.expand(len(ids), -1), ids])).last_hidden_state

@@ -69,7 +69,7 @@ class Cases:
     def choose(
         self, kind: str, count: int, concepts: set[str] | None = None, among: Collection[str] = tuple(STYLES)
     ) -> list[Case]:
-        """So many cases of a kind, or all that there are; `concepts` and the styles `among` are chosen from."""
+        """Choose so many cases of a kind, or all that there are, from `concepts` and the styles `among`."""
         every = [
             Case(concept, style, background)
             for concept, styles in self.styles.items()
@@ -83,12 +83,12 @@ class Cases:
         return list({case.concept: case for case in every}.values())[:count]
 
     def others(self, case: Case) -> list[Case]:
-        """Other concepts in the same style on the same background."""
+        """Draw other concepts in the same style on the same background."""
         concepts = [c for c, styles in self.styles.items() if c != case.concept and case.style in styles]
         return [Case(c, case.style, case.background) for c in self.rng.sample(concepts, min(OTHERS, len(concepts)))]
 
     def other_styles(self, case: Case) -> list[Case]:
-        """The same concept in all other trained styles that draw it."""
+        """List the same concept in all other trained styles that draw it."""
         return [Case(case.concept, s, case.background) for s in self.styles[case.concept] if s != case.style]
 
 
@@ -111,7 +111,7 @@ class Reality:
         return torch.stack([self._known[case] for case in cases])
 
     def nearest(self, feature: torch.Tensor, case: Case, others: list[Case]) -> bool:
-        """Whether a drawn image's latent is no farther from the real image of its case than from any other one."""
+        """Tell whether a drawn image's latent is no farther from the real image of its case than from any other."""
         distances = (self.features([case, *others]) - feature).square().sum(1)
         return int(distances.argmin()) == 0
 
@@ -123,7 +123,7 @@ def border_colour(picture: np.ndarray) -> str:
 
 
 def energy(pictures: np.ndarray) -> float:
-    """The mean square of the differences between neighbouring pixels, in decibels."""
+    """Return the mean square of the differences between neighbouring pixels, in decibels."""
     scaled = pictures.astype(np.float32) / 255
     return float(10 * np.log10(sum(np.square(np.diff(scaled, axis=axis)).mean() for axis in (1, 2))))
 
@@ -189,7 +189,7 @@ def load(model: str, directory: Path | None) -> StableDiffusionPipeline:
 
 
 def save_sheet(path: Path, pictures: np.ndarray, labels: list[str] | None = None) -> None:
-    """Two hundred and fifty-six colours are enough to judge drawings by, and keep the file small."""
+    """Save a sheet in 256 colours, which are enough to judge drawings by and keep the file small."""
     page = Image.open(io.BytesIO(common.sheet(pictures, 8, labels)), formats=["PNG"])
     page.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 

@@ -57,7 +57,7 @@ class HeldOut:
             self.fellows.setdefault(words.concepts[concept].group, []).append(concept)
 
     def rows(self) -> list[dict[str, object]]:
-        """The lines of captions.jsonl: first the images whose words the model knows, then the others by chance."""
+        """Return the lines of captions.jsonl: images whose words the model knows first, then the others by chance."""
         (main, *kinds) = [self._images(kind, count) for kind, count in COUNTS.items()]
         others = [image for images in kinds for image in images]
         self.rng.shuffle(others)
@@ -83,7 +83,7 @@ class HeldOut:
         return [style for style in STYLES if style in self.words.concepts[concept].icons]
 
     def _styles(self, concept: str) -> list[str]:
-        """The styles in which a concept is trained."""
+        """List the styles in which a concept is trained."""
         return [style for style in self._drawn(concept) if self.splits.trained(concept, style)]
 
     def _row(self, number: int, image: Chosen) -> dict[str, object]:

@@ -36,7 +36,7 @@ DEVIATIONS = (1.0,) * COARSE + (0.5,) * (CHANNELS - COARSE)
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
-    """The modes of the posteriors of images (N, 128, 128, 3) in bytes: (N, 8, 16, 16), unscaled."""
+    """Return the posteriors' modes of images (N, 128, 128, 3) in bytes: (N, 8, 16, 16), unscaled."""
     device = next(vae.parameters()).device
     parts = []
     for start in range(0, len(pictures), BATCH):
@@ -47,7 +47,7 @@ def encode(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, scenes: Scenes, drawings: torch.Tensor, batch: int) -> torch.Tensor:
-    """The modes of scenes, composed on the device of `drawings`: (N, 8, 16, 16) in half precision, unscaled."""
+    """Return the modes of scenes, composed where `drawings` lie: (N, 8, 16, 16) in half precision, unscaled."""
     network = common.compiled(lambda picture: vae.quant_conv(vae.encoder(picture)))
     parts = []
     for start in range(0, len(scenes), batch):
@@ -87,7 +87,7 @@ class Pool:
         return cls(*(torch.from_numpy(np.load(work / f"{name}.npy")).to(device) for name in cls.__annotations__))
 
     def draw(self, count: int, generator: torch.Generator, edited: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents (count, 8, 16, 16) and token ids (count, 32); the first share `edited` has captions of edits."""
+        """Draw latents (count, 8, 16, 16) and token ids (count, 32); the first share `edited` has captions of edits."""
         rows = torch.randint(len(self.latents), (count,), generator=generator, device=self.latents.device)
         said = self.captions[rows, 0]
         changed = round(count * edited)

@@ -30,7 +30,7 @@ class Pace:
 
 
 def pace(learning_rate: float, warm_up: int, device: torch.device) -> Pace:
-    """On a GPU, minutes count as hours do elsewhere."""
+    """Return the pace for a device: on a GPU, minutes count as hours do elsewhere."""
     if device.type == "cuda":
         return Pace(learning_rate, warm_up, log_seconds=10, save_seconds=60)
     return Pace(learning_rate, warm_up)

@@ -18,7 +18,7 @@ NEAR_COPIES = re.compile(r"skin-tone|-(dark|light|medium)$|-(medium-dark|medium-
 
 
 def wanted(packages: dict[str, dict[str, tuple[str, str]]]) -> dict[str, list[str]]:
-    """The icons that training uses: all of the trained packages but near copies, and the concepts of the others."""
+    """List the icons that training uses: all of the trained packages but near copies, the others' concepts alone."""
     concepts = load_concepts()
     names: dict[str, list[str]] = {}
     for package, icons in packages.items():

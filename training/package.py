@@ -80,7 +80,7 @@ def write_adapter(pipeline: StableDiffusionPipeline, target: Path) -> None:
 
 
 def averaged(work: Path, init: Path) -> StableDiffusionPipeline:
-    """The pipeline from the averaged weights of the checkpoints; `init` gives configurations and tokenizer."""
+    """Assemble the pipeline from the checkpoints' averages; `init` gives configurations and tokenizer."""
     vae = AutoencoderKL.from_pretrained(work / "vae")
     state = torch.load(work / "text_to_image.pt", map_location="cpu", weights_only=True)["average"]["shadow"]
     unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(init / "unet"))

@@ -54,7 +54,7 @@ class Team:
             line.close()
 
     def gradients(self, step: int) -> float:
-        """The whole batch's gradients in `.grad`, and its loss."""
+        """Put the whole batch's gradients into `.grad` and return its loss."""
         own = [p.grad for p in self.parameters if p.grad is not None]
         torch._foreach_zero_(own)
         for line in self._lines:

@@ -43,7 +43,7 @@ def generate(
     seed: int = 0,
     batch: int = 16,
 ) -> np.ndarray:
-    """(N, 128, 128, 3) bytes; every image has a noise of its own, whatever the batch."""
+    """Draw images as (N, 128, 128, 3) bytes, each from a noise of its own, whatever the batch."""
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
     for start in range(0, len(prompts), batch):

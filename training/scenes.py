@@ -79,12 +79,12 @@ class Scenes:
         return len(self.first)
 
     def __getitem__(self, which: slice | np.ndarray) -> "Scenes":
-        """Some of the scenes; the list of captions stays whole."""
+        """Return some of the scenes; the list of captions stays whole."""
         chosen = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "captions"}
         return Scenes(**chosen, captions=self.captions)
 
     def texts(self) -> list[str]:
-        """The caption of each scene."""
+        """Return the caption of each scene."""
         return [self.captions[i] for i in self.caption]
 
 
@@ -163,7 +163,7 @@ class Sampler:
         return Scenes(first, second, centred, scale, place, kind, colours, pattern, caption, captions)
 
     def edited(self, scenes: Scenes, seed: int) -> Scenes:
-        """The same scenes with captions that change one thing: what is shown, its style, or the background.
+        """Return the scenes with captions that change one thing: what is shown, its style, or the background.
 
         Nothing held out is asked for.
         """
@@ -182,7 +182,7 @@ class Sampler:
         return replace(scenes, caption=caption, captions=captions)
 
     def plain(self, pictures: list[tuple[str, str]], backgrounds: list[str]) -> Scenes:
-        """Scenes of (concept, package) on plain backgrounds, trained or not, as `data.lay` lays them."""
+        """Make scenes of (concept, package) on plain backgrounds, trained or not, as `data.lay` lays them."""
         count = len(pictures)
         first = np.array([self.rows[Drawing(*picture)] for picture in pictures])
         colours = np.array([[list(COLOURS).index(b)] * 2 for b in backgrounds])
@@ -204,7 +204,7 @@ class Sampler:
         )
 
     def _colours(self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray) -> np.ndarray:
-        """Two colours for each background, neither of them held out for what is shown."""
+        """Draw two colours for each background, neither of them held out for what is shown."""
         count, own = len(first), len(BACKGROUNDS)
         odds = np.full(len(COLOURS), self.shares.extra_colour / (len(COLOURS) - own))
         odds[:own] = (1 - self.shares.extra_colour) / own
@@ -221,7 +221,7 @@ class Sampler:
     def _captions(
         self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray, kind: np.ndarray, colours: np.ndarray
     ) -> tuple[list[str], np.ndarray]:
-        """The captions that differ, and which of them each scene has."""
+        """Return the captions that differ, and which of them each scene has."""
         count, shares = len(first), self.shares
         odds = (1 - shares.alias - shares.category - shares.colour, shares.alias, shares.category)
         coloured = (0.7 * shares.colour, 0.3 * shares.colour)
@@ -257,7 +257,7 @@ class Sampler:
 
 
 def sentence_of(phrase: str, style: str | None, ground: str | None) -> str:
-    """'a cat, noto style, on a striped green background'; a part that is None is left out."""
+    """Write 'a cat, noto style, on a striped green background'; a part that is None is left out."""
     parts = [phrase]
     if style:
         parts.append(f"{style} style")
@@ -267,7 +267,7 @@ def sentence_of(phrase: str, style: str | None, ground: str | None) -> str:
 
 
 def ground_of(number: int) -> str:
-    """The words for a background, with a space behind: 'striped green ', 'blue and white gradient '."""
+    """Return the words for a background, with a space behind: 'striped green ', 'blue and white gradient '."""
     names = list(COLOURS)
     rest, last = divmod(number, len(COLOURS))
     kind, first = divmod(rest, len(COLOURS))
@@ -279,7 +279,7 @@ def ground_of(number: int) -> str:
 
 
 def with_colour(phrase: str, colour: str | None) -> str | None:
-    """'a red car' for 'a car'; None where the phrase has a colour or takes none."""
+    """Write 'a red car' for 'a car'; None where the phrase has a colour or takes none."""
     article, _, rest = phrase.partition(" ")
     if colour is None or article not in ("a", "an") or set(COLOUR_WORDS) & set(rest.split()):
         return None
@@ -336,7 +336,7 @@ def _over(
 
 
 def _placed(layers: torch.Tensor, scale: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """Premultiplied layers (B, 4, 112, 112) at a scale and a place on (B, 4, 128, 128)."""
+    """Place premultiplied layers (B, 4, 112, 112) at a scale on (B, 4, 128, 128)."""
     # Grids run over [-1, 1] of the drawing; the image is wider than it by this much.
     ratio = SIDE / ART / scale
     theta = torch.zeros(len(layers), 2, 3, device=layers.device)
@@ -350,7 +350,7 @@ def _placed(layers: torch.Tensor, scale: torch.Tensor, place: torch.Tensor) -> t
 
 
 def backgrounds(kind: torch.Tensor, colours: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
-    """Backgrounds (B, 3, 128, 128) in [0, 1] from kinds (B,), colours (B, 2) and patterns (B, 2)."""
+    """Draw backgrounds (B, 3, 128, 128) in [0, 1] from kinds (B,), colours (B, 2) and patterns (B, 2)."""
     device = kind.device
     palette = torch.tensor(list(COLOURS.values()), device=device).float() / 255
     first, last = palette[colours[:, 0]], palette[colours[:, 1]]
@@ -366,7 +366,7 @@ def backgrounds(kind: torch.Tensor, colours: torch.Tensor, pattern: torch.Tensor
         return (distance + 0.5).clamp(0, 1)
 
     def band(position: torch.Tensor) -> torch.Tensor:
-        """1 in the first half of each period and 0 in the second, softened over a pixel."""
+        """Return 1 in the first half of each period and 0 in the second, softened over a pixel."""
         within = position % period
         return edge(torch.minimum(within, period / 2 - within))
 

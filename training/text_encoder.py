@@ -12,7 +12,7 @@ SUFFIX = "</w>"
 
 
 def learn_tokenizer(captions: list[str]) -> CLIPTokenizer:
-    """CLIP's byte pair encoding with merges learnt from the captions; start and end are the last two tokens."""
+    """Learn merges for CLIP's byte pair encoding from the captions; start and end are the last two tokens."""
     clip = CLIPTokenizer().backend_tokenizer
     learner = Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
     learner.normalizer, learner.pre_tokenizer = clip.normalizer, clip.pre_tokenizer

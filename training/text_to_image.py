@@ -74,7 +74,7 @@ ON_A_GPU = Settings(batch=512, learning_rate=1.2e-3, warm_up=500, average=0.9995
 
 
 def loss_weights() -> tuple[torch.Tensor, torch.Tensor]:
-    """alphas_cumprod and the weight of the squared error at each of the 1,000 timesteps."""
+    """Return alphas_cumprod and the weight of the squared error at each of the 1,000 timesteps."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     snr = alphas / (1 - alphas)

@@ -58,7 +58,7 @@ class Shown:
 
 
 def shown_by(caption: str, concepts: dict[str, str]) -> Shown:
-    """What a caption of an edit asks for; `concepts` are by their noun phrases."""
+    """Return what a caption of an edit asks for; `concepts` are by their noun phrases."""
     phrase, style, background = caption.rsplit(", ", 2)
     colour = next(b for b in BACKGROUNDS if background == f"on a {b} background")
     return Shown(concepts[phrase], style.removesuffix(" style"), colour)
@@ -77,7 +77,7 @@ class Edit:
 
 
 def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> list[Edit]:
-    """The three edits of a held-out image."""
+    """Return the three edits of a held-out image."""
     source = Shown(row["concept"], row["style"], row["background"])
     by_phrase = {words.phrase(c): c for c in concepts}
     concept, background, style = (shown_by(caption, by_phrase) for caption in row["edits"])
@@ -101,7 +101,7 @@ def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> li
 
 
 def sheet(drawings: list[np.ndarray]) -> bytes:
-    """Drawings in rows of `COLUMNS`, without loss; what is transparent has no colour."""
+    """Put drawings in rows of `COLUMNS`, without loss; what is transparent has no colour."""
     page = np.zeros((-(-len(drawings) // COLUMNS) * ART, COLUMNS * ART, 4), np.uint8)
     for place, drawing in enumerate(drawings):
         y, x = ART * (place // COLUMNS), ART * (place % COLUMNS)

@@ -75,7 +75,7 @@ ON_A_GPU = Settings(
 
 
 def pictures_of(work: Path, pairs: Sequence[tuple[str, str]], every_background: bool = False) -> np.ndarray:
-    """Drawings by concept and style, on one background each in turn or on all: (N, 128, 128, 3) bytes."""
+    """Lay drawings by concept and style on one background each in turn, or on all: (N, 128, 128, 3) bytes."""
     drawings, rows = load_drawings(work)
     backgrounds = list(BACKGROUNDS)
     return np.stack(
@@ -88,7 +88,7 @@ def pictures_of(work: Path, pairs: Sequence[tuple[str, str]], every_background: 
 
 
 def gradient_error(result: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
-    """PSNR of the differences between neighbouring pixels, which tells how sharp edges are; per image."""
+    """Return each image's PSNR of the differences between neighbouring pixels, which tells how sharp edges are."""
     error = result.clamp(0, 1) - picture
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
     square = (across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))) / 2
@@ -97,7 +97,7 @@ def gradient_error(result: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """PSNR of each image and of its gradients (2, N), and the images after encoding (the mode) and decoding."""
+    """Return the PSNR of images and of their gradients (2, N), and the images encoded (the mode) and decoded."""
     device = next(vae.parameters()).device
     values, decoded = [], []
     for start in range(0, len(pictures), batch):
@@ -115,7 +115,7 @@ def loss_of(
     settings: Settings,
     former: AutoencoderKL | None = None,
 ) -> torch.Tensor:
-    """The loss of images (B, 3, H, W) in [0, 1]; `noise` has the shape of their latents.
+    """Return the loss of images (B, 3, H, W) in [0, 1]; `noise` has the shape of their latents.
 
     With a `former` autoencoder, the first channels of the latents are to be what that one makes of the images.
     """
