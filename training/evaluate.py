@@ -17,7 +17,7 @@
 
 The held-out sets were decided before training. Run it while nothing trains.
 
-    python -m training.evaluate --pipeline training/start --work training/output --to training/output/report
+    python -m training.evaluate --pipeline training/next/mini --work training/output --to training/output/report
     python -m training.evaluate --model mini-turbo --pipeline training/output/models/mini-turbo
 """
 
