@@ -4,7 +4,9 @@ The artwork holds the concepts in several styles, and the backgrounds are plain 
 that a rule chose for a held-out image (another concept, another background, another style), the true result can be
 laid out, though no model saw it. Beside it lies what an edit could have stayed or become instead:
 
-    concept      the source's concept and 18 others drawn at random by the file's name, in the same style and colour
+    concept      the source's concept and 18 others drawn at random by the file's name, in the same style and colour,
+                 from 40 that each style has for all its images, so that the sheets stay small; a drawing that some
+                 background would hide is not among them
     style        the same concept in all other styles that draw it
     background   nothing: the colour of the border tells
 
@@ -20,6 +22,7 @@ import io
 import json
 import random
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +38,14 @@ from training.data import (
     Drawing,
     Settings,
     Words,
+    lay,
     load_drawings,
     load_splits,
 )
 
-OTHERS, COLUMNS = 18, 20
+OTHERS, POOL, COLUMNS = 18, 40, 20
+# A drawing is seen on a background if some channel of the image spans more than this, of 255.
+LEAST_SPAN = 10
 # What may be shipped: the trained styles, and the held-out one whose licence allows it.
 PACKAGES = {name: package for package, name in (STYLES | {HELD_OUT_STYLE: HELD_OUT_STYLE}).items()}
 
@@ -76,8 +82,23 @@ class Edit:
     others: tuple[str, ...]
 
 
-def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> list[Edit]:
-    """Return the three edits of a held-out image."""
+def is_seen(drawing: np.ndarray) -> bool:
+    """Tell whether a drawing (112, 112, 4) stands out on every background."""
+    return all(np.ptp(lay(drawing, name), axis=(0, 1)).max() > LEAST_SPAN for name in BACKGROUNDS)
+
+
+def pools_of(drawings: np.ndarray, rows: dict[Drawing, int], concepts: tuple[str, ...]) -> dict[str, list[str]]:
+    """Draw the concepts of each style that an edit could be taken for, from all drawings (N, 112, 112, 4)."""
+    pools = {}
+    for style, package in PACKAGES.items():
+        drawn = [c for c in concepts if Drawing(c, package) in rows]
+        order = random.Random(f"{Settings().seed} {style}").sample(drawn, len(drawn))
+        pools[style] = list(islice((c for c in order if is_seen(drawings[rows[Drawing(c, package)]])), POOL))
+    return pools
+
+
+def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words, pools: dict[str, list[str]]) -> list[Edit]:
+    """Return the three edits of a held-out image; `pools` are the concepts of each style to tell an edit from."""
     source = Shown(row["concept"], row["style"], row["background"])
     by_phrase = {words.phrase(c): c for c in concepts}
     concept, background, style = (shown_by(caption, by_phrase) for caption in row["edits"])
@@ -86,8 +107,7 @@ def edits_of(row: dict[str, str], concepts: tuple[str, ...], words: Words) -> li
     def draws(style: str, name: str) -> bool:
         return PACKAGES[style] in words.concepts[name].icons
 
-    rest = [c for c in concepts if c not in (source.concept, concept.concept) and draws(concept.style, c)]
-    others = rng.sample(rest, OTHERS)
+    others = rng.sample([c for c in pools[concept.style] if c not in (source.concept, concept.concept)], OTHERS)
     styles = [s for s in PACKAGES if s != style.style and draws(s, source.concept)]
     candidates = {
         "concept": (concept, [Shown(c, concept.style, concept.background) for c in (source.concept, *others)]),
@@ -115,9 +135,10 @@ def write_true_results(work: Path, target: Path) -> None:
     """Write the directory `target` for the held-out images that lie beside it."""
     captions = (target.with_name("heldout") / "captions.jsonl").read_text().splitlines()
     concepts, words = load_splits(work).concepts, Words()
-    lines = [line for row in captions for line in edits_of(json.loads(row), concepts, words)]
-    pictures = {name for line in lines for name in (line.source, line.result, *line.others)}
     drawings, rows = load_drawings(work)
+    pools = pools_of(drawings, rows, concepts)
+    lines = [line for row in captions for line in edits_of(json.loads(row), concepts, words, pools)]
+    pictures = {name for line in lines for name in (line.source, line.result, *line.others)}
     fresh = beside(target)
     (fresh / "drawings").mkdir()
     sheets: dict[str, list[str]] = {}
