@@ -45,10 +45,18 @@ def test_every_edit_of_every_image_has_its_true_result() -> None:
         assert tuple(example.edit_type_of(target) for target in example.targets) == KINDS
         concepts, backgrounds, styles = (len(truth.others) for truth in example.truths.values())
         assert (concepts, backgrounds) == (19, 0)
-        assert styles >= 1
+        assert styles >= 1  # one for each other style that draws it: see below
         for truth in example.truths.values():
             assert (len(truth.borders), len(set(truth.borders))) == (6, 6)
     assert data.load("mini-edits", limit=5) == examples[:5]
+
+
+def test_an_edit_of_the_style_is_told_from_every_other_style_that_draws_the_concept() -> None:
+    sheets = json.loads((EDITS / "drawings.json").read_text())["sheets"]
+    for line in LINES[2::3]:
+        concept = line["result"].split("/")[0]
+        styles = sorted(name.split("/")[1] for name in (line["result"], *line["others"]))
+        assert styles == sorted(style for style, concepts in sheets.items() if concept in concepts)
 
 
 def test_the_files_are_small() -> None:
